@@ -1,0 +1,486 @@
+"""The telemetry contract, version 1: every message, its validation, and the topics that carry it.
+
+Positive current charges. Every physical name carries its unit; fractions run 0..1. Time is event
+time: `timestamp_ms`, an integer, milliseconds since 1970 in UTC. Cells are numbered from 1 and
+named `c001`, sensors `t01`; the whole asset is `pack`.
+
+Decoding never raises anything but `PayloadError`, whose text is the reason that goes to
+`_monitor/<id>/rejected`. Unknown fields are ignored, an unknown `v` is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from monitor.errors import PayloadError
+
+VERSION = 1
+MAX_FRAMES = 1_000
+MAX_PAYLOAD_BYTES = 256 * 1024
+MAX_CELLS = 4_096
+MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
+
+ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_ASSET = re.compile(ASSET_PATTERN.replace("$", r"\Z"))
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
+Name = Annotated[str, Meta(pattern=ASSET_PATTERN)]
+Text = Annotated[str, Meta(max_length=500)]
+OneOrMany = float | Annotated[list[float | None], Meta(max_length=MAX_CELLS)] | None
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """One reading of one asset at one instant. A number stands for a list of one.
+
+    `seq` counts up within a `session`, which changes when the device restarts. Any value may be
+    null; each feature says what it needs and is unavailable, not zero, without it.
+    """
+
+    v: Literal[1]
+    timestamp_ms: TimestampMs
+    session: Annotated[str, Meta(max_length=64)] | None = None
+    seq: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    current_a: float | None = None
+    voltage_v: OneOrMany = None
+    temperature_c: OneOrMany = None
+    ambient_c: float | None = None
+    pack_voltage_v: float | None = None
+    device_soc: float | None = None
+    device_soh: float | None = None
+    device_flags: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)] | None = (
+        None
+    )
+
+
+class Limits(Struct, frozen=True, omit_defaults=True):
+    """What the asset's maker allows, for one cell. The defaults are the conservative ones.
+
+    `charge_voltage_v` is where constant current gives way to constant voltage, and
+    `discharge_voltage_v` where a discharge ends; both anchor the state of charge. Currents are
+    magnitudes, in the asset's own terminals; None means that no limit is known.
+    """
+
+    voltage_min_v: float = 2.5
+    voltage_max_v: float = 4.25
+    charge_voltage_v: Positive = 4.2
+    discharge_voltage_v: Positive = 2.7
+    temperature_min_c: float = -20.0
+    temperature_max_c: float = 60.0
+    charge_current_max_a: Positive | None = None
+    discharge_current_max_a: Positive | None = None
+
+
+class Provenance(Struct, frozen=True, omit_defaults=True):
+    """Where the numbers come from. A declared replay may run ahead of the wall clock."""
+
+    source: Text = ""
+    replay: bool = False
+    synthetic: bool = False
+    speed: Positive | None = None  # replay factor; None: real time or unknown
+
+
+class AssetConfig(Struct, frozen=True, omit_defaults=True):
+    """What a device says of itself, retained on `<asset>/config`.
+
+    `temperature_map[k]` lists the cells (from 1) that sensor k+1 watches; without it the cells are
+    shared evenly, in order. `expected_interval_ms` is the usual time between frames as they
+    arrive, `max_gap_ms` the largest step in event time that features bridge. `cell_type` names the
+    family of cells that a SOH model was trained on.
+    """
+
+    v: Literal[1]
+    nominal_capacity_ah: Positive
+    chemistry: Text | None = None
+    cell_type: Text | None = None
+    cells: Annotated[int, Meta(ge=1, le=MAX_CELLS)] = 1
+    limits: Limits = Limits()
+    temperature_map: (
+        Annotated[list[list[Annotated[int, Meta(ge=1, le=MAX_CELLS)]]], Meta(max_length=MAX_CELLS)]
+        | None
+    ) = None
+    expected_interval_ms: Annotated[int, Meta(ge=1)] = 1_000
+    max_gap_ms: Annotated[int, Meta(ge=1)] = 120_000
+    gateway: Name | None = None
+    provenance: Provenance = Provenance()
+
+
+class DeviceAlarm(Struct, frozen=True, omit_defaults=True):
+    """An alarm that the BMS itself raises, by name."""
+
+    v: Literal[1]
+    timestamp_ms: TimestampMs
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    active: bool
+    source: Annotated[str, Meta(max_length=16)] = "pack"
+    detail: Text | None = None
+
+
+class Truth(Struct, frozen=True, omit_defaults=True):
+    """The recording's own labels, for scoring. The engine and the service never read it."""
+
+    v: Literal[1]
+    timestamp_ms: TimestampMs
+    cycle: int | None = None
+    capacity_ah: float | None = None
+    soh: float | None = None
+    fault: str | None = None
+    fault_active: bool | None = None
+
+
+Readings = list[float | None]
+Times = list[int | None]
+SohState = Literal["ok", "not_enough_seen", "unlike_training", "no_model"]
+
+
+class Reading(Struct, frozen=True):
+    """The newest value of one quantity for every cell, with the event time it was found at."""
+
+    timestamp_ms: Times
+    value: Readings
+
+
+class SohReading(Struct, frozen=True):
+    """State of health of every cell as a fraction of nominal capacity, with its 90 % interval."""
+
+    timestamp_ms: Times
+    value: Readings
+    low: Readings
+    high: Readings
+    state: list[SohState]
+
+
+class Estimate(Struct, frozen=True):
+    """What the monitor makes of an asset now; one entry a cell in every list.
+
+    `thermal_score` is 1 where the alarm threshold lies; `excess_heat_w` is the heat that
+    Joule loss, cooling and stored heat do not explain.
+    """
+
+    v: Literal[1]
+    timestamp_ms: TimestampMs
+    phase: list[str]
+    soc: Reading
+    soh: SohReading
+    resistance_ohm: Reading
+    thermal_score: Reading
+    excess_heat_w: Reading
+    quality: list[list[str]]
+
+
+class CycleSummary(Struct, frozen=True):
+    """One finished charge or discharge of one cell, found by the monitor itself."""
+
+    v: Literal[1]
+    asset: str
+    cell: str
+    number: int  # of its kind, from 1
+    kind: Literal["charge", "discharge"]
+    start_ms: int
+    end_ms: int
+    complete: bool  # no gap, and from one end of the charge to the other
+    capacity_ah: float
+    energy_wh: float
+    duration_s: float
+    voltage_start_v: float | None
+    voltage_end_v: float | None
+    current_mean_a: float | None
+    temperature_mean_c: float | None
+    temperature_max_c: float | None
+    resistance_ohm: float | None
+    soh: float | None
+    soh_low: float | None
+    soh_high: float | None
+    soh_state: SohState
+
+
+Severity = Annotated[int, Meta(ge=1, le=5)]  # 1 notice, 2 low, 3 medium, 4 high, 5 critical
+AlarmState = Literal[
+    "normal",
+    "unacknowledged",
+    "acknowledged",
+    "returned-unacknowledged",
+    "shelved",
+    "suppressed",
+    "out of service",
+]
+
+
+class AlarmRecord(Struct, frozen=True):
+    """An alarm as it stands, self-sufficient: what, where, how far, since when, what to do."""
+
+    v: Literal[1]
+    asset: str
+    source: str
+    code: str
+    severity: Severity
+    state: AlarmState
+    value: float | None
+    limit: float | None
+    unit: str
+    since_ms: int
+    timestamp_ms: int
+    count: int
+    message: str
+    message_zh: str
+    action: str
+    action_zh: str
+
+
+class Event(Struct, frozen=True):
+    """One alarm transition; the same stream always gives the same event_id."""
+
+    v: Literal[1]
+    event_id: str
+    previous: AlarmState
+    cause: str
+    alarm: AlarmRecord
+    user: str | None = None
+    comment: str | None = None
+
+
+class Command(Struct, frozen=True, omit_defaults=True):
+    """What an operator asks of an alarm, on `<asset>/command/<user>`."""
+
+    v: Literal[1]
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    action: Literal["acknowledge", "shelve", "unshelve", "out_of_service", "in_service"]
+    code: Annotated[str, Meta(max_length=64)]
+    source: Annotated[str, Meta(max_length=16)] = "pack"
+    duration_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] | None = None
+    comment: Text | None = None
+
+
+class Reply(Struct, frozen=True, omit_defaults=True):
+    """The answer to a command, on `<asset>/reply`."""
+
+    v: Literal[1]
+    id: str
+    result: Literal["done", "refused"]
+    reason: str | None = None
+    user: str | None = None
+
+
+class SimulatorCommand(Struct, frozen=True, omit_defaults=True):
+    """What an operator asks of a replay, on `_simulator/<id>/command`."""
+
+    v: Literal[1]
+    action: Literal["pause", "resume", "seek", "speed", "step", "inject"]
+    asset: Name | None = None
+    cycle: Annotated[int, Meta(ge=1)] | None = None
+    time_s: Annotated[float, Meta(ge=0)] | None = None
+    speed: Positive | None = None
+    fault: Text | None = None
+
+
+class Rejected(Struct, frozen=True):
+    """Why a payload was refused, with the beginning of it."""
+
+    v: Literal[1]
+    timestamp_ms: int
+    topic: str
+    reason: str
+    payload_start: str
+    count: int  # refused so far, this one included
+
+
+class MonitorMetrics(Struct, frozen=True):
+    """The monitor's counters since its start, and its rates."""
+
+    v: Literal[1]
+    timestamp_ms: int
+    uptime_s: float
+    frames: int
+    samples: int
+    rejected: int
+    duplicates: int
+    late: int
+    gaps: int
+    commits: int
+    queue_frames: int
+    queue_bytes: int
+    frames_per_s: float
+    batch_mean: float
+    latency_ms_p50: float
+    latency_ms_p99: float
+
+
+MESSAGES: dict[str, type[Struct]] = {
+    "telemetry": Frame,
+    "config": AssetConfig,
+    "device_alarm": DeviceAlarm,
+    "truth": Truth,
+    "estimate": Estimate,
+    "cycle": CycleSummary,
+    "alarm": AlarmRecord,
+    "event": Event,
+    "command": Command,
+    "reply": Reply,
+    "simulator_command": SimulatorCommand,
+    "rejected": Rejected,
+    "metrics": MonitorMetrics,
+}
+
+_frame_decoder = msgspec.json.Decoder(Frame)
+_frames_decoder = msgspec.json.Decoder(
+    Annotated[list[Frame], Meta(min_length=1, max_length=MAX_FRAMES)]
+)
+_encoder = msgspec.json.Encoder()
+M = TypeVar("M", bound=Struct)
+_decoders: dict[type[Struct], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in MESSAGES.values()
+}
+
+
+def decode_telemetry(payload: bytes) -> list[Frame]:
+    """The frames of one telemetry payload: one frame, or an array of 1 to `MAX_FRAMES`.
+
+    Raises PayloadError where the payload is too long, not JSON, or against the contract.
+    """
+    _check_length(payload)
+    try:
+        if payload[:1] == b"{":
+            return [_frame_decoder.decode(payload)]
+        if payload.lstrip()[:1] == b"[":
+            return _frames_decoder.decode(payload)
+        return [_frame_decoder.decode(payload)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PayloadError(f"telemetry: {_reason(error)}") from error
+
+
+def decode(kind: type[M], payload: bytes) -> M:
+    """One message of the given type; raises PayloadError with the field and what was wrong."""
+    _check_length(payload)
+    try:
+        message: M = _decoders[kind].decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PayloadError(f"{kind.__name__}: {_reason(error)}") from error
+    if isinstance(message, AssetConfig):
+        _check_config(message)
+    return message
+
+
+def decode_status(payload: bytes) -> bool:
+    """True for `online`, False for `offline`; raises PayloadError for anything else."""
+    if payload == b"online":
+        return True
+    if payload == b"offline":
+        return False
+    raise PayloadError("status: expected `online` or `offline`")
+
+
+def encode(message: Struct | list[Frame]) -> bytes:
+    """The JSON bytes of a message; NaN and infinity become null."""
+    return _encoder.encode(message)
+
+
+def as_list(values: OneOrMany) -> Readings:
+    """`OneOrMany` as a list: a number is a list of one, null is an empty list."""
+    if values is None:
+        return []
+    return values if isinstance(values, list) else [values]
+
+
+def sensor_of_cell(config: AssetConfig, sensors: int) -> list[int]:
+    """For each cell the index (from 0) of the sensor that watches it, or -1 where none does."""
+    if sensors == 0:
+        return [-1] * config.cells
+    if config.temperature_map is None:
+        return [cell * sensors // config.cells for cell in range(config.cells)]
+    sensor = [-1] * config.cells
+    for index, cells in enumerate(config.temperature_map[:sensors]):
+        for cell in cells:
+            sensor[cell - 1] = index
+    return sensor
+
+
+def is_asset_name(name: str) -> bool:
+    """Whether `name` may stand in a topic as an asset."""
+    return _ASSET.match(name) is not None
+
+
+def cell_name(index: int) -> str:
+    """`c001` for the cell with index 0."""
+    return f"c{index + 1:03d}"
+
+
+def sensor_name(index: int) -> str:
+    """`t01` for the sensor with index 0."""
+    return f"t{index + 1:02d}"
+
+
+class Topics:
+    """The topics under one root, built and taken apart."""
+
+    def __init__(self, root: str = "bms") -> None:
+        if not root or any(sign in root for sign in "+#\0$") or root.strip("/") != root:
+            raise PayloadError(f"topic root {root!r}: expected words parted by `/`, such as `bms`")
+        self.root = root
+        self._prefix = f"{root}/"
+
+    def of(self, asset: str, *rest: str) -> str:
+        """`<root>/<asset>/<rest...>`; raises PayloadError for a name that may not be a topic."""
+        if not is_asset_name(asset):
+            raise PayloadError(f"asset name {asset!r}: expected {ASSET_PATTERN}")
+        return "/".join((self.root, asset, *rest))
+
+    def ours(self, service: Literal["monitor", "simulator", "gateway"], name: str, *rest: str) -> str:
+        """`<root>/_<service>/<name>/<rest...>`, the levels that begin with `_`."""
+        if not is_asset_name(name):
+            raise PayloadError(f"{service} name {name!r}: expected {ASSET_PATTERN}")
+        return "/".join((self.root, f"_{service}", name, *rest))
+
+    def split(self, topic: str) -> tuple[str, tuple[str, ...]]:
+        """The asset and the levels after it.
+
+        Raises PayloadError where the topic is not under the root or the asset's name is not legal.
+        A level that begins with `_` is returned as it is.
+        """
+        if not topic.startswith(self._prefix):
+            raise PayloadError(f"topic is not under {self.root}/")
+        asset, *rest = topic[len(self._prefix) :].split("/")
+        if not is_asset_name(asset) and asset not in ("_monitor", "_simulator", "_gateway"):
+            raise PayloadError(f"asset name {asset[:80]!r}: expected {ASSET_PATTERN}")
+        return asset, tuple(rest)
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema (2020-12) of every message, by its name in `MESSAGES`."""
+    schemas: dict[str, dict[str, Any]] = {}
+    for name, kind in MESSAGES.items():
+        schema = msgspec.json.schema(kind)
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+        schema["title"] = f"Cellpulse {name}, contract version {VERSION}"
+        schemas[name] = schema
+    return schemas
+
+
+def _check_length(payload: bytes) -> None:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadError(f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES}")
+
+
+def _check_config(config: AssetConfig) -> None:
+    limits = config.limits
+    for low, high in (
+        ("voltage_min_v", "voltage_max_v"),
+        ("discharge_voltage_v", "charge_voltage_v"),
+        ("temperature_min_c", "temperature_max_c"),
+    ):
+        if not getattr(limits, low) < getattr(limits, high):
+            raise PayloadError(f"AssetConfig: limits.{low} must be below limits.{high}")
+    for cells in config.temperature_map or ():
+        for cell in cells:
+            if cell > config.cells:
+                raise PayloadError(
+                    f"AssetConfig: temperature_map names cell {cell}, the asset has {config.cells}"
+                )
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:300] or type(error).__name__
