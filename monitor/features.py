@@ -1,0 +1,882 @@
+"""Incremental features: one plain loop over samples, O(1) each, the same code for 1 cell or 100,000.
+
+State is a struct of arrays with one row a cell (`CellState`). `update_inplace` walks the samples of
+a batch in order, so no result depends on where a stream was cut into batches. Positive current
+charges; time is event time.
+
+What is computed, with dt the real step between a cell's consecutive samples:
+
+* charge and energy counters: trapezoidal integrals of I and of V·I, apart for each direction;
+* `soc`: coulomb counting from the last full (CV with the current under C/20) or empty (a discharge
+  at the cut-off voltage) instant, over the capacity last measured between the two, else nominal;
+* mean, variance and slope of V, I, T: exponential in event time with `TAU_S`, weight 1 - exp(-dt/τ);
+  the variance recursion is Finch (2009), "Incremental calculation of weighted mean and variance",
+  equation 143;
+* phase from current and the CC-CV corner; half-cycles (a charge or a discharge) found from it;
+* `resistance_ohm`: ΔV/ΔI at a current step of at least C/4, averaged over steps; `r60_ohm`:
+  (V(60 s after the start) - V at rest) / I;
+* the incremental-capacity histogram: charge moved per 10 mV (dQ/dV times the bin's width), each
+  step's charge spread evenly over the voltages it crossed;
+* `excess_heat_w`: C·dT/dt + hA·(T - T_ambient) - I²R, each term through the same filter; what is
+  left when the lumped heat balance (Bernardi et al. 1985 without the entropic term) is paid.
+
+A missing value is NaN. A sample whose voltage or temperature is impossible or frozen is flagged in
+its quality bits and treated as missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.jit import njit
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+TAU_S = 60.0
+SLOW_TAU_S = 600.0
+REST_C_RATE = 0.01  # below it a current counts as rest
+CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
+FULL_C_RATE = 0.05
+STEP_C_RATE = 0.25  # the smallest current step that gives a resistance
+STEP_MAX_S = 20.0
+STEP_WEIGHT = 0.3
+R60_S = 60.0
+V_REST_VALID_S = 1_200.0  # a rest voltage older than this says nothing about the load that follows
+REST_ENDS_S = 600.0  # so long a rest ends a half-cycle
+SMALLEST_HALF_CYCLE = 0.01  # of nominal capacity; a smaller one is a blip and is not reported
+PLAUSIBLE_V = (0.0, 5.0)
+PLAUSIBLE_C = (-60.0, 1_000.0)  # a burning cell is hot, not impossible
+PLAUSIBLE_C_RATE = 50.0
+FROZEN_S = 60.0
+FROZEN_C_RATE = 0.2
+FROZEN_TEMPERATURE_S = 1_800.0
+FROZEN_TEMPERATURE_C_RATE = 0.5
+AMBIENT_RISE_C_PER_S = 2.0 / 3600.0  # how fast an ambient that nobody measures may be believed to rise
+
+BINS = 160
+BIN_V = 0.01
+BIN_FIRST_V = 2.7
+
+SOH_BINS = 60
+CHARGE_FIRST_V = 3.6  # the model's view of a charge: 60 bins of 10 mV, 3.60 to 4.20 V
+DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
+SOH_EXTRAS = ("window_start", "window_end", "table", "r60_ohm", "c_rate_mean", "c_rate_spread")
+SOH_WIDTH = SOH_BINS + len(SOH_EXTRAS)
+
+SLOTS = 16
+SLOT_MS = 30_000  # one slot of the thermal window
+SLOT_CHANNELS = ("excess_heat_w", "excess_heat_slow_w", "c_rate", "rise_c")
+THERMAL_WIDTH = SLOTS * len(SLOT_CHANNELS)
+
+
+class Phase(IntEnum):
+    """What a cell is doing."""
+
+    UNKNOWN = 0
+    REST = 1
+    CC_CHARGE = 2
+    CV_CHARGE = 3
+    DISCHARGE = 4
+
+
+class Quality(IntEnum):
+    """Bits that say what is wrong with a sample; 0 is a good one."""
+
+    VOLTAGE_MISSING = 1
+    CURRENT_MISSING = 2
+    TEMPERATURE_MISSING = 4
+    VOLTAGE_IMPOSSIBLE = 8
+    CURRENT_IMPOSSIBLE = 16
+    TEMPERATURE_IMPOSSIBLE = 32
+    VOLTAGE_FROZEN = 64
+    TEMPERATURE_FROZEN = 128
+    NO_CONFIG = 256
+    AFTER_GAP = 512
+    AMBIENT_ASSUMED = 1024
+
+
+class Feature(IntEnum):
+    """Columns of the feature matrix, one row a sample."""
+
+    CHARGE_IN_AH = 0
+    CHARGE_OUT_AH = 1
+    ENERGY_IN_WH = 2
+    ENERGY_OUT_WH = 3
+    C_RATE = 4
+    SOC = 5
+    DV_DT_V_PER_S = 6
+    DT_DT_C_PER_S = 7
+    VOLTAGE_MEAN_V = 8
+    VOLTAGE_VAR = 9
+    CURRENT_MEAN_A = 10
+    CURRENT_VAR = 11
+    TEMPERATURE_MEAN_C = 12
+    TEMPERATURE_VAR = 13
+    RISE_C = 14
+    PHASE = 15
+    RESISTANCE_OHM = 16
+    HALF_CYCLE_AH = 17
+    HALF_CYCLE_S = 18
+    EXCESS_HEAT_W = 19
+    VOLTAGE_V = 20  # as accepted: NaN where missing, impossible or frozen
+    CURRENT_A = 21
+    TEMPERATURE_C = 22
+    AMBIENT_C = 23
+    DIRECTION = 24  # of the running half-cycle: +1 charge, -1 discharge, 0 none
+
+
+class Ended(IntEnum):
+    """Columns of a finished half-cycle."""
+
+    KIND = 0  # +1 charge, -1 discharge
+    START_MS = 1
+    END_MS = 2
+    CHARGE_AH = 3
+    ENERGY_WH = 4
+    VOLTAGE_START_V = 5
+    VOLTAGE_END_V = 6
+    CURRENT_MEAN_A = 7
+    TEMPERATURE_MEAN_C = 8
+    TEMPERATURE_MAX_C = 9
+    R60_OHM = 10
+    COMPLETE = 11
+    NUMBER = 12
+
+
+class Param(IntEnum):
+    """Columns of what a cell's configuration tells the kernel."""
+
+    NOMINAL_AH = 0
+    CHARGE_V = 1
+    DISCHARGE_V = 2
+    MAX_GAP_MS = 3
+    HEAT_CAPACITY_J_PER_K = 4
+    COOLING_W_PER_K = 5
+    RESISTANCE_OHM = 6
+    TABLE = 7  # first table of the cell's family in the SOH model, -1 for none
+    CONFIGURED = 8
+
+
+class S(IntEnum):
+    """Columns of a cell's state."""
+
+    T_MS = 0
+    V = 1
+    I = 2
+    T = 3
+    AMBIENT = 4
+    CHARGE_IN = 5
+    CHARGE_OUT = 6
+    ENERGY_IN = 7
+    ENERGY_OUT = 8
+    SOC = 9
+    CAPACITY = 10  # last measured between full and empty
+    SINCE_FULL = 11  # net charge drawn since full, NaN if never full
+    DV_DT = 12
+    DT_DT = 13
+    V_MEAN = 14
+    V_VAR = 15
+    I_MEAN = 16
+    I_VAR = 17
+    T_MEAN = 18
+    T_VAR = 19
+    PHASE = 20
+    R_STEP = 21
+    V_REST = 22
+    DIRECTION = 23
+    HC_START = 24
+    HC_END = 25
+    HC_AH = 26
+    HC_WH = 27
+    HC_V0 = 28
+    HC_V1 = 29
+    HC_VMIN = 30
+    HC_VMAX = 31
+    HC_I_S = 32  # integral of |I| over loaded time, A·s
+    HC_II_S = 33  # integral of I², A²·s
+    HC_LOAD_S = 34
+    HC_T_S = 35  # integral of T, C·s
+    HC_T_TIME = 36
+    HC_TMAX = 37
+    HC_R60 = 38
+    HC_GAP = 39  # 1 once a gap was met
+    HC_FROM_END = 40  # 1 if it began at the opposite end of the charge
+    HC_REACHED_END = 41
+    CHARGES = 42
+    DISCHARGES = 43
+    REST_S = 44
+    AT_END = 45  # +1 full, -1 empty, 0 between, as last visited with little charge since
+    AT_END_AH = 46
+    HEAT_STORED = 47
+    HEAT_COOLED = 48
+    HEAT_JOULE = 49
+    EXCESS_SLOW = 50
+    FROZEN_SINCE = 51
+    FROZEN_I = 52
+    FROZEN_T_SINCE = 53
+    FROZEN_T_I = 54
+    AMBIENT_EST = 55
+    SLOT_START = 56
+    SLOTS_FILLED = 57
+    V_LAST_MS = 58
+    T_LAST_MS = 59
+    RAW_V = 60
+    RAW_T = 61
+    V_REST_MS = 62
+    HC_V_REST = 63
+    FROZEN_DEV = 64
+    FROZEN_T_DEV = 65
+
+
+STATE_WIDTH = len(S)
+FEATURES = len(Feature)
+ENDED_WIDTH = len(Ended)
+PARAMS = len(Param)
+
+@dataclass(slots=True)
+class CellState:
+    """Everything the kernel remembers, one row a cell. About 2.1 KB a cell."""
+
+    scalars: Floats  # (rows, STATE_WIDTH)
+    histogram: Floats32  # (rows, 2, BINS): charge, discharge; Ah of the running half-cycle
+    window: Floats32  # (rows, SLOTS, channels), newest slot last
+    params: Floats  # (rows, PARAMS)
+    sensor: Ints  # (rows,), index of the cell's sensor in its frame, -1 for none
+
+    @staticmethod
+    def empty(rows: int) -> CellState:
+        """State of `rows` cells that nothing has been seen of."""
+        scalars = np.full((rows, STATE_WIDTH), np.nan)
+        scalars[:, _ZERO] = 0.0
+        return CellState(
+            scalars,
+            np.zeros((rows, 2, BINS), np.float32),
+            np.zeros((rows, SLOTS, len(SLOT_CHANNELS)), np.float32),
+            np.full((rows, PARAMS), np.nan),
+            np.full(rows, -1, np.int64),
+        )
+
+    @property
+    def rows(self) -> int:
+        return len(self.scalars)
+
+    def bytes_per_cell(self) -> int:
+        """Bytes of state a cell takes."""
+        arrays = (self.scalars, self.histogram, self.window, self.params, self.sensor)
+        return sum(array.nbytes for array in arrays) // max(1, self.rows)
+
+
+_ZERO = [
+    S.CHARGE_IN, S.CHARGE_OUT, S.ENERGY_IN, S.ENERGY_OUT, S.PHASE, S.DIRECTION, S.HC_AH, S.HC_WH,
+    S.HC_I_S, S.HC_II_S, S.HC_LOAD_S, S.HC_T_S, S.HC_T_TIME, S.HC_GAP, S.HC_FROM_END,
+    S.HC_REACHED_END, S.CHARGES, S.DISCHARGES, S.REST_S, S.AT_END, S.AT_END_AH, S.SLOTS_FILLED,
+]  # fmt: skip
+
+
+@dataclass(slots=True)
+class FrameColumns:
+    """A run of frames as columns; frame f holds cells row[f] .. row[f] + cells[f] - 1."""
+
+    row: Ints
+    cells: Ints
+    timestamp_ms: Ints
+    current_a: Floats
+    ambient_c: Floats
+    volts: Floats  # flat, all frames
+    volts_from: Ints
+    volts_count: Ints
+    temperatures: Floats  # flat, all frames
+    temperatures_from: Ints
+    temperatures_count: Ints
+    new_segment: NDArray[np.bool_]  # the clock jumped back: bridge nothing
+
+
+@dataclass(slots=True)
+class Outputs:
+    """Room for what the kernel writes about up to `size` samples; reused between calls."""
+
+    size: int
+    features: Floats = field(init=False)
+    quality: Ints = field(init=False)
+    soh_inputs: Floats32 = field(init=False)
+    soh_usable: NDArray[np.bool_] = field(init=False)
+    thermal_inputs: Floats32 = field(init=False)
+    thermal_usable: NDArray[np.bool_] = field(init=False)
+    ended: Floats = field(init=False)
+    ended_sample: Ints = field(init=False)
+    ended_histogram: Floats32 = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = self.size
+        self.features = np.empty((n, FEATURES))
+        self.quality = np.empty(n, np.int64)
+        self.soh_inputs = np.zeros((n, SOH_WIDTH), np.float32)
+        self.soh_usable = np.empty(n, np.bool_)
+        self.thermal_inputs = np.zeros((n, THERMAL_WIDTH), np.float32)
+        self.thermal_usable = np.empty(n, np.bool_)
+        self.ended = np.empty((n, ENDED_WIDTH))
+        self.ended_sample = np.empty(n, np.int64)
+        self.ended_histogram = np.empty((n, BINS), np.float32)
+
+
+def update_inplace(state: CellState, frames: FrameColumns, out: Outputs) -> tuple[int, int]:
+    """Run frames through the features; returns how many samples and half-cycle ends were written.
+
+    `out.size` must be at least the sum of `frames.cells`.
+    """
+    samples, ended = _update_inplace(
+        state.scalars, state.histogram, state.window, state.params, state.sensor,
+        frames.row, frames.cells, frames.timestamp_ms, frames.current_a, frames.ambient_c,
+        frames.volts, frames.volts_from, frames.volts_count,
+        frames.temperatures, frames.temperatures_from, frames.temperatures_count,
+        frames.new_segment,
+        out.features, out.quality, out.soh_inputs, out.soh_usable,
+        out.thermal_inputs, out.thermal_usable, out.ended, out.ended_sample, out.ended_histogram,
+    )  # fmt: skip
+    return int(samples), int(ended)
+
+
+@njit
+def _update_inplace(
+    scalars: Floats, histogram: Floats32, window: Floats32, params: Floats, sensor: Ints,
+    f_row: Ints, f_cells: Ints, f_t: Ints, f_i: Floats, f_ambient: Floats,
+    volts: Floats, v_from: Ints, v_count: Ints,
+    temps: Floats, t_from: Ints, t_count: Ints, new_segment: NDArray[np.bool_],
+    features: Floats, quality: Ints, soh_x: Floats32, soh_ok: NDArray[np.bool_],
+    thermal_x: Floats32, thermal_ok: NDArray[np.bool_],
+    ended: Floats, ended_sample: Ints, ended_histogram: Floats32,
+) -> tuple[int, int]:  # fmt: skip
+    n = 0
+    m = 0
+    for f in range(len(f_row)):
+        for k in range(f_cells[f]):
+            row = f_row[f] + k
+            v = volts[v_from[f] + k] if k < v_count[f] else np.nan
+            s = sensor[row]
+            temp = temps[t_from[f] + s] if 0 <= s < t_count[f] else np.nan
+            state = scalars[row]
+            hist = histogram[row]
+            win = window[row]
+            param = params[row]
+            q, v, i, temp = _screen_inplace(
+                state, param, f_t[f], v, f_i[f], temp, new_segment[f]
+            )
+            finished = _half_cycle_inplace(
+                state, hist, param, f_t[f], v, i, new_segment[f], ended[m], ended_histogram[m]
+            )
+            if finished:
+                ended_sample[m] = n
+                m += 1
+            q, usable = _thermal_inplace(
+                state, win, param, f_t[f], i, temp, f_ambient[f], new_segment[f], q
+            )
+            _remember_inplace(state, param, f_t[f], v, i, temp)
+            thermal_ok[n] = usable
+            if usable:
+                for slot in range(SLOTS):
+                    for channel in range(4):
+                        thermal_x[n, slot * 4 + channel] = win[slot, channel]
+            soh_ok[n] = _soh_row_inplace(state, hist, param, v, soh_x[n])
+            quality[n] = q
+            _features_inplace(state, param, v, i, temp, f_ambient[f], features[n])
+            n += 1
+    return n, m
+
+
+@njit
+def _screen_inplace(
+    s: Floats, p: Floats, t: int, v: float, i: float, temp: float, segment: bool
+) -> tuple[int, float, float, float]:
+    """Flag what is missing, impossible or frozen; such a value goes on as NaN."""
+    q = 0
+    if p[Param.CONFIGURED] == 0.0:
+        q |= Quality.NO_CONFIG
+    nominal = p[Param.NOMINAL_AH]
+    last = s[S.T_MS]
+    broken = segment or np.isnan(last) or t - last > p[Param.MAX_GAP_MS]
+    if not segment and not np.isnan(last) and t - last > p[Param.MAX_GAP_MS]:
+        q |= Quality.AFTER_GAP
+    if np.isnan(i):
+        q |= Quality.CURRENT_MISSING
+    elif not abs(i) <= PLAUSIBLE_C_RATE * nominal:
+        q |= Quality.CURRENT_IMPOSSIBLE
+        i = np.nan
+    if np.isnan(v):
+        q |= Quality.VOLTAGE_MISSING
+    elif not PLAUSIBLE_V[0] <= v <= PLAUSIBLE_V[1]:
+        q |= Quality.VOLTAGE_IMPOSSIBLE
+        v = np.nan
+    else:
+        if v != s[S.RAW_V] or broken:
+            s[S.RAW_V] = v
+            s[S.FROZEN_SINCE] = t
+            s[S.FROZEN_I] = i
+            s[S.FROZEN_DEV] = 0.0
+        else:
+            if np.isnan(s[S.FROZEN_I]):
+                s[S.FROZEN_I] = i
+            elif abs(i - s[S.FROZEN_I]) > s[S.FROZEN_DEV]:
+                s[S.FROZEN_DEV] = abs(i - s[S.FROZEN_I])
+            if (
+                t - s[S.FROZEN_SINCE] >= FROZEN_S * 1000.0
+                and s[S.FROZEN_DEV] >= FROZEN_C_RATE * nominal
+            ):
+                q |= Quality.VOLTAGE_FROZEN
+                v = np.nan
+    if np.isnan(temp):
+        q |= Quality.TEMPERATURE_MISSING
+    elif not PLAUSIBLE_C[0] <= temp <= PLAUSIBLE_C[1]:
+        q |= Quality.TEMPERATURE_IMPOSSIBLE
+        temp = np.nan
+    else:
+        if temp != s[S.RAW_T] or broken:
+            s[S.RAW_T] = temp
+            s[S.FROZEN_T_SINCE] = t
+            s[S.FROZEN_T_I] = i
+            s[S.FROZEN_T_DEV] = 0.0
+        else:
+            if np.isnan(s[S.FROZEN_T_I]):
+                s[S.FROZEN_T_I] = i
+            elif abs(i - s[S.FROZEN_T_I]) > s[S.FROZEN_T_DEV]:
+                s[S.FROZEN_T_DEV] = abs(i - s[S.FROZEN_T_I])
+            if (
+                t - s[S.FROZEN_T_SINCE] >= FROZEN_TEMPERATURE_S * 1000.0
+                and s[S.FROZEN_T_DEV] >= FROZEN_TEMPERATURE_C_RATE * nominal
+            ):
+                q |= Quality.TEMPERATURE_FROZEN
+                temp = np.nan
+    return q, v, i, temp
+
+
+@njit
+def _phase(p: Floats, v: float, i: float) -> int:
+    if np.isnan(i):
+        return Phase.UNKNOWN + 0
+    if abs(i) < REST_C_RATE * p[Param.NOMINAL_AH]:
+        return Phase.REST + 0
+    if i < 0.0:
+        return Phase.DISCHARGE + 0
+    if v >= p[Param.CHARGE_V] - CV_BAND_V:
+        return Phase.CV_CHARGE + 0
+    return Phase.CC_CHARGE + 0
+
+
+@njit
+def _half_cycle_inplace(
+    s: Floats, hist: Floats32, p: Floats, t: int, v: float, i: float, segment: bool,
+    end_row: Floats, end_hist: Floats32,
+) -> bool:  # fmt: skip
+    """Counters, state of charge, resistance, half-cycles and the histogram; True if one ended."""
+    last = s[S.T_MS]
+    gap = segment or (not np.isnan(last) and t - last > p[Param.MAX_GAP_MS])
+    bridged = not np.isnan(last) and not gap and t > last
+    nominal = p[Param.NOMINAL_AH]
+    before = int(s[S.PHASE])
+    phase = _phase(p, v, i)
+    direction = 0
+    if phase == Phase.CC_CHARGE or phase == Phase.CV_CHARGE:
+        direction = 1
+    elif phase == Phase.DISCHARGE:
+        direction = -1
+    before_direction = 0
+    if before == Phase.CC_CHARGE or before == Phase.CV_CHARGE:
+        before_direction = 1
+    elif before == Phase.DISCHARGE:
+        before_direction = -1
+
+    finished = False
+    if gap and s[S.DIRECTION] != 0.0:
+        if not segment and (before == Phase.REST or s[S.HC_REACHED_END] == 1.0):
+            finished = _end_inplace(s, hist, nominal, end_row, end_hist)
+        else:
+            s[S.HC_GAP] = 1.0
+    if gap and before_direction != 0:
+        s[S.SINCE_FULL] = np.nan  # charge may have moved unseen
+        s[S.AT_END] = 0.0
+
+    # Rest ends a half-cycle only when it lasts: a pulse train is one discharge.
+    if phase == Phase.REST:
+        if bridged and before == Phase.REST:
+            s[S.REST_S] += (t - last) / 1000.0
+        if s[S.DIRECTION] != 0.0 and s[S.REST_S] >= REST_ENDS_S:
+            finished = _end_inplace(s, hist, nominal, end_row, end_hist)
+    else:
+        s[S.REST_S] = 0.0
+    if direction != 0 and direction != s[S.DIRECTION]:
+        if s[S.DIRECTION] != 0.0:
+            finished = _end_inplace(s, hist, nominal, end_row, end_hist)
+        _start_inplace(s, hist, t, last, direction, v, bridged)
+
+    if bridged:
+        dt = (t - last) / 1000.0
+        i0 = s[S.I]
+        if np.isnan(i) or np.isnan(i0):
+            if s[S.DIRECTION] != 0.0:
+                s[S.HC_GAP] = 1.0
+            s[S.SINCE_FULL] = np.nan
+        else:
+            dq = 0.5 * (i + i0) * dt / 3600.0
+            if dq > 0.0:
+                s[S.CHARGE_IN] += dq
+            else:
+                s[S.CHARGE_OUT] -= dq
+            if not np.isnan(s[S.SINCE_FULL]):
+                s[S.SINCE_FULL] -= dq
+            if not np.isnan(s[S.SOC]):
+                capacity = nominal if np.isnan(s[S.CAPACITY]) else s[S.CAPACITY]
+                s[S.SOC] = min(1.0, max(0.0, s[S.SOC] + dq / capacity))
+            if s[S.AT_END] != 0.0:
+                s[S.AT_END_AH] += abs(dq)
+            v0 = s[S.V]
+            volts_known = not np.isnan(v) and not np.isnan(v0)
+            dw = 0.0
+            if volts_known:
+                dw = 0.5 * (v * i + v0 * i0) * dt / 3600.0
+                if dw > 0.0:
+                    s[S.ENERGY_IN] += dw
+                else:
+                    s[S.ENERGY_OUT] -= dw
+                step = i - i0
+                if dt <= STEP_MAX_S and abs(step) >= STEP_C_RATE * nominal:
+                    r = (v - v0) / step
+                    if 0.0 < r < 5.0:
+                        if np.isnan(s[S.R_STEP]):
+                            s[S.R_STEP] = r
+                        else:
+                            s[S.R_STEP] += STEP_WEIGHT * (r - s[S.R_STEP])
+            sign = s[S.DIRECTION]
+            if sign != 0.0 and dq * sign > 0.0:
+                s[S.HC_AH] += dq * sign
+                s[S.HC_WH] += dw * sign
+                if direction == sign and before_direction == sign and before != Phase.CV_CHARGE:
+                    mean = 0.5 * (i + i0) * sign
+                    s[S.HC_I_S] += mean * dt
+                    s[S.HC_II_S] += mean * mean * dt
+                    s[S.HC_LOAD_S] += dt
+                    if volts_known:
+                        _spread_inplace(hist[0 if sign > 0.0 else 1], v0, v, dq * sign)
+
+    if direction != 0:
+        s[S.HC_END] = t
+        if not np.isnan(v):
+            s[S.HC_V1] = v
+            if phase != Phase.CV_CHARGE or before != Phase.CV_CHARGE:
+                if not s[S.HC_VMIN] <= v:
+                    s[S.HC_VMIN] = v
+                if not s[S.HC_VMAX] >= v:
+                    s[S.HC_VMAX] = v
+            if (
+                np.isnan(s[S.HC_R60])
+                and t - s[S.HC_START] >= R60_S * 1000.0
+                and not np.isnan(s[S.HC_V_REST])
+            ):
+                r = (v - s[S.HC_V_REST]) / i
+                if 0.0 < r < 5.0:
+                    s[S.HC_R60] = r
+    elif phase == Phase.REST and not np.isnan(v):
+        s[S.V_REST] = v
+        s[S.V_REST_MS] = t
+
+    _anchor_inplace(s, p, phase, v, i)
+    s[S.PHASE] = phase
+    return finished
+
+
+@njit
+def _start_inplace(
+    s: Floats, hist: Floats32, t: int, last: float, direction: int, v: float, bridged: bool
+) -> None:
+    s[S.DIRECTION] = direction
+    s[S.HC_START] = last if bridged else t
+    s[S.HC_END] = t
+    s[S.HC_AH] = 0.0
+    s[S.HC_WH] = 0.0
+    s[S.HC_V0] = v
+    s[S.HC_V1] = v
+    s[S.HC_VMIN] = np.nan
+    s[S.HC_VMAX] = np.nan
+    s[S.HC_I_S] = 0.0
+    s[S.HC_II_S] = 0.0
+    s[S.HC_LOAD_S] = 0.0
+    s[S.HC_T_S] = 0.0
+    s[S.HC_T_TIME] = 0.0
+    s[S.HC_TMAX] = np.nan
+    s[S.HC_R60] = np.nan
+    s[S.HC_GAP] = 0.0
+    s[S.HC_REACHED_END] = 0.0
+    s[S.HC_FROM_END] = 1.0 if s[S.AT_END] == -direction else 0.0
+    fresh = t - s[S.V_REST_MS] <= V_REST_VALID_S * 1000.0
+    s[S.HC_V_REST] = s[S.V_REST] if fresh else np.nan
+    hist[:, :] = 0.0
+
+
+@njit
+def _end_inplace(
+    s: Floats, hist: Floats32, nominal: float, row: Floats, row_hist: Floats32
+) -> bool:
+    """Close the running half-cycle; a blip leaves no trace. True if it was written to `row`."""
+    direction = s[S.DIRECTION]
+    s[S.DIRECTION] = 0.0
+    if s[S.HC_AH] < SMALLEST_HALF_CYCLE * nominal:
+        return False
+    counter = S.CHARGES if direction > 0.0 else S.DISCHARGES
+    s[counter] += 1.0
+    if s[S.V_REST_MS] < s[S.HC_END]:
+        s[S.V_REST] = np.nan
+        s[S.V_REST_MS] = np.nan
+    row[Ended.KIND] = direction
+    row[Ended.START_MS] = s[S.HC_START]
+    row[Ended.END_MS] = s[S.HC_END]
+    row[Ended.CHARGE_AH] = s[S.HC_AH]
+    row[Ended.ENERGY_WH] = s[S.HC_WH]
+    row[Ended.VOLTAGE_START_V] = s[S.HC_V0]
+    row[Ended.VOLTAGE_END_V] = s[S.HC_V1]
+    hours = (s[S.HC_END] - s[S.HC_START]) / 3.6e6
+    row[Ended.CURRENT_MEAN_A] = direction * s[S.HC_AH] / hours if hours > 0.0 else np.nan
+    known = s[S.HC_T_TIME] > 0.0
+    row[Ended.TEMPERATURE_MEAN_C] = s[S.HC_T_S] / s[S.HC_T_TIME] if known else np.nan
+    row[Ended.TEMPERATURE_MAX_C] = s[S.HC_TMAX]
+    row[Ended.R60_OHM] = s[S.HC_R60]
+    whole = s[S.HC_GAP] == 0.0 and s[S.HC_FROM_END] == 1.0 and s[S.HC_REACHED_END] == 1.0
+    row[Ended.COMPLETE] = 1.0 if whole else 0.0
+    row[Ended.NUMBER] = s[counter]
+    side = 0 if direction > 0.0 else 1
+    for b in range(BINS):
+        row_hist[b] = hist[side, b]
+    return True
+
+
+@njit
+def _anchor_inplace(s: Floats, p: Floats, phase: int, v: float, i: float) -> None:
+    """Set the state of charge where it is known: full at the end of CV, empty at the cut-off."""
+    nominal = p[Param.NOMINAL_AH]
+    if phase == Phase.CV_CHARGE and i < FULL_C_RATE * nominal:
+        s[S.SOC] = 1.0
+        s[S.SINCE_FULL] = 0.0
+        s[S.AT_END] = 1.0
+        s[S.AT_END_AH] = 0.0
+        s[S.HC_REACHED_END] = 1.0
+    elif phase == Phase.DISCHARGE and v <= p[Param.DISCHARGE_V]:
+        s[S.SOC] = 0.0
+        if not np.isnan(s[S.SINCE_FULL]) and s[S.SINCE_FULL] > 0.1 * nominal:
+            s[S.CAPACITY] = s[S.SINCE_FULL]
+        s[S.AT_END] = -1.0
+        s[S.AT_END_AH] = 0.0
+        s[S.HC_REACHED_END] = 1.0
+    elif s[S.AT_END] != 0.0 and s[S.AT_END_AH] > 0.03 * nominal and s[S.HC_REACHED_END] == 0.0:
+        s[S.AT_END] = 0.0
+
+
+@njit
+def _spread_inplace(hist: Floats32, v0: float, v1: float, charge_ah: float) -> None:
+    """Add charge to the bins between two voltages, in proportion to the span in each."""
+    low = (min(v0, v1) - BIN_FIRST_V) / BIN_V
+    high = (max(v0, v1) - BIN_FIRST_V) / BIN_V
+    first = int(np.floor(low))
+    final = int(np.floor(high))
+    if first == final:
+        if 0 <= first < BINS:
+            hist[first] += charge_ah
+        return
+    for b in range(max(first, 0), min(final, BINS - 1) + 1):
+        share = (min(high, b + 1.0) - max(low, b + 0.0)) / (high - low)
+        hist[b] += charge_ah * share
+
+
+@njit
+def _smooth_inplace(s: Floats, x: float, a: float, mean: int, var: int) -> None:
+    if np.isnan(s[mean]):
+        s[mean] = x
+        s[var] = 0.0
+    else:
+        difference = x - s[mean]
+        s[mean] += a * difference
+        s[var] = (1.0 - a) * (s[var] + a * difference * difference)
+
+
+@njit
+def _thermal_inplace(
+    s: Floats, win: Floats32, p: Floats, t: int, i: float, temp: float, ambient: float,
+    segment: bool, q: int,
+) -> tuple[int, bool]:  # fmt: skip
+    """The lumped heat balance and its window; returns the quality and whether it can be scored."""
+    last = s[S.T_LAST_MS]
+    broken = segment or np.isnan(last) or t - last > p[Param.MAX_GAP_MS]
+    if np.isnan(temp):
+        return q, False
+    if np.isnan(ambient):
+        q |= Quality.AMBIENT_ASSUMED
+        if np.isnan(s[S.AMBIENT_EST]) or temp < s[S.AMBIENT_EST]:
+            s[S.AMBIENT_EST] = temp
+        elif not broken:
+            rise = AMBIENT_RISE_C_PER_S * (t - last) / 1000.0
+            s[S.AMBIENT_EST] = min(temp, s[S.AMBIENT_EST] + rise)
+    else:
+        s[S.AMBIENT_EST] = ambient
+    rise_c = temp - s[S.AMBIENT_EST]
+    if s[S.DIRECTION] != 0.0 and not s[S.HC_TMAX] >= temp:
+        s[S.HC_TMAX] = temp
+    if broken or np.isnan(i) or np.isnan(s[S.I]):
+        s[S.HEAT_STORED] = 0.0
+        s[S.HEAT_COOLED] = 0.0
+        s[S.HEAT_JOULE] = 0.0
+        s[S.EXCESS_SLOW] = 0.0
+        s[S.SLOTS_FILLED] = 0.0
+        s[S.SLOT_START] = t
+        return q, False
+    dt = (t - last) / 1000.0
+    if dt <= 0.0:
+        return q, False
+    if s[S.DIRECTION] != 0.0:
+        s[S.HC_T_S] += 0.5 * (temp + s[S.T]) * dt
+        s[S.HC_T_TIME] += dt
+    a = 1.0 - np.exp(-dt / TAU_S)
+    mean_i = 0.5 * (i + s[S.I])
+    stored = p[Param.HEAT_CAPACITY_J_PER_K] * (temp - s[S.T]) / dt
+    cooled = p[Param.COOLING_W_PER_K] * (0.5 * (temp + s[S.T]) - s[S.AMBIENT_EST])
+    joule = p[Param.RESISTANCE_OHM] * mean_i * mean_i
+    s[S.HEAT_STORED] += a * (stored - s[S.HEAT_STORED])
+    s[S.HEAT_COOLED] += a * (cooled - s[S.HEAT_COOLED])
+    s[S.HEAT_JOULE] += a * (joule - s[S.HEAT_JOULE])
+    excess = s[S.HEAT_STORED] + s[S.HEAT_COOLED] - s[S.HEAT_JOULE]
+    s[S.EXCESS_SLOW] += (1.0 - np.exp(-dt / SLOW_TAU_S)) * (excess - s[S.EXCESS_SLOW])
+
+    steps = int((t - s[S.SLOT_START]) // SLOT_MS)
+    if steps > 0 or s[S.SLOTS_FILLED] == 0.0:
+        shift = min(max(steps, 1), SLOTS)
+        for slot in range(SLOTS - shift):
+            for channel in range(4):
+                win[slot, channel] = win[slot + shift, channel]
+        for slot in range(SLOTS - shift, SLOTS - 1):
+            _slot_inplace(win[slot], s, p, excess, i, rise_c)
+        s[S.SLOT_START] += steps * SLOT_MS
+        s[S.SLOTS_FILLED] = min(s[S.SLOTS_FILLED] + shift, SLOTS)
+    _slot_inplace(win[SLOTS - 1], s, p, excess, i, rise_c)
+    return q, s[S.SLOTS_FILLED] >= SLOTS
+
+
+@njit
+def _slot_inplace(
+    slot: Floats32, s: Floats, p: Floats, excess: float, i: float, rise_c: float
+) -> None:
+    slot[0] = excess / p[Param.NOMINAL_AH]
+    slot[1] = s[S.EXCESS_SLOW] / p[Param.NOMINAL_AH]
+    slot[2] = i / p[Param.NOMINAL_AH]
+    slot[3] = rise_c
+
+
+@njit
+def _remember_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: float) -> None:
+    """Means, variances and slopes; then this sample becomes the previous one."""
+    last = s[S.T_MS]
+    a = 1.0
+    if not np.isnan(last) and t > last:
+        a = 1.0 - np.exp(-(t - last) / (1000.0 * TAU_S))
+    if not np.isnan(v):
+        v_last = s[S.V_LAST_MS]
+        _smooth_inplace(s, v, a, S.V_MEAN, S.V_VAR)
+        if np.isnan(v_last) or t - v_last > p[Param.MAX_GAP_MS] or t < v_last:
+            s[S.DV_DT] = np.nan
+        elif v_last == last and t > last:
+            slope = (v - s[S.V]) * 1000.0 / (t - last)
+            before = 0.0 if np.isnan(s[S.DV_DT]) else s[S.DV_DT]
+            s[S.DV_DT] = before + a * (slope - before)
+        s[S.V_LAST_MS] = t
+    if not np.isnan(i):
+        _smooth_inplace(s, i, a, S.I_MEAN, S.I_VAR)
+    if not np.isnan(temp):
+        t_last = s[S.T_LAST_MS]
+        _smooth_inplace(s, temp, a, S.T_MEAN, S.T_VAR)
+        if np.isnan(t_last) or t - t_last > p[Param.MAX_GAP_MS] or t < t_last:
+            s[S.DT_DT] = np.nan
+        elif t_last == last and t > last:
+            slope = (temp - s[S.T]) * 1000.0 / (t - last)
+            before = 0.0 if np.isnan(s[S.DT_DT]) else s[S.DT_DT]
+            s[S.DT_DT] = before + a * (slope - before)
+        s[S.T_LAST_MS] = t
+        s[S.T] = temp
+    s[S.V] = v
+    s[S.I] = i
+    s[S.T_MS] = t
+
+
+@njit
+def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32) -> bool:
+    """The SOH model's input: the histogram's bins that were crossed whole, and what frames them."""
+    sign = s[S.DIRECTION]
+    phase = int(s[S.PHASE])
+    if (
+        sign == 0.0
+        or s[S.HC_GAP] == 1.0
+        or p[Param.TABLE] < 0.0
+        or np.isnan(v)
+        or phase == Phase.REST
+        or phase == Phase.UNKNOWN
+        or s[S.HC_LOAD_S] <= 0.0
+    ):
+        return False
+    nominal = p[Param.NOMINAL_AH]
+    scale = np.float32(1.0 / nominal)
+    if sign > 0.0:
+        first = int(round((CHARGE_FIRST_V - BIN_FIRST_V) / BIN_V))
+        for b in range(SOH_BINS):
+            x[b] = hist[0, first + b] * scale
+        start = np.ceil((s[S.HC_VMIN] - CHARGE_FIRST_V) / BIN_V)
+        end = np.floor((s[S.HC_VMAX] - CHARGE_FIRST_V) / BIN_V)
+    else:
+        first = int(round((DISCHARGE_FIRST_V - BIN_FIRST_V) / BIN_V))
+        for b in range(SOH_BINS):
+            x[b] = (hist[1, first + 2 * b] + hist[1, first + 2 * b + 1]) * scale
+        start = np.ceil((s[S.HC_VMIN] - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
+        end = np.floor((s[S.HC_VMAX] - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
+    start = min(max(start, 0.0), float(SOH_BINS))
+    end = min(max(end, 0.0), float(SOH_BINS))
+    x[SOH_BINS] = start
+    x[SOH_BINS + 1] = max(end, start)
+    x[SOH_BINS + 2] = p[Param.TABLE] + (0.0 if sign > 0.0 else 1.0)
+    x[SOH_BINS + 3] = -1.0 if np.isnan(s[S.HC_R60]) else s[S.HC_R60]
+    mean = s[S.HC_I_S] / s[S.HC_LOAD_S]
+    x[SOH_BINS + 4] = mean / nominal
+    x[SOH_BINS + 5] = np.sqrt(max(0.0, s[S.HC_II_S] / s[S.HC_LOAD_S] - mean * mean)) / nominal
+    return end > start
+
+
+@njit
+def _features_inplace(
+    s: Floats, p: Floats, v: float, i: float, temp: float, ambient: float, x: Floats
+) -> None:
+    nominal = p[Param.NOMINAL_AH] if p[Param.CONFIGURED] == 1.0 else np.nan
+    x[Feature.CHARGE_IN_AH] = s[S.CHARGE_IN]
+    x[Feature.CHARGE_OUT_AH] = s[S.CHARGE_OUT]
+    x[Feature.ENERGY_IN_WH] = s[S.ENERGY_IN]
+    x[Feature.ENERGY_OUT_WH] = s[S.ENERGY_OUT]
+    x[Feature.C_RATE] = i / nominal
+    x[Feature.SOC] = s[S.SOC] if p[Param.CONFIGURED] == 1.0 else np.nan
+    x[Feature.DV_DT_V_PER_S] = s[S.DV_DT]
+    x[Feature.DT_DT_C_PER_S] = s[S.DT_DT]
+    x[Feature.VOLTAGE_MEAN_V] = s[S.V_MEAN]
+    x[Feature.VOLTAGE_VAR] = s[S.V_VAR]
+    x[Feature.CURRENT_MEAN_A] = s[S.I_MEAN]
+    x[Feature.CURRENT_VAR] = s[S.I_VAR]
+    x[Feature.TEMPERATURE_MEAN_C] = s[S.T_MEAN]
+    x[Feature.TEMPERATURE_VAR] = s[S.T_VAR]
+    x[Feature.RISE_C] = temp - ambient
+    x[Feature.PHASE] = s[S.PHASE]
+    x[Feature.RESISTANCE_OHM] = s[S.R_STEP]
+    running = s[S.DIRECTION] != 0.0
+    x[Feature.HALF_CYCLE_AH] = s[S.HC_AH] if running else np.nan
+    x[Feature.HALF_CYCLE_S] = (s[S.HC_END] - s[S.HC_START]) / 1000.0 if running else np.nan
+    known = s[S.SLOTS_FILLED] > 0.0 and not np.isnan(temp) and not np.isnan(i)
+    balance = s[S.HEAT_STORED] + s[S.HEAT_COOLED] - s[S.HEAT_JOULE]
+    x[Feature.EXCESS_HEAT_W] = balance if known else np.nan
+    x[Feature.VOLTAGE_V] = v
+    x[Feature.CURRENT_A] = i
+    x[Feature.TEMPERATURE_C] = temp
+    x[Feature.AMBIENT_C] = ambient
+    x[Feature.DIRECTION] = s[S.DIRECTION]
