@@ -66,13 +66,30 @@ BIN_FIRST_V = 2.7
 SOH_BINS = 60
 CHARGE_FIRST_V = 3.6  # the model's view of a charge: 60 bins of 10 mV, 3.60 to 4.20 V
 DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
-SOH_EXTRAS = ("window_start", "window_end", "table", "r60_ohm", "c_rate_mean", "c_rate_spread")
-SOH_WIDTH = SOH_BINS + len(SOH_EXTRAS)
+
+SOH_INPUTS = (
+    *((f"charge_in_bin_{b:02d}", "Ah per nominal Ah") for b in range(SOH_BINS)),
+    ("window_start", "bin"),  # first bin crossed whole
+    ("window_end", "bin"),  # one past the last
+    ("table", "index"),  # twice the cell's family, plus one for a discharge
+    ("r60_ohm", "ohm"),  # -1 where unknown
+    ("c_rate_mean", "1/h"),
+    ("c_rate_spread", "1/h"),
+)
+SOH_WIDTH = len(SOH_INPUTS)
 
 SLOTS = 16
 SLOT_MS = 30_000  # one slot of the thermal window
-SLOT_CHANNELS = ("excess_heat_w", "excess_heat_slow_w", "c_rate", "rise_c")
-THERMAL_WIDTH = SLOTS * len(SLOT_CHANNELS)
+SLOT_CHANNELS = (
+    ("excess_heat", "W per nominal Ah"),
+    ("excess_heat_slow", "W per nominal Ah"),
+    ("c_rate", "1/h"),
+    ("rise_over_ambient", "degC"),
+)
+THERMAL_INPUTS = tuple(
+    (f"{name}_{slot:02d}", unit) for slot in range(SLOTS) for name, unit in SLOT_CHANNELS
+)  # oldest slot first
+THERMAL_WIDTH = len(THERMAL_INPUTS)
 
 
 class Phase(IntEnum):
