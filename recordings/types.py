@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 class RecordingError(Exception):
-    """A recording cannot be read; the message names the file and, where known, the operation and row."""
+    """A recording cannot be read; names the file and, where known, the operation and the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Operation:
     capacity_ah: float | None = None  # the publisher's own figure for this operation
     fault: str | None = None  # label of an injected fault; the recording is synthetic then
     fault_active: NDArray[np.bool_] | None = None  # (n,)
+    notes: tuple[str, ...] = ()  # what the reader found wrong here, and what it did about it
 
     def __len__(self) -> int:
         return len(self.time_s)

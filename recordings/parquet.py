@@ -1,0 +1,81 @@
+"""Parquet read in pieces: what the tidy, bundle and generic readers share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recordings.types import RecordingError
+
+_BATCH_ROWS = 1 << 15
+
+Columns = dict[str, NDArray[np.generic]]
+
+
+@contextmanager
+def arrow_errors(where: str) -> Iterator[None]:
+    """Whatever Arrow raises inside becomes a RecordingError that begins with `where`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RecordingError(f"{where}: not a readable Parquet file: {reason}") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, its page checksums verified where it has them; raises RecordingError."""
+    with arrow_errors(path.name):
+        file = pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=1 << 18, page_checksum_verification=True
+        )
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def numpy_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.generic]:
+    """A column as NumPy: numbers with NaN for null, timestamps as datetime64, text as objects."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type) or (
+        pa.types.is_integer(column.type) and column.null_count
+    ):
+        column = column.cast(pa.float64())
+    array: NDArray[np.generic] = np.asarray(column.to_numpy(zero_copy_only=False))
+    return array
+
+
+def runs(path: Path, names: list[str], key: str) -> Iterator[Columns]:
+    """The rows of each run of equal `key`, in the order of the file, as columns `names`.
+
+    Not more than a batch and one run are in memory. Raises RecordingError.
+    """
+    with opened(path) as file:
+        batches = file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
+        held: Columns | None = None
+        row = 0
+        while True:
+            with arrow_errors(f"{path.name}, after row {row}"):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                table = {name: numpy_column(batch.column(name)) for name in names}
+            row += batch.num_rows
+            if held is not None:
+                table = {name: np.concatenate([held[name], table[name]]) for name in names}
+            values = table[key]
+            edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()]
+            for first, last in itertools.pairwise(edges):
+                yield {name: column[first:last] for name, column in table.items()}
+            held = {name: column[edges[-1] :] for name, column in table.items()}
+        if held is not None and len(held[key]):
+            yield held
