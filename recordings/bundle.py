@@ -4,8 +4,7 @@ Samples are rows: `asset`, `operation`, `time_s` (float64), and as float32 `curr
 `voltage_v` (a list, one value a cell), `temperature_c` (a list, one a sensor), `ambient_c`, with
 `fault_active`. float32 keeps 0.25 uV at 4 V. What is said once of an asset or an operation is JSON
 in the file's metadata under `cellpulse.recording`, with the row group and row where each operation
-begins, so
-that playing can start anywhere. Pages are zstd-compressed and carry checksums.
+begins, so that playing can start anywhere. Pages are zstd-compressed and carry checksums.
 """
 
 from __future__ import annotations
