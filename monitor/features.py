@@ -48,6 +48,7 @@ STEP_MAX_S = 20.0
 STEP_WEIGHT = 0.3
 R60_S = 60.0
 V_REST_VALID_S = 1_200.0  # a rest voltage older than this says nothing about the load that follows
+REST_SURVIVES_S = 10.0  # a load this short leaves the rest voltage standing (NASA's false current)
 REST_ENDS_S = 600.0  # so long a rest ends a half-cycle
 SMALLEST_HALF_CYCLE = 0.01  # of nominal capacity; a smaller one is a blip and is not reported
 PLAUSIBLE_V = (0.0, 5.0)
@@ -57,7 +58,9 @@ FROZEN_S = 60.0
 FROZEN_C_RATE = 0.2
 FROZEN_TEMPERATURE_S = 1_800.0
 FROZEN_TEMPERATURE_C_RATE = 0.5
-AMBIENT_RISE_C_PER_S = 2.0 / 3600.0  # how fast an ambient that nobody measures may be believed to rise
+AMBIENT_RISE_C_PER_S = (
+    2.0 / 3600.0
+)  # how fast an ambient that nobody measures may be believed to rise
 
 BINS = 160
 BIN_V = 0.01
@@ -256,6 +259,7 @@ FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 PARAMS = len(Param)
 
+
 @dataclass(slots=True)
 class CellState:
     """Everything the kernel remembers, one row a cell. About 2.1 KB a cell."""
@@ -319,6 +323,9 @@ class Outputs:
     """Room for what the kernel writes about up to `size` samples; reused between calls."""
 
     size: int
+    row: Ints = field(init=False)
+    frame: Ints = field(init=False)
+    timestamp_ms: Ints = field(init=False)
     features: Floats = field(init=False)
     quality: Ints = field(init=False)
     soh_inputs: Floats32 = field(init=False)
@@ -331,6 +338,9 @@ class Outputs:
 
     def __post_init__(self) -> None:
         n = self.size
+        self.row = np.empty(n, np.int64)
+        self.frame = np.empty(n, np.int64)
+        self.timestamp_ms = np.empty(n, np.int64)
         self.features = np.empty((n, FEATURES))
         self.quality = np.empty(n, np.int64)
         self.soh_inputs = np.zeros((n, SOH_WIDTH), np.float32)
@@ -353,6 +363,7 @@ def update_inplace(state: CellState, frames: FrameColumns, out: Outputs) -> tupl
         frames.volts, frames.volts_from, frames.volts_count,
         frames.temperatures, frames.temperatures_from, frames.temperatures_count,
         frames.new_segment,
+        out.row, out.frame, out.timestamp_ms,
         out.features, out.quality, out.soh_inputs, out.soh_usable,
         out.thermal_inputs, out.thermal_usable, out.ended, out.ended_sample, out.ended_histogram,
     )  # fmt: skip
@@ -365,6 +376,7 @@ def _update_inplace(
     f_row: Ints, f_cells: Ints, f_t: Ints, f_i: Floats, f_ambient: Floats,
     volts: Floats, v_from: Ints, v_count: Ints,
     temps: Floats, t_from: Ints, t_count: Ints, new_segment: NDArray[np.bool_],
+    out_row: Ints, out_frame: Ints, out_t: Ints,
     features: Floats, quality: Ints, soh_x: Floats32, soh_ok: NDArray[np.bool_],
     thermal_x: Floats32, thermal_ok: NDArray[np.bool_],
     ended: Floats, ended_sample: Ints, ended_histogram: Floats32,
@@ -381,9 +393,7 @@ def _update_inplace(
             hist = histogram[row]
             win = window[row]
             param = params[row]
-            q, v, i, temp = _screen_inplace(
-                state, param, f_t[f], v, f_i[f], temp, new_segment[f]
-            )
+            q, v, i, temp = _screen_inplace(state, param, f_t[f], v, f_i[f], temp, new_segment[f])
             finished = _half_cycle_inplace(
                 state, hist, param, f_t[f], v, i, new_segment[f], ended[m], ended_histogram[m]
             )
@@ -401,6 +411,9 @@ def _update_inplace(
                         thermal_x[n, slot * 4 + channel] = win[slot, channel]
             soh_ok[n] = _soh_row_inplace(state, hist, param, v, soh_x[n])
             quality[n] = q
+            out_row[n] = row
+            out_frame[n] = f
+            out_t[n] = f_t[f]
             _features_inplace(state, param, v, i, temp, f_ambient[f], features[n])
             n += 1
     return n, m
@@ -644,7 +657,7 @@ def _end_inplace(
         return False
     counter = S.CHARGES if direction > 0.0 else S.DISCHARGES
     s[counter] += 1.0
-    if s[S.V_REST_MS] < s[S.HC_END]:
+    if s[S.V_REST_MS] < s[S.HC_END] - REST_SURVIVES_S * 1000.0:
         s[S.V_REST] = np.nan
         s[S.V_REST_MS] = np.nan
     row[Ended.KIND] = direction
