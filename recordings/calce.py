@@ -33,6 +33,7 @@ import numpy as np
 import python_calamine
 from numpy.typing import NDArray
 
+from recordings import archive
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
 from recordings.types import Floats, Operation, OperationKind, RecordingError, RecordingInfo
 
@@ -160,16 +161,13 @@ class _Workbook:
 
     name: str
     path: Path
-    member: str | None  # inside a zip
+    member: archive.Member  # inside a zip; empty if it is a file itself
     start: datetime
     checks: tuple[int, ...]  # CRC of each data sheet
     size: int
 
     def read(self) -> Path | io.BytesIO:
-        if self.member is None:
-            return self.path
-        with zipfile.ZipFile(self.path) as archive:
-            return io.BytesIO(archive.read(self.member))
+        return archive.read(self.path, self.member) if self.member else self.path
 
 
 class CalceRecording:
@@ -241,43 +239,38 @@ def _count(rows: Rows) -> int:
     return sum(len(split_cycle(part)) for part in np.split(rows.current_a, edges))
 
 
-def _workbooks(path: Path) -> Iterator[tuple[str, str | None, Path]]:
+def _workbooks(path: Path) -> Iterator[tuple[str, archive.Member, Path]]:
     if path.is_dir():
         for file in sorted(path.rglob("*.xlsx")):
             if not file.name.startswith("~$"):
-                yield file.name, None, file
+                yield file.name, (), file
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise RecordingError(f"{path}: {_reason(error)}") from None
-    if "[Content_Types].xml" in names:
-        yield path.name, None, path
+    if archive.members(path, "[Content_Types].xml"):
+        yield path.name, (), path
         return
-    for member in sorted(names):
-        name = member.rsplit("/", 1)[-1]
-        if name.lower().endswith(".xlsx") and not name.startswith(("~$", "._")):
-            yield name, member, path
+    for member in archive.members(path, ".xlsx"):
+        yield member[-1].rsplit("/", 1)[-1], member, path
 
 
-def _peek(name: str, member: str | None, path: Path) -> _Workbook:
+def _peek(name: str, member: archive.Member, path: Path) -> _Workbook:
     """When the workbook's test began, and the CRC of its sheets, without reading the samples."""
     holder = _Workbook(name, path, member, datetime.min, (), 0)
     try:
         content = holder.read()
-        with zipfile.ZipFile(content) as archive:
+        with zipfile.ZipFile(content) as book_zip:
             sheets = [
                 entry
-                for entry in archive.infolist()
+                for entry in book_zip.infolist()
                 if entry.filename.startswith("xl/worksheets/sheet")
             ]
+    except RecordingError:
+        raise
     except Exception as error:  # zipfile raises many kinds on damaged bytes
         raise RecordingError(f"{name}: {_reason(error)}") from None
     book = _open_book(content, name)
     start = _stated_start(book, name)
     if start is None:
-        start = _moment(_sheet_rows(book, _data_sheets(book, name)[0], name)[1])
+        start = _moment(_sheet_rows(book, _data_sheets(book, name)[0], name)[1], name)
     data = sorted(sheets, key=lambda entry: entry.file_size)[1:] or sheets
     return _Workbook(
         name,
@@ -364,10 +357,10 @@ def _sheet_rows(book: Any, sheet: str, name: str) -> list[list[Any]]:
     return [[row[i] for i in at] for row in rows]
 
 
-def _moment(row: list[Any]) -> datetime:
+def _moment(row: list[Any], name: str) -> datetime:
     value = row[_NEEDED.index("Date_Time")]
     if not isinstance(value, datetime):
-        raise RecordingError(f"Date_Time is {value!r}, not a date and time")
+        raise RecordingError(f"{name}: the first Date_Time is {value!r}, not a date and time")
     return value
 
 
@@ -389,7 +382,7 @@ def _read_rows(book: _Workbook, cycles_before: int) -> Rows:
     steps = np.flatnonzero(np.diff(index) < 0)
     if len(steps):
         raise RecordingError(f"{book.name}, row {int(steps[0]) + 3}: Cycle_Index runs backwards")
-    start = _moment(rows[0]).replace(tzinfo=UTC)
+    start = _moment(rows[0], book.name).replace(tzinfo=UTC)
     return Rows(
         start_ms=round(start.timestamp() * 1000),
         elapsed_s=elapsed_s,

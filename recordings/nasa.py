@@ -18,7 +18,6 @@ Choices, each of them tested:
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +27,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recordings import nasa_cells
+from recordings import archive, nasa_cells
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
 from recordings.mat5 import Mat5Error, Raw, open_struct_array
 from recordings.types import Operation, RecordingError, RecordingInfo
@@ -72,26 +71,30 @@ class _Record:
 
 
 class NasaRecording:
-    """A recording over one NASA `.mat` file (or its bytes under a name)."""
+    """A recording over one NASA `.mat` file, plain or in a zip."""
 
     def __init__(
-        self, path: Path, *, data: bytes | None = None, on_bad: OnBad | None = None
+        self, path: Path, *, member: archive.Member = (), on_bad: OnBad | None = None
     ) -> None:
-        """Reads the head only. Raises RecordingError if this is no NASA `.mat` file."""
+        """Reads the head only; `member` names the file inside, where `path` is a zip.
+
+        Raises RecordingError if this is no NASA `.mat` file.
+        """
         self._path = path
-        self._data = data
+        self._member = member
+        self._name = member[-1].rsplit("/", 1)[-1] if member else path.name
         self._on_bad = on_bad
         with self._open() as file:
             try:
                 array = open_struct_array(file, "cycle")
             except Mat5Error as error:
                 raise RecordingError(
-                    f"{path.name}: not a NASA battery .mat file: {error}"
+                    f"{self._name}: not a NASA battery .mat file: {error}"
                 ) from None
         self.records = array.count
         if array.count == 0:
-            raise RecordingError(f"{path.name}: no operations in it")
-        self._info = nasa_info(asset_name(array.variable or path.stem), str(path))
+            raise RecordingError(f"{self._name}: no operations in it")
+        self._info = nasa_info(asset_name(array.variable or Path(self._name).stem), str(path))
 
     @property
     def info(self) -> RecordingInfo:
@@ -106,7 +109,7 @@ class NasaRecording:
             index += 1
             if index < start:
                 continue
-            where = f"{self._path.name}, operation {index} (record {record.number}, {record.kind})"
+            where = f"{self._name}, operation {index} (record {record.number}, {record.kind})"
             try:
                 operation = _operation(record, index, where)
             except RecordingError as error:
@@ -119,7 +122,7 @@ class NasaRecording:
         for record in self._records():
             if record.kind != "impedance":
                 continue
-            where = f"{self._path.name}, record {record.number} (impedance)"
+            where = f"{self._name}, record {record.number} (impedance)"
             try:
                 measurement = _impedance(record, where)
             except RecordingError as error:
@@ -128,8 +131,8 @@ class NasaRecording:
             yield measurement
 
     def _open(self) -> BinaryIO:
-        if self._data is not None:
-            return io.BytesIO(self._data)
+        if self._member:
+            return archive.read(self._path, self._member)
         try:
             return self._path.open("rb")
         except OSError as error:
@@ -145,11 +148,13 @@ class NasaRecording:
                     if "type" not in fields or "data" not in fields:
                         raise Mat5Error("no `type` or no `data`")
                     kind = fields["type"].text().strip()
+                    if kind not in _KINDS and kind != "impedance":
+                        raise Mat5Error(f"an operation of unknown type {kind!r}")
                     yield _Record(number, kind, discharges + 1, fields)
                     discharges += kind == "discharge"
             except Mat5Error as error:
                 raise_or_report(
-                    RecordingError(f"{self._path.name}, after record {number}: {error}"),
+                    RecordingError(f"{self._name}, after record {number}: {error}"),
                     self._on_bad,
                 )
 

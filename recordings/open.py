@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from recordings import archive
 from recordings.checking import OnBad, raise_or_report
 from recordings.types import Recording, RecordingError
 
@@ -70,18 +71,10 @@ def _detect(path: Path) -> str:
     if head.startswith(b"MATLAB 5.0"):
         return "nasa"
     if head.startswith(b"PK"):
-        return "nasa" if _zip_holds(path, ".mat") else "calce"
+        return "nasa" if archive.members(path, ".mat") else "calce"
     if head.startswith(b"PAR1"):
         return _detect_parquet(path)
     raise RecordingError(f"{path}: not a known recording; {_formats()}")
-
-
-def _zip_holds(path: Path, suffix: str) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(suffix) for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise RecordingError(f"{path}: a damaged zip: {error}") from None
 
 
 def _detect_parquet(path: Path) -> str:
@@ -101,40 +94,17 @@ def _detect_parquet(path: Path) -> str:
 def _open_nasa(path: Path, on_bad: OnBad | None) -> list[Recording]:
     from recordings.nasa import NasaRecording
 
-    found: list[Recording] = []
+    sources: list[tuple[Path, archive.Member]] = [(path, ())]
     if path.is_dir():
-        sources = [(file, None) for file in sorted(path.rglob("*.mat"))]
+        sources = [(file, ()) for file in sorted(path.rglob("*.mat"))]
     elif zipfile.is_zipfile(path):
-        return _open_nasa_zip(path, on_bad)
-    else:
-        sources = [(path, None)]
-    for file, data in sources:
+        sources = [(path, member) for member in archive.members(path, ".mat")]
+    found: list[Recording] = []
+    for file, member in sources:
         try:
-            found.append(NasaRecording(file, data=data, on_bad=on_bad))
+            found.append(NasaRecording(file, member=member, on_bad=on_bad))
         except RecordingError as error:
             raise_or_report(error, on_bad)
-    if not found:
-        raise RecordingError(f"{path}: no readable NASA .mat file in it")
-    return found
-
-
-def _open_nasa_zip(path: Path, on_bad: OnBad | None) -> list[Recording]:
-    from recordings.nasa import NasaRecording
-
-    found: list[Recording] = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [name for name in sorted(archive.namelist()) if name.lower().endswith(".mat")]
-            for name in members:
-                try:
-                    data = archive.read(name)
-                    found.append(NasaRecording(path / name, data=data, on_bad=on_bad))
-                except RecordingError as error:
-                    raise_or_report(error, on_bad)
-    except Exception as error:
-        if isinstance(error, RecordingError):
-            raise
-        raise RecordingError(f"{path}: a damaged zip: {error}") from None
     if not found:
         raise RecordingError(f"{path}: no readable NASA .mat file in it")
     return found

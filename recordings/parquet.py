@@ -67,6 +67,8 @@ def runs(path: Path, names: list[str], key: str) -> Iterator[Columns]:
             with arrow_errors(f"{path.name}, after row {row}"):
                 batch = next(batches, None)
                 if batch is None:
+                    if row != file.metadata.num_rows:
+                        raise ValueError(f"{file.metadata.num_rows} rows announced, {row} found")
                     break
                 table = {name: numpy_column(batch.column(name)) for name in names}
             row += batch.num_rows

@@ -1,4 +1,4 @@
-"""Small made-up recordings in every format that is read, for tests that must run without real data."""
+"""Small made-up recordings in every format that is read: for tests without real data."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ ARBIN_HEAD = [
 ]
 
 
-def arbin_rows(start: datetime, cycles: int = 2, *, last_is_cut: bool = False) -> list[list[object]]:
+def arbin_rows(
+    start: datetime, cycles: int = 2, *, last_is_cut: bool = False
+) -> list[list[object]]:
     """Rows of an Arbin workbook: rest, CC, rest, CV, rest, discharge, rest in each cycle."""
     rows: list[list[object]] = []
     elapsed_s = discharged_ah = charged_ah = 0.0
@@ -198,9 +200,7 @@ def calce_folder(path: Path) -> Path:
     """Three workbooks whose names sort wrongly, one of them twice, one ending in mid-cycle."""
     path.mkdir()
     first, second = START, START + timedelta(days=3)
-    arbin_workbook(
-        path / "CS2_99_9_7_10.xlsx", arbin_rows(first, 2, last_is_cut=True), start=first
-    )
+    arbin_workbook(path / "CS2_99_9_7_10.xlsx", arbin_rows(first, 2, last_is_cut=True), start=first)
     arbin_workbook(path / "CS2_99_10_1_10.xlsx", arbin_rows(second, 2), start=second)
     arbin_workbook(path / "CS2_99_10_9_10.xlsx", arbin_rows(second, 2), start=second)
     return path
@@ -210,7 +210,9 @@ def tidy_parquet(path: Path, cycles: int = 3) -> Path:
     """A tidy file with the NASA columns."""
     tables = []
     for number in range(cycles):
-        for offset, (kind, columns) in enumerate((("charge", charge()), ("discharge", discharge()))):
+        for offset, (kind, columns) in enumerate(
+            (("charge", charge()), ("discharge", discharge()))
+        ):
             n = len(columns["time_s"])
             start = START + timedelta(hours=2 * number + offset)
             clock = [start + timedelta(seconds=float(t)) for t in columns["time_s"]]
