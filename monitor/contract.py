@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from monitor.errors import PayloadError
 
-VERSION = 1
+VERSION: Literal[1] = 1
 MAX_FRAMES = 1_000
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_CELLS = 4_096
@@ -53,9 +53,9 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     pack_voltage_v: float | None = None
     device_soc: float | None = None
     device_soh: float | None = None
-    device_flags: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)] | None = (
-        None
-    )
+    device_flags: (
+        Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)] | None
+    ) = None
 
 
 class Limits(Struct, frozen=True, omit_defaults=True):
@@ -347,7 +347,8 @@ def decode_telemetry(payload: bytes) -> list[Frame]:
         if payload[:1] == b"{":
             return [_frame_decoder.decode(payload)]
         if payload.lstrip()[:1] == b"[":
-            return _frames_decoder.decode(payload)
+            frames: list[Frame] = _frames_decoder.decode(payload)
+            return frames
         return [_frame_decoder.decode(payload)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PayloadError(f"telemetry: {_reason(error)}") from error
@@ -429,7 +430,9 @@ class Topics:
             raise PayloadError(f"asset name {asset!r}: expected {ASSET_PATTERN}")
         return "/".join((self.root, asset, *rest))
 
-    def ours(self, service: Literal["monitor", "simulator", "gateway"], name: str, *rest: str) -> str:
+    def ours(
+        self, service: Literal["monitor", "simulator", "gateway"], name: str, *rest: str
+    ) -> str:
         """`<root>/_<service>/<name>/<rest...>`, the levels that begin with `_`."""
         if not is_asset_name(name):
             raise PayloadError(f"{service} name {name!r}: expected {ASSET_PATTERN}")

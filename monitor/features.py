@@ -1,4 +1,4 @@
-"""Incremental features: one plain loop over samples, O(1) each, the same code for 1 cell or 100,000.
+"""Incremental features: one plain loop over samples, O(1) each, for 1 cell or 100,000.
 
 State is a struct of arrays with one row a cell (`CellState`). `update_inplace` walks the samples of
 a batch in order, so no result depends on where a stream was cut into batches. Positive current
@@ -7,11 +7,12 @@ charges; time is event time.
 What is computed, with dt the real step between a cell's consecutive samples:
 
 * charge and energy counters: trapezoidal integrals of I and of V·I, apart for each direction;
-* `soc`: coulomb counting from the last full (CV with the current under C/20) or empty (a discharge
-  at the cut-off voltage) instant, over the capacity last measured between the two, else nominal;
-* mean, variance and slope of V, I, T: exponential in event time with `TAU_S`, weight 1 - exp(-dt/τ);
-  the variance recursion is Finch (2009), "Incremental calculation of weighted mean and variance",
-  equation 143;
+* `soc`: coulomb counting from the last full (CV with the current under C/20) or empty (a
+  discharge at the cut-off voltage) instant, over the capacity last measured between the two,
+  else nominal;
+* mean, variance and slope of V, I, T: exponential in event time with `TAU_S`, weight
+  1 - exp(-dt/τ); the variance recursion is Finch (2009), "Incremental calculation of weighted
+  mean and variance", equation 143;
 * phase from current and the CC-CV corner; half-cycles (a charge or a discharge) found from it;
 * `resistance_ohm`: ΔV/ΔI at a current step of at least C/4, averaged over steps; `r60_ohm`:
   (V(60 s after the start) - V at rest) / I;
@@ -22,6 +23,9 @@ What is computed, with dt the real step between a cell's consecutive samples:
 
 A missing value is NaN. A sample whose voltage or temperature is impossible or frozen is flagged in
 its quality bits and treated as missing.
+
+The module is long because Numba's cache sees changes of one file only: constants, columns and the
+jitted functions that use them stand together.
 """
 
 from __future__ import annotations
@@ -70,6 +74,8 @@ SOH_BINS = 60
 CHARGE_FIRST_V = 3.6  # the model's view of a charge: 60 bins of 10 mV, 3.60 to 4.20 V
 DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
 
+CHARGE_FIRST_BIN = round((CHARGE_FIRST_V - BIN_FIRST_V) / BIN_V)
+DISCHARGE_FIRST_BIN = round((DISCHARGE_FIRST_V - BIN_FIRST_V) / BIN_V)
 SOH_INPUTS = (
     *((f"charge_in_bin_{b:02d}", "Ah per nominal Ah") for b in range(SOH_BINS)),
     ("window_start", "bin"),  # first bin crossed whole
@@ -188,7 +194,7 @@ class S(IntEnum):
 
     T_MS = 0
     V = 1
-    I = 2
+    I = 2  # noqa: E741  # the field's sign for current
     T = 3
     AMBIENT = 4
     CHARGE_IN = 5
@@ -854,13 +860,13 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
     nominal = p[Param.NOMINAL_AH]
     scale = np.float32(1.0 / nominal)
     if sign > 0.0:
-        first = int(round((CHARGE_FIRST_V - BIN_FIRST_V) / BIN_V))
+        first = CHARGE_FIRST_BIN
         for b in range(SOH_BINS):
             x[b] = hist[0, first + b] * scale
         start = np.ceil((s[S.HC_VMIN] - CHARGE_FIRST_V) / BIN_V)
         end = np.floor((s[S.HC_VMAX] - CHARGE_FIRST_V) / BIN_V)
     else:
-        first = int(round((DISCHARGE_FIRST_V - BIN_FIRST_V) / BIN_V))
+        first = DISCHARGE_FIRST_BIN
         for b in range(SOH_BINS):
             x[b] = (hist[1, first + 2 * b] + hist[1, first + 2 * b + 1]) * scale
         start = np.ceil((s[S.HC_VMIN] - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
@@ -874,7 +880,7 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
     mean = s[S.HC_I_S] / s[S.HC_LOAD_S]
     x[SOH_BINS + 4] = mean / nominal
     x[SOH_BINS + 5] = np.sqrt(max(0.0, s[S.HC_II_S] / s[S.HC_LOAD_S] - mean * mean)) / nominal
-    return end > start
+    return bool(end > start)
 
 
 @njit

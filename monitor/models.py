@@ -80,7 +80,7 @@ class SohModel:
         return -1 if cell_type is None else self._tables.get(cell_type, -1)
 
     def run(self, x: Floats32) -> tuple[Floats32, Floats32, Floats32, NDArray[np.int64]]:
-        """SOH, the low and high ends of its 90 % interval (fractions), and an index of SOH_STATES."""
+        """SOH, the ends of its 90 % interval (fractions), an index of SOH_STATES; a row each."""
         soh, low, high, state = self._session.run(None, {"x": x})
         return soh, low, high, state
 

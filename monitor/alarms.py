@@ -1,0 +1,198 @@
+"""The life of an alarm, by the names of ISA-18.2 / IEC 62682, as one pure state machine.
+
+What may happen (`active`: the condition holds at that moment, which is evaluated in every state):
+
+| state                     | raise          | clear                     | acknowledge | shelve, suppress, out_of_service | unshelve, unsuppress, in_service |
+|---------------------------|----------------|---------------------------|-------------|----------------------------------|----------------------------------|
+| normal                    | unacknowledged | -                         | refused     | shelved, suppressed, out of service | refused |
+| unacknowledged            | -              | returned-unacknowledged   | acknowledged | the same | refused |
+| acknowledged              | -              | normal                    | refused     | the same | refused |
+| returned-unacknowledged   | unacknowledged | -                         | normal      | the same | refused |
+| shelved                   | -              | -                         | refused     | suppressed, out of service       | unshelve: unacknowledged if active, else normal |
+| suppressed                | -              | -                         | refused     | out of service                   | unsuppress: the same |
+| out of service            | -              | -                         | refused     | refused                          | in_service: the same |
+
+`-` changes nothing but the condition. A transition's `event_id` is a hash of the asset, code, source
+and the alarm's own transition number, so the same stream gives the same ids.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from monitor.contract import VERSION, AlarmRecord, AlarmState, Event
+from monitor.rules import Notice, Rule
+
+Cause = Literal[
+    "raise", "clear", "acknowledge", "shelve", "unshelve", "suppress", "unsuppress",
+    "out_of_service", "in_service",
+]  # fmt: skip
+Key = tuple[str, str, str]  # asset, code, source
+
+_PARKED: dict[Cause, AlarmState] = {
+    "shelve": "shelved",
+    "suppress": "suppressed",
+    "out_of_service": "out of service",
+}
+_RANK: dict[AlarmState, int] = {"shelved": 1, "suppressed": 2, "out of service": 3}
+_RELEASE: dict[Cause, AlarmState] = {
+    "unshelve": "shelved",
+    "unsuppress": "suppressed",
+    "in_service": "out of service",
+}
+
+
+def next_state(state: AlarmState, cause: Cause, active: bool) -> AlarmState | None:
+    """The state after `cause`, or None where nothing follows (the module's table)."""
+    parked = _RANK.get(state, 0)
+    if cause == "raise":
+        return "unacknowledged" if state in ("normal", "returned-unacknowledged") else None
+    if cause == "clear":
+        if state == "unacknowledged":
+            return "returned-unacknowledged"
+        return "normal" if state == "acknowledged" else None
+    if cause == "acknowledge":
+        if state == "unacknowledged":
+            return "acknowledged"
+        return "normal" if state == "returned-unacknowledged" else None
+    if cause in _PARKED:
+        target = _PARKED[cause]
+        return target if _RANK[target] > parked else None
+    if state == _RELEASE[cause]:
+        return "unacknowledged" if active else "normal"
+    return None
+
+
+class Alarm(Struct):
+    """One alarm's memory."""
+
+    asset: str
+    code: str
+    source: str
+    severity: int
+    unit: str
+    state: AlarmState = "normal"
+    active: bool = False
+    value: float | None = None
+    limit: float | None = None
+    since_ms: int = 0
+    timestamp_ms: int = 0
+    count: int = 0  # times raised
+    transitions: int = 0
+    says: str = ""
+    says_zh: str = ""
+    action: str = ""
+    action_zh: str = ""
+
+
+@dataclass(slots=True)
+class AlarmBook:
+    """All alarms that have ever left normal, by asset, code and source."""
+
+    alarms: dict[Key, Alarm]
+
+    @staticmethod
+    def empty() -> AlarmBook:
+        return AlarmBook({})
+
+    def condition(
+        self, asset: str, rule: Rule | Notice, source: str, active: bool,
+        value: float | None, limit: float | None, timestamp_ms: int,
+    ) -> Event | None:  # fmt: skip
+        """The condition of an alarm changed; returns the transition, if it is one."""
+        key = (asset, rule.code, source)
+        alarm = self.alarms.get(key)
+        if alarm is None:
+            if not active:
+                return None
+            alarm = Alarm(asset, rule.code, source, rule.severity, rule.unit)
+            self.alarms[key] = alarm
+        if alarm.active == active:
+            return None
+        alarm.active = active
+        alarm.value = value
+        alarm.limit = limit
+        alarm.says, alarm.says_zh = rule.says, rule.says_zh
+        alarm.action, alarm.action_zh = rule.action, rule.action_zh
+        alarm.timestamp_ms = timestamp_ms
+        if active:
+            alarm.since_ms = timestamp_ms
+            alarm.count += 1
+        return self._move(alarm, "raise" if active else "clear", timestamp_ms)
+
+    def command(
+        self, key: Key, cause: Cause, timestamp_ms: int, user: str, comment: str | None
+    ) -> Event | str:
+        """What an operator does; returns the transition, or the reason why it is refused."""
+        alarm = self.alarms.get(key)
+        if alarm is None:
+            return f"there is no alarm {key[1]}/{key[2]} on {key[0]}"
+        event = self._move(alarm, cause, timestamp_ms, user, comment)
+        if event is None:
+            return f"{cause} is not possible while the alarm is {alarm.state}"
+        return event
+
+    def records(self) -> Iterator[AlarmRecord]:
+        """Every alarm that is not normal."""
+        for alarm in self.alarms.values():
+            if alarm.state != "normal":
+                yield record(alarm)
+
+    def to_bytes(self, asset: str) -> bytes:
+        """One asset's alarms, for a checkpoint."""
+        return msgspec.msgpack.encode([a for a in self.alarms.values() if a.asset == asset])
+
+    def put_bytes(self, data: bytes) -> None:
+        """Take alarms back from `to_bytes`."""
+        for alarm in msgspec.msgpack.decode(data, type=list[Alarm]):
+            self.alarms[(alarm.asset, alarm.code, alarm.source)] = alarm
+
+    def _move(
+        self, alarm: Alarm, cause: Cause, timestamp_ms: int,
+        user: str | None = None, comment: str | None = None,
+    ) -> Event | None:  # fmt: skip
+        after = next_state(alarm.state, cause, alarm.active)
+        if after is None:
+            return None
+        before = alarm.state
+        alarm.state = after
+        alarm.timestamp_ms = timestamp_ms
+        alarm.transitions += 1
+        name = f"{alarm.asset}\n{alarm.code}\n{alarm.source}\n{alarm.transitions}"
+        event_id = hashlib.blake2s(name.encode(), digest_size=10).hexdigest()
+        return Event(VERSION, event_id, before, cause, record(alarm), user, comment)
+
+
+def record(alarm: Alarm) -> AlarmRecord:
+    """The alarm as it is published: self-sufficient, in English and Chinese."""
+    where = alarm.asset if alarm.source == "pack" else f"{alarm.asset} {alarm.source}"
+    figures = ""
+    if alarm.value is not None:
+        unit = "" if alarm.unit == "1" else f" {alarm.unit}"
+        figures = f": {alarm.value:.4g}{unit}"
+        if alarm.limit is not None:
+            figures += f" (limit {alarm.limit:.4g}{unit})"
+    return AlarmRecord(
+        v=VERSION,
+        asset=alarm.asset,
+        source=alarm.source,
+        code=alarm.code,
+        severity=alarm.severity,
+        state=alarm.state,
+        value=alarm.value,
+        limit=alarm.limit,
+        unit=alarm.unit,
+        since_ms=alarm.since_ms,
+        timestamp_ms=alarm.timestamp_ms,
+        count=alarm.count,
+        message=f"{where}: {alarm.says}{figures}",
+        message_zh=f"{where}：{alarm.says_zh}{figures.replace('limit', '限值')}",
+        action=alarm.action,
+        action_zh=alarm.action_zh,
+    )

@@ -1,0 +1,576 @@
+"""The engine: a batch of inputs and the time in, results out; one synchronous, pure call.
+
+    frames -> admission -> features -> SOH and thermal models -> limits -> alarms -> results
+
+A micro-batch is whatever has arrived. Results do not depend on where a stream is cut into batches.
+Nothing here reads a clock, a disk or the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.admission import Verdict, admit_inplace
+from monitor.alarms import AlarmBook
+from monitor.conditions import RuleColumns, check_inplace
+from monitor.contract import (
+    MAX_CELLS,
+    VERSION,
+    AlarmRecord,
+    AssetConfig,
+    CycleSummary,
+    DeviceAlarm,
+    Estimate,
+    Event,
+    Reading,
+    Readings,
+    Reply,
+    SohReading,
+    SohState,
+    Times,
+    as_list,
+    cell_name,
+    sensor_name,
+)
+from monitor.features import (
+    BINS,
+    Ended,
+    Feature,
+    FrameColumns,
+    Outputs,
+    Phase,
+    Quality,
+    update_inplace,
+)
+from monitor.fleet import DEFAULT_CAPACITY_AH, Asset, Fleet
+from monitor.inputs import (
+    CommandIn,
+    ConfigIn,
+    DeviceAlarmIn,
+    FrameIn,
+    Input,
+    StatusIn,
+    Tick,
+)
+from monitor.latest import RESULTS, Result, settle_inplace
+from monitor.models import SohModel, ThermalModel
+from monitor.rules import (
+    CLOCK_JUMP,
+    DEFAULT_RULES,
+    EXTRAS,
+    OFFLINE,
+    SEQUENCE_GAP,
+    STALE,
+    Extra,
+    Notice,
+    Rule,
+)
+
+CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
+GAP_ALARM_ENDS_MS = 60_000
+SOH_STATES: tuple[SohState, ...] = get_args(SohState)
+PHASES = tuple(phase.name.lower() for phase in Phase)
+VOLTAGE_FAULT = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
+TEMPERATURE_FAULT = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCycle:
+    """A finished half-cycle with its incremental-capacity histogram, Ah per 10 mV from 2.7 V."""
+
+    summary: CycleSummary
+    histogram: NDArray[np.float32]  # (BINS,)
+
+
+@dataclass(slots=True)
+class Results:
+    """What came of a batch. The first three lists follow the batch's inputs, one entry each."""
+
+    verdicts: list[int] = field(default_factory=list)  # of frames; 0 for other inputs
+    rows: list[NDArray[np.float32] | None] = field(default_factory=list)  # (cells, RESULTS)
+    replies: list[Reply | None] = field(default_factory=list)
+    cycles: list[FinishedCycle] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)  # assets with something new
+    samples: int = 0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine has met since its start."""
+
+    frames: int = 0
+    samples: int = 0
+    duplicates: int = 0
+    late: int = 0
+    future: int = 0
+    missed: int = 0
+    segments: int = 0
+
+
+class Engine:
+    """The state of every asset and what is done with each input."""
+
+    def __init__(
+        self,
+        soh: SohModel | None,
+        thermal: ThermalModel | None,
+        rules: Sequence[Rule] = DEFAULT_RULES,
+    ) -> None:
+        self.fleet = Fleet(tuple(rules), soh, thermal)
+        self.book = AlarmBook.empty()
+        self.counters = Counters()
+        self._soh = soh
+        self._thermal = thermal
+        self._columns = RuleColumns.of(rules)
+        size = CHUNK_SAMPLES + MAX_CELLS
+        self._out = Outputs(size)
+        self._extras = np.empty((size, EXTRAS))
+        self._result = np.empty((size, RESULTS), np.float32)
+        self._soh_ms = np.empty(size, np.int64)
+        self._score = np.empty(size)
+        self._change_sample = np.empty(size * len(rules), np.int64)
+        self._change_rule = np.empty(size * len(rules), np.int64)
+        self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
+
+    def process(self, inputs: Sequence[Input]) -> Results:
+        """Take inputs in order; every one gets a verdict, a result row or a reply."""
+        results = Results()
+        run: list[FrameIn] = []
+        samples = 0
+        for item in inputs:
+            if type(item) is FrameIn:
+                run.append(item)
+                voltage = item.frame.voltage_v
+                asset = self.fleet.assets.get(item.asset)
+                if asset is not None:
+                    samples += asset.config.cells
+                else:
+                    samples += len(voltage) if isinstance(voltage, list) else 1
+                if samples >= CHUNK_SAMPLES:
+                    self._frames(run, results)
+                    run = []
+                    samples = 0
+                continue
+            if run:
+                self._frames(run, results)
+                run = []
+                samples = 0
+            results.verdicts.append(0)
+            results.rows.append(None)
+            results.replies.append(self._other(item, results))
+        if run:
+            self._frames(run, results)
+        return results
+
+    def estimate(self, name: str) -> Estimate | None:
+        """The newest of everything about an asset; None where no frame has come."""
+        asset = self.fleet.assets.get(name)
+        if asset is None:
+            return None
+        rows = self.fleet.slice(asset)
+        value, ms = self.fleet.value[rows], self.fleet.value_ms[rows]
+        newest = int(ms.max())
+        if newest < 0:
+            return None
+
+        def reading(column: Result) -> Reading:
+            return Reading(_times(ms[:, column]), _readings(value[:, column]))
+
+        states = [SOH_STATES[int(x) if x == x else 1] for x in value[:, Result.SOH_STATE]]
+        return Estimate(
+            v=VERSION,
+            timestamp_ms=newest,
+            phase=[PHASES[int(x) if x == x else 0] for x in value[:, Result.PHASE]],
+            soc=reading(Result.SOC),
+            soh=SohReading(
+                _times(ms[:, Result.SOH]),
+                _readings(value[:, Result.SOH]),
+                _readings(value[:, Result.SOH_LOW]),
+                _readings(value[:, Result.SOH_HIGH]),
+                states,
+            ),
+            resistance_ohm=reading(Result.RESISTANCE_OHM),
+            thermal_score=reading(Result.THERMAL_SCORE),
+            excess_heat_w=reading(Result.EXCESS_HEAT_W),
+            quality=[
+                [bit.name.lower() for bit in Quality if x == x and int(x) & bit]
+                for x in value[:, Result.QUALITY]
+            ],
+        )
+
+    def alarm_records(self) -> list[AlarmRecord]:
+        """Every alarm that is not normal."""
+        return list(self.book.records())
+
+    def asset_state(self, name: str) -> bytes:
+        """One asset's whole state, to be put back here or in another worker."""
+        return self.fleet.take(self.fleet.assets[name], self.book.to_bytes(name))
+
+    def put_asset_state(self, data: bytes) -> None:
+        """Take an asset's state over; raises CellpulseError where it does not fit."""
+        self.book.put_bytes(self.fleet.put(data))
+
+    def _other(self, item: Input, results: Results) -> Reply | None:
+        if isinstance(item, ConfigIn):
+            self._configure(item, results)
+        elif isinstance(item, StatusIn):
+            self._status(item, results)
+        elif isinstance(item, Tick):
+            self._tick(item.now_ms, results)
+        elif isinstance(item, DeviceAlarmIn):
+            notice = _device_notice(item.alarm)
+            self._notice(
+                results, item.asset, notice, item.alarm.active, None, None,
+                item.alarm.timestamp_ms, item.alarm.source,
+            )  # fmt: skip
+        elif isinstance(item, CommandIn):
+            return self._command(item, results)
+        return None
+
+    def _configure(self, item: ConfigIn, results: Results) -> None:
+        asset = self.fleet.assets.get(item.asset)
+        results.touched.add(item.asset)
+        if asset is None:
+            self.fleet.add(item.asset, item.config, configured=True)
+            return
+        self.fleet.configure(asset, item.config)
+        # An alarm whose limit or cell is gone with the old config has nothing left to hold it.
+        rows = self.fleet.slice(asset)
+        for column, rule in enumerate(self.fleet.rules):
+            watched = ~np.isnan(self.fleet.limits[rows, column])
+            self.fleet.active[rows, column] &= watched
+            holding = {
+                self._source(asset, rows.start + int(cell), rule)
+                for cell in np.flatnonzero(self.fleet.active[rows, column])
+            }
+            for alarm in list(self.book.alarms.values()):
+                orphan = alarm.active and alarm.source not in holding
+                if alarm.asset == asset.name and alarm.code == rule.code and orphan:
+                    event = self.book.condition(
+                        asset.name, rule, alarm.source, False, None, None, alarm.timestamp_ms
+                    )
+                    if event is not None:
+                        results.events.append(event)
+
+    def _source(self, asset: Asset, row: int, rule: Rule) -> str:
+        if rule.scope == "sensor":
+            return sensor_name(int(self.fleet.cells.sensor[row]))
+        return "pack" if rule.scope == "pack" else cell_name(row - asset.first_row)
+
+    def _frames(self, run: list[FrameIn], results: Results) -> None:
+        fleet = self.fleet
+        n = len(run)
+        assets: list[Asset] = []
+        session: list[int] = []
+        seq: list[int] = []
+        t: list[int] = []
+        arrival: list[int] = []
+        current: list[float | None] = []
+        ambient: list[float | None] = []
+        volts: list[float | None] = []
+        volts_from: list[int] = []
+        temperatures: list[float | None] = []
+        temperatures_from: list[int] = []
+        for item in run:
+            frame = item.frame
+            asset = fleet.assets.get(item.asset)
+            if asset is None:
+                asset = self._discover(item)
+            if frame.session != asset.session:
+                asset.session = frame.session
+                asset.session_number += 1
+            temperature = frame.temperature_c
+            temperatures_from.append(len(temperatures))
+            if type(temperature) is list:
+                temperatures.extend(temperature)
+                if len(temperature) != asset.sensors and temperature:
+                    fleet.see_sensors(asset, len(temperature))
+            elif temperature is not None:
+                temperatures.append(temperature)  # type: ignore[arg-type]
+                if asset.sensors == 0:
+                    fleet.see_sensors(asset, 1)
+            volts_from.append(len(volts))
+            voltage = frame.voltage_v
+            if type(voltage) is list:
+                volts.extend(voltage)
+            elif voltage is not None:
+                volts.append(voltage)  # type: ignore[arg-type]
+            assets.append(asset)
+            session.append(asset.session_number)
+            seq.append(-1 if frame.seq is None else frame.seq)
+            t.append(frame.timestamp_ms)
+            arrival.append(item.arrival_ms)
+            current.append(frame.current_a)
+            ambient.append(frame.ambient_c)
+        index = np.array([asset.index for asset in assets], np.int64)
+        times = np.array(t, np.int64)
+        arrivals = np.array(arrival, np.int64)
+        verdict = np.empty(n, np.int64)
+        missed = np.empty(n, np.int64)
+        admit_inplace(
+            fleet.admission, index, np.array(session, np.int64), np.array(seq, np.int64),
+            times, arrivals, fleet.replay[index], verdict, missed,
+        )  # fmt: skip
+        fleet.last_arrival_ms[index] = arrivals
+        ends_v = [*volts_from[1:], len(volts)]
+        ends_t = [*temperatures_from[1:], len(temperatures)]
+        columns = FrameColumns(
+            row=np.array([asset.first_row for asset in assets], np.int64),
+            cells=np.array([asset.config.cells for asset in assets], np.int64),
+            timestamp_ms=times,
+            current_a=np.array(current, np.float64),
+            ambient_c=np.array(ambient, np.float64),
+            volts=np.array(volts, np.float64),
+            volts_from=np.array(volts_from, np.int64),
+            volts_count=np.array(ends_v, np.int64) - np.array(volts_from, np.int64),
+            temperatures=np.array(temperatures, np.float64),
+            temperatures_from=np.array(temperatures_from, np.int64),
+            temperatures_count=np.array(ends_t, np.int64) - np.array(temperatures_from, np.int64),
+            new_segment=verdict == Verdict.NEW_SEGMENT,
+        )
+        taken = verdict <= Verdict.NEW_SEGMENT
+        everything = bool(taken.all())
+        if not everything:
+            columns = _select(columns, taken)
+        self._count(verdict, missed)
+        notable = np.flatnonzero((missed > 0) | (verdict == Verdict.NEW_SEGMENT))
+        for k in notable.tolist():
+            self._data_notices(
+                assets[k], t[k], arrival[k], int(verdict[k]), int(missed[k]), results
+            )
+        taken_assets = assets if everything else [assets[k] for k in np.flatnonzero(taken)]
+        rows = self._samples(columns, taken_assets, results)
+        judged = verdict.tolist()
+        results.verdicts.extend(judged)
+        results.replies.extend([None] * n)
+        if everything:
+            results.rows.extend(rows)
+        else:
+            source = iter(rows)
+            results.rows.extend(next(source) if v <= Verdict.NEW_SEGMENT else None for v in judged)
+
+    def _samples(
+        self, columns: FrameColumns, assets: list[Asset], results: Results
+    ) -> list[NDArray[np.float32]]:
+        """Run accepted frames through features, models and limits; one result matrix a frame."""
+        if not assets:
+            return []
+        fleet, out = self.fleet, self._out
+        n, ended = update_inplace(fleet.cells, columns, out)
+        usable = out.soh_usable[:n]
+        soh = self._no_soh
+        if self._soh is not None and usable.any():
+            x = out.soh_inputs[:n]
+            soh = self._soh.run(x if usable.all() else x[usable])
+        elif self._soh is None:
+            usable[:] = False
+        score = self._score[:n]
+        score[:] = np.nan
+        scored = out.thermal_usable[:n]
+        if self._thermal is not None and scored.any():
+            windows = out.thermal_inputs[:n]
+            if scored.all():
+                score[:] = self._thermal.run(windows)
+            else:
+                score[scored] = self._thermal.run(windows[scored])
+        settle_inplace(
+            fleet.value, fleet.value_ms, out.row, out.timestamp_ms, out.features, out.quality,
+            out.soh_usable, *soh, score, fleet.has_model, n, self._result, self._soh_ms,
+        )  # fmt: skip
+        result = self._result[:n].copy()
+        extras, quality = self._extras[:n], out.quality[:n]
+        first = len(Feature)
+        extras[:, Extra.THERMAL_SCORE - first] = score
+        extras[:, Extra.SOH - first] = result[:, Result.SOH]
+        extras[:, Extra.VOLTAGE_FAULT - first] = (quality & VOLTAGE_FAULT) != 0
+        extras[:, Extra.TEMPERATURE_FAULT - first] = (quality & TEMPERATURE_FAULT) != 0
+        rule = self._columns
+        changes = check_inplace(
+            fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
+            rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features, extras,
+            n, self._change_sample, self._change_rule,
+        )  # fmt: skip
+        if changes:
+            self._alarm_changes(changes, assets, results)
+        for k in range(ended):
+            results.cycles.append(self._cycle(k, assets, result))
+        self.counters.frames += len(assets)
+        self.counters.samples += n
+        results.samples += n
+        results.touched.update([asset.name for asset in assets])
+        ends = np.cumsum(columns.cells)
+        if n == len(assets):
+            return list(result[:, None, :])
+        return np.split(result, ends[:-1])
+
+    def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> None:
+        out, fleet = self._out, self.fleet
+        samples = self._change_sample[:changes].tolist()
+        rules = self._change_rule[:changes].tolist()
+        # A condition alternates, so its value at the n-th change follows from the alarm's own.
+        for sample, column in zip(samples, rules, strict=True):
+            rule = fleet.rules[column]
+            asset = assets[int(out.frame[sample])]
+            row = int(out.row[sample])
+            source = self._source(asset, row, rule)
+            alarm = self.book.alarms.get((asset.name, rule.code, source))
+            active = alarm is None or not alarm.active
+            q = int(rule.quantity)
+            first = len(Feature)
+            value = out.features[sample, q] if q < first else self._extras[sample, q - first]
+            event = self.book.condition(
+                asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
+                int(out.timestamp_ms[sample]),
+            )  # fmt: skip
+            if event is not None:
+                results.events.append(event)
+
+    def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
+        out = self._out
+        sample = int(out.ended_sample[k])
+        asset = assets[int(out.frame[sample])]
+        row = out.ended[k]
+        start_ms = int(row[Ended.START_MS])
+        own = self._soh_ms[sample] >= start_ms
+        state = SOH_STATES[int(result[sample, Result.SOH_STATE])] if own else "not_enough_seen"
+        if not own and self.fleet.has_model[out.row[sample]] == 0:
+            state = "no_model"
+
+        def soh(column: Result) -> float | None:
+            return _value(result[sample, column]) if own else None
+
+        summary = CycleSummary(
+            v=VERSION,
+            asset=asset.name,
+            cell=cell_name(int(out.row[sample]) - asset.first_row),
+            number=int(row[Ended.NUMBER]),
+            kind="charge" if row[Ended.KIND] > 0 else "discharge",
+            start_ms=start_ms,
+            end_ms=int(row[Ended.END_MS]),
+            complete=bool(row[Ended.COMPLETE] == 1.0),
+            capacity_ah=float(row[Ended.CHARGE_AH]),
+            energy_wh=float(row[Ended.ENERGY_WH]),
+            duration_s=(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
+            voltage_start_v=_value(row[Ended.VOLTAGE_START_V]),
+            voltage_end_v=_value(row[Ended.VOLTAGE_END_V]),
+            current_mean_a=_value(row[Ended.CURRENT_MEAN_A]),
+            temperature_mean_c=_value(row[Ended.TEMPERATURE_MEAN_C]),
+            temperature_max_c=_value(row[Ended.TEMPERATURE_MAX_C]),
+            resistance_ohm=_value(row[Ended.R60_OHM]),
+            soh=soh(Result.SOH),
+            soh_low=soh(Result.SOH_LOW),
+            soh_high=soh(Result.SOH_HIGH),
+            soh_state=state,
+        )
+        return FinishedCycle(summary, out.ended_histogram[k, :BINS].copy())
+
+    def _discover(self, item: FrameIn) -> Asset:
+        """An asset that sent a frame before any config: conservative limits, flagged."""
+        cells = max(1, len(as_list(item.frame.voltage_v)))
+        config = AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
+        return self.fleet.add(item.asset, config, configured=False)
+
+    def _count(self, verdict: NDArray[np.int64], missed: NDArray[np.int64]) -> None:
+        counts = np.bincount(verdict, minlength=len(Verdict))
+        self.counters.duplicates += int(counts[Verdict.DUPLICATE])
+        self.counters.late += int(counts[Verdict.LATE])
+        self.counters.future += int(counts[Verdict.FUTURE])
+        self.counters.segments += int(counts[Verdict.NEW_SEGMENT])
+        self.counters.missed += int(missed.sum())
+
+    def _data_notices(
+        self, asset: Asset, t: int, arrival: int, verdict: int, missed: int, results: Results
+    ) -> None:
+        if missed > 0:
+            asset.missing_since_ms = arrival
+            self._notice(results, asset.name, SEQUENCE_GAP, True, float(missed), 0.0, t)
+        if verdict == Verdict.NEW_SEGMENT:
+            self._notice(results, asset.name, CLOCK_JUMP, True, None, None, t)
+            self._notice(results, asset.name, CLOCK_JUMP, False, None, None, t)
+
+    def _status(self, item: StatusIn, results: Results) -> None:
+        names = [item.name]
+        if item.gateway:
+            names = [a.name for a in self.fleet.by_index if a.config.gateway == item.name]
+        for name in names:
+            asset = self.fleet.assets.get(name)
+            if asset is None:
+                continue
+            asset.online = item.online
+            self._notice(results, name, OFFLINE, not item.online, None, None, item.arrival_ms)
+            results.touched.add(name)
+
+    def _tick(self, now_ms: int, results: Results) -> None:
+        fleet = self.fleet
+        count = len(fleet.by_index)
+        age = now_ms - fleet.last_arrival_ms[:count]
+        stale = (age > fleet.stale_after_ms[:count]) & (fleet.last_arrival_ms[:count] >= 0)
+        for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
+            alarm = self.book.alarms.get((asset.name, STALE.code, "pack"))
+            if is_stale or (alarm is not None and alarm.active):
+                limit = float(fleet.stale_after_ms[asset.index]) / 1000.0
+                seconds = float(age[asset.index]) / 1000.0
+                self._notice(results, asset.name, STALE, is_stale, seconds, limit, now_ms)
+            if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
+                asset.missing_since_ms = -1
+                self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
+
+    def _notice(
+        self, results: Results, asset: str, notice: Notice, active: bool,
+        value: float | None, limit: float | None, timestamp_ms: int, source: str = "pack",
+    ) -> None:  # fmt: skip
+        event = self.book.condition(asset, notice, source, active, value, limit, timestamp_ms)
+        if event is not None:
+            results.events.append(event)
+            results.touched.add(asset)
+
+    def _command(self, item: CommandIn, results: Results) -> Reply:
+        command = item.command
+        if command.action == "shelve" and command.duration_s is None:
+            outcome: Event | str = "shelve needs duration_s"
+        else:
+            outcome = self.book.command(
+                (item.asset, command.code, command.source), command.action,
+                item.arrival_ms, item.user, command.comment,
+            )  # fmt: skip
+        if isinstance(outcome, str):
+            return Reply(VERSION, command.id, "refused", outcome, item.user)
+        results.events.append(outcome)
+        results.touched.add(item.asset)
+        return Reply(VERSION, command.id, "done", None, item.user)
+
+
+def _device_notice(alarm: DeviceAlarm) -> Notice:
+    detail = alarm.detail or alarm.name
+    return Notice(
+        f"device_{alarm.name}", 4, "1", f"the BMS itself says: {detail}", f"BMS 报警：{detail}",
+        "See the BMS maker's manual.", "请查阅 BMS 手册。",
+    )  # fmt: skip
+
+
+def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:
+    return FrameColumns(
+        columns.row[taken], columns.cells[taken], columns.timestamp_ms[taken],
+        columns.current_a[taken], columns.ambient_c[taken],
+        columns.volts, columns.volts_from[taken], columns.volts_count[taken],
+        columns.temperatures, columns.temperatures_from[taken], columns.temperatures_count[taken],
+        columns.new_segment[taken],
+    )  # fmt: skip
+
+
+def _value(x: np.floating) -> float | None:
+    return None if np.isnan(x) else float(x)
+
+
+def _readings(values: NDArray[np.float64]) -> Readings:
+    return [x if x == x else None for x in values.tolist()]
+
+
+def _times(values: NDArray[np.int64]) -> Times:
+    return [x if x >= 0 else None for x in values.tolist()]

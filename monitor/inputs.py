@@ -1,0 +1,59 @@
+"""What goes into the engine, in the order it happened; the journal keeps the same sequence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from monitor.contract import AssetConfig, Command, DeviceAlarm, Frame
+
+
+class FrameIn(NamedTuple):
+    """One frame as it came; `payload` is its JSON, as the journal keeps it."""
+
+    asset: str
+    frame: Frame
+    arrival_ms: int
+    payload: bytes
+
+
+class ConfigIn(NamedTuple):
+    """A device's config."""
+
+    asset: str
+    config: AssetConfig
+    arrival_ms: int
+
+
+class StatusIn(NamedTuple):
+    """An asset's or a gateway's status."""
+
+    name: str
+    gateway: bool
+    online: bool
+    arrival_ms: int
+
+
+class DeviceAlarmIn(NamedTuple):
+    """An alarm that the BMS itself raises or clears."""
+
+    asset: str
+    alarm: DeviceAlarm
+    arrival_ms: int
+
+
+class CommandIn(NamedTuple):
+    """What an operator asks."""
+
+    asset: str
+    user: str
+    command: Command
+    arrival_ms: int
+
+
+class Tick(NamedTuple):
+    """The wall clock, for what depends on it: stale, a shelf's end."""
+
+    now_ms: int
+
+
+Input = FrameIn | ConfigIn | StatusIn | DeviceAlarmIn | CommandIn | Tick

@@ -1,0 +1,83 @@
+"""What is known of every cell now: each sample's result row, each quantity's newest value."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.features import Feature
+from monitor.jit import njit
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class Result(IntEnum):
+    """Columns of a sample's result, as stored (float32) and as kept for the newest (float64)."""
+
+    SOC = 0
+    SOH = 1
+    SOH_LOW = 2
+    SOH_HIGH = 3
+    SOH_STATE = 4  # index of monitor.contract.SohState: 0 ok, 1 not enough, 2 unlike, 3 no model
+    RESISTANCE_OHM = 5
+    THERMAL_SCORE = 6
+    EXCESS_HEAT_W = 7
+    PHASE = 8
+    QUALITY = 9
+    DT_DT_C_PER_S = 10
+    C_RATE = 11
+
+
+RESULTS = len(Result)
+
+
+@njit
+def settle_inplace(
+    value: Floats, value_ms: Ints, row: Ints, t: Ints, features: Floats, quality: Ints,
+    usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
+    score: Floats, has_model: Ints, n: int, result: Floats32, soh_ms: Ints,
+) -> None:  # fmt: skip
+    """Write n samples' results and each cell's newest values.
+
+    `value` and `value_ms` are (rows, RESULTS). The SOH model's rows are those of the usable
+    samples, in order. Its newest answer is carried from sample to sample with its time (`soh_ms`);
+    too little seen of a new half-cycle does not displace what an earlier one gave. Other values
+    are this sample's, NaN where it has none, while `value` keeps the newest that was one.
+    """
+    m = 0
+    for k in range(n):
+        r = row[k]
+        held = value[r]
+        if usable[k]:
+            if state[m] != 1 or held[Result.SOH_STATE] != 0.0:
+                known = state[m] == 0
+                held[Result.SOH] = soh[m] if known else np.nan
+                held[Result.SOH_LOW] = low[m] if known else np.nan
+                held[Result.SOH_HIGH] = high[m] if known else np.nan
+                held[Result.SOH_STATE] = state[m]
+                value_ms[r, Result.SOH] = t[k]
+            m += 1
+        elif has_model[r] == 0:
+            held[Result.SOH_STATE] = 3.0
+        elif not held[Result.SOH_STATE] <= 2.0:
+            held[Result.SOH_STATE] = 1.0
+        soh_ms[k] = value_ms[r, Result.SOH]
+        for c in range(Result.SOH + 0, Result.SOH_STATE + 1):
+            result[k, c] = held[c]
+        result[k, Result.SOC] = features[k, Feature.SOC]
+        result[k, Result.RESISTANCE_OHM] = features[k, Feature.RESISTANCE_OHM]
+        result[k, Result.THERMAL_SCORE] = score[k]
+        result[k, Result.EXCESS_HEAT_W] = features[k, Feature.EXCESS_HEAT_W]
+        result[k, Result.PHASE] = features[k, Feature.PHASE]
+        result[k, Result.QUALITY] = quality[k]
+        result[k, Result.DT_DT_C_PER_S] = features[k, Feature.DT_DT_C_PER_S]
+        result[k, Result.C_RATE] = features[k, Feature.C_RATE]
+        for c in range(RESULTS):
+            soh_column = Result.SOH <= c <= Result.SOH_STATE
+            if not soh_column and not np.isnan(result[k, c]):
+                held[c] = result[k, c]
+                value_ms[r, c] = t[k]

@@ -1,0 +1,265 @@
+"""The broker's edge: messages in with a manual acknowledge, messages out.
+
+paho's network thread only appends to a bounded queue; the pipeline drains it. A message is
+acknowledged when `acknowledge` is called with it, after the journal has committed it. The session
+is persistent, so what is not acknowledged comes again. MQTT 5 where the broker speaks it, else
+3.1.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from monitor.config import BrokerAddress
+from monitor.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+SESSION_EXPIRY_S = 7 * 86_400
+RECEIVE_MAXIMUM = 65_535
+QUEUE_MESSAGES = 200_000  # past it, QoS 0 is dropped and counted; QoS 1 is held by the broker
+CONNECT_TIMEOUT_S = 5.0
+
+
+class Message(NamedTuple):
+    """One message as it came."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    mid: int
+    arrival_ms: int
+    connection: int  # which connection brought it; an acknowledge is good for that one only
+
+
+class MqttLink:
+    """One client with a will. Start it with `open`; `close` says goodbye with `farewell`."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        subscriptions: Sequence[tuple[str, int]] = (),
+        presence: str | None = None,
+        ca: Path | None = None,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`presence` is the topic that says `online`, and by the will `offline`, retained.
+
+        `wake` is called from the network thread when the queue stops being empty.
+        """
+        self.address = address
+        self.connected = threading.Event()
+        self.dropped = 0
+        self.connection = 0
+        self._client_id = client_id
+        self._subscriptions = list(subscriptions)
+        self._presence = presence
+        self._ca = ca
+        self._wake = wake
+        self._queue: deque[Message] = deque()
+        self._refusal: str | None = None
+        self._client: paho.Client | None = None
+
+    def open(self) -> None:
+        """Connect, subscribe and keep connected; raises ConfigurationError if nobody answers."""
+        for protocol in (paho.MQTTv5, paho.MQTTv311):
+            client = self._make(protocol)
+            try:
+                client.connect(
+                    self.address.host, self.address.port, keepalive=30, **_start(protocol)
+                )
+            except OSError as error:
+                raise ConfigurationError(
+                    f"broker {self.address}: {error}; is it running, and is the address right?"
+                ) from error
+            self._client = client
+            client.loop_start()
+            if self.connected.wait(CONNECT_TIMEOUT_S if protocol == paho.MQTTv311 else 2.0):
+                log.info(
+                    "connected to %s, MQTT %s", self.address, "5" if protocol == 5 else "3.1.1"
+                )
+                return
+            client.loop_stop()
+            client.disconnect()
+            if self._refusal is not None and "protocol" not in self._refusal.lower():
+                break
+        raise ConfigurationError(
+            f"broker {self.address}: {self._refusal or 'it does not answer as an MQTT broker'}"
+        )
+
+    def drain(self, most: int) -> list[Message]:
+        """At most so many of the messages that have come, oldest first."""
+        queue = self._queue
+        return [queue.popleft() for _ in range(min(most, len(queue)))]
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self._queue)
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these are kept; those of an earlier connection come again."""
+        client = self._client
+        if client is None:
+            return
+        for message in messages:
+            if message.qos and message.connection == self.connection:
+                client.ack(message.mid, message.qos)
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
+        expiry_s: int | None = None,
+    ) -> None:  # fmt: skip
+        """Send now; while the link is down paho keeps QoS 1 and sends it later."""
+        client = self._client
+        if client is None:
+            return
+        properties = None
+        if expiry_s is not None and client.protocol == paho.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = expiry_s
+        client.publish(topic, payload, qos, retain, properties)
+
+    def subscribe(self, topic: str, qos: int = 1) -> None:
+        """Listen to one more topic, on this connection and the next ones."""
+        self._subscriptions.append((topic, qos))
+        if self._client is not None and self.connected.is_set():
+            self._client.subscribe(topic, qos)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop listening to a topic."""
+        self._subscriptions = [entry for entry in self._subscriptions if entry[0] != topic]
+        if self._client is not None:
+            self._client.unsubscribe(topic)
+
+    def close(self) -> None:
+        """Say offline, send what is queued, and leave; waits at most two seconds."""
+        client = self._client
+        if client is None:
+            return
+        if self.connected.is_set():
+            if self._presence is not None:
+                info = client.publish(self._presence, b"offline", 1, True)
+                deadline = time.monotonic() + 2.0
+                while not info.is_published() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            client.disconnect()
+        client.loop_stop()
+        self._client = None
+
+    def _make(self, protocol: Any) -> paho.Client:
+        v5 = protocol == paho.MQTTv5
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if v5 else False,
+            protocol=protocol,
+            manual_ack=True,
+        )
+        client.enable_logger(logging.getLogger("paho"))
+        logging.getLogger("paho").setLevel(logging.WARNING)
+        client.max_inflight_messages_set(0 if not v5 else 10_000)
+        client.reconnect_delay_set(0.25, 5.0)  # type: ignore[arg-type]  # seconds may be fractions
+        if self.address.user is not None:
+            client.username_pw_set(self.address.user, self.address.password)
+        if self.address.tls:
+            client.tls_set_context(tls_context(self.address, self._ca))
+        if self._presence is not None:
+            client.will_set(self._presence, b"offline", 1, True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            return
+        self.connection += 1
+        if self._subscriptions:
+            client.subscribe(list(self._subscriptions))
+        if self._presence is not None:
+            client.publish(self._presence, b"online", 1, True)
+        self.connected.set()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if self.connected.is_set() and reason.is_failure:
+            log.warning("lost the broker %s: %s", self.address, reason)
+        self.connected.clear()
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        queue = self._queue
+        if message.qos == 0 and len(queue) >= QUEUE_MESSAGES:
+            self.dropped += 1
+            return
+        was_empty = not queue
+        queue.append(
+            Message(
+                message.topic, bytes(message.payload), message.qos, message.retain, message.mid,
+                time.time_ns() // 1_000_000, self.connection,
+            )
+        )  # fmt: skip
+        if was_empty:
+            self._wake()
+
+
+async def collect_retained(
+    address: BrokerAddress, topic: str, ca: Path | None = None
+) -> dict[str, bytes]:
+    """The retained messages under a filter: what comes until half a second passes without one."""
+    found: dict[str, bytes] = {}
+    async with aiomqtt.Client(
+        address.host,
+        address.port,
+        username=address.user,
+        password=address.password,
+        tls_context=tls_context(address, ca),
+        timeout=CONNECT_TIMEOUT_S,
+    ) as client:
+        await client.subscribe(topic, qos=1)
+        messages = aiter(client.messages)
+        while True:
+            try:
+                message = await asyncio.wait_for(anext(messages), 0.5)
+            except TimeoutError:
+                return found
+            if message.retain and isinstance(message.payload, bytes):
+                found[str(message.topic)] = message.payload
+
+
+def tls_context(address: BrokerAddress, ca: Path | None) -> ssl.SSLContext | None:
+    """The TLS settings for an `mqtts` address, None for plain MQTT."""
+    if not address.tls:
+        return None
+    return ssl.create_default_context(cafile=None if ca is None else str(ca))
+
+
+def _start(protocol: Any) -> dict[str, Any]:
+    if protocol != paho.MQTTv5:
+        return {}
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_EXPIRY_S
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    return {"clean_start": False, "properties": properties}

@@ -1,0 +1,167 @@
+"""The monitor as a service: one TaskGroup around the pipeline, a link to the broker, a clock.
+
+The pipeline's step runs in a worker thread, one at a time; the loop only waits and hands over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from monitor.config import Config
+from monitor.contract import Topics, encode
+from monitor.engine import Engine
+from monitor.errors import ModelError, StoreError
+from monitor.models import SohModel, ThermalModel, read_card
+from monitor.mqtt import MqttLink, collect_retained
+from monitor.pipeline import Pipeline
+from monitor.store.journal import Journal
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES = 5_000
+TICK_S = 1.0
+METRICS_S = 5.0
+INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
+
+
+def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
+    """The SOH and thermal models in a folder; raises ModelError naming the file."""
+
+    def read(name: str) -> bytes:
+        path = folder / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"model {path}: {error.strerror}; reinstall, or name a folder with --models"
+            ) from error
+
+    return (
+        SohModel(read("soh.onnx"), read_card(read("soh.json"), "soh.json")),
+        ThermalModel(read("thermal.onnx"), read_card(read("thermal.json"), "thermal.json")),
+    )
+
+
+class Monitor:
+    """A running monitor; `ready` is set once it is subscribed and recovered."""
+
+    def __init__(self, config: Config, soh: SohModel | None, thermal: ThermalModel | None) -> None:
+        self.config = config
+        self.ready = asyncio.Event()
+        self.topics = Topics(config.root)
+        self.journal = Journal(config.store, durable=config.durable)
+        self.engine = Engine(soh, thermal)
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._store_failed = False
+        self._loop = asyncio.get_running_loop()
+        presence = self.topics.ours("monitor", config.monitor_id, "status")
+        root = config.root
+        self.link = MqttLink(
+            config.broker,
+            f"cellpulse-{config.monitor_id}",
+            subscriptions=[
+                *((f"{root}/{topic}", 1) for topic in INGEST),
+                (f"{root}/+/command/+", 1),
+            ],
+            presence=presence,
+            ca=config.broker_ca,
+            wake=lambda: self._loop.call_soon_threadsafe(self._wake.set),
+        )
+        self.pipeline = Pipeline(
+            self.engine, self.journal, self.link, self.topics, config.monitor_id
+        )
+
+    async def run(self) -> None:
+        """Recover, connect, and work until cancelled; then drain, checkpoint and say goodbye."""
+        again = await asyncio.to_thread(self.pipeline.recover)
+        if again:
+            log.info("recovered: %d inputs run again", again)
+        try:
+            await asyncio.to_thread(self.link.open)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ingest(), name="ingest")
+                tasks.create_task(self._clock(), name="clock")
+                tasks.create_task(self._estimates(), name="estimates")
+                tasks.create_task(self._health(), name="health")
+                tasks.create_task(self._checkpoints(), name="checkpoints")
+                tasks.create_task(self._reconcile(), name="reconcile")
+                self.ready.set()
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._finish))
+
+    def _finish(self) -> None:
+        messages = self.link.drain(BATCH_MESSAGES)
+        if messages:
+            self.pipeline.step(messages, _now_ms())
+        self.pipeline.publish_estimates(time.monotonic(), force=True)
+        self.pipeline.checkpoint()
+        self.link.close()
+        self.journal.close()
+
+    async def _ingest(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.link.waiting:
+                async with self._lock:
+                    if not await self._stored(self.pipeline.flush):
+                        break
+                    messages = self.link.drain(BATCH_MESSAGES)
+                    await self._stored(partial(self.pipeline.step, messages, _now_ms()))
+
+    async def _clock(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            async with self._lock:
+                if await self._stored(partial(self.pipeline.tick, _now_ms())):
+                    self._wake.set()  # what waited for the store may go on
+
+    async def _stored(self, work: Callable[[], object]) -> bool:
+        """Run work that ends in a commit; False where the store cannot take it now."""
+        try:
+            await asyncio.to_thread(work)
+        except StoreError as error:
+            if not self._store_failed:
+                log.error("%s; nothing is lost, trying again every second", error)
+            self._store_failed = True
+            return False
+        if self._store_failed:
+            log.warning("the store takes data again")
+        self._store_failed = False
+        return True
+
+    async def _reconcile(self) -> None:
+        retained = await collect_retained(
+            self.config.broker, f"{self.config.root}/+/alarm/+/+", self.config.broker_ca
+        )
+        async with self._lock:
+            await asyncio.to_thread(self.pipeline.reconcile, retained)
+
+    async def _estimates(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            async with self._lock:
+                await asyncio.to_thread(self.pipeline.publish_estimates, time.monotonic())
+
+    async def _health(self) -> None:
+        topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
+        while True:
+            await asyncio.sleep(METRICS_S)
+            metrics = self.pipeline.metrics(_now_ms(), self.link.waiting)
+            self.link.publish(topic, encode(metrics), qos=0)
+
+    async def _checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.checkpoint_s)
+            async with self._lock:
+                await asyncio.to_thread(self.pipeline.checkpoint)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,75 @@
+"""Checkpoints of the engine beside the journal: two generations, each with its checksum.
+
+A checkpoint is the state after input number `input_id`. It is written to a new file and moved into
+place, the generations taking turns, so that a kill at any instant leaves the other one whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+_MAGIC = b"cellpulse-checkpoint-1\n"
+_DIGEST = 32
+
+
+class _Body(Struct):
+    input_id: int
+    assets: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The engine's state, asset by asset, after input number `input_id`."""
+
+    input_id: int
+    assets: list[bytes]
+
+
+def write(journal: Path, checkpoint: Checkpoint) -> None:
+    """Write over the older generation; raises OSError."""
+    body = msgspec.msgpack.encode(_Body(checkpoint.input_id, checkpoint.assets))
+    old = min(_paths(journal), key=lambda path: _peek(path))
+    fresh = old.with_suffix(old.suffix + ".new")
+    with fresh.open("wb") as file:
+        file.write(_MAGIC + hashlib.sha256(body).digest() + body)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(old)
+
+
+def newest(journal: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None."""
+    found = [body for path in _paths(journal) if (body := _read(path)) is not None]
+    if not found:
+        return None
+    body = max(found, key=lambda body: body.input_id)
+    return Checkpoint(body.input_id, body.assets)
+
+
+def _paths(journal: Path) -> tuple[Path, Path]:
+    return (
+        journal.with_name(f"{journal.name}.checkpoint-a"),
+        journal.with_name(f"{journal.name}.checkpoint-b"),
+    )
+
+
+def _peek(path: Path) -> int:
+    body = _read(path)
+    return -1 if body is None else body.input_id
+
+
+def _read(path: Path) -> _Body | None:
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        data = path.read_bytes()
+        body = data[len(_MAGIC) + _DIGEST :]
+        digest = data[len(_MAGIC) : len(_MAGIC) + _DIGEST]
+        if data.startswith(_MAGIC) and hashlib.sha256(body).digest() == digest:
+            return msgspec.msgpack.decode(body, type=_Body)
+    return None

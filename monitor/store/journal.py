@@ -1,0 +1,253 @@
+"""The journal: everything that went into the engine and what came of it, in one SQLite file.
+
+One micro-batch is one transaction: frames with their results, other inputs, finished cycles, alarm
+transitions. Only after it commits is a message acknowledged to the broker. The engine's state is
+what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
+
+Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
+`monitor.latest.Result`), `cycle`, `event`. Views for people: `telemetry`, `cycles`, `alarms`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from monitor.admission import Verdict
+from monitor.contract import AssetConfig, Command, DeviceAlarm, Frame, encode
+from monitor.engine import Results
+from monitor.errors import StoreError
+from monitor.inputs import (
+    CommandIn,
+    ConfigIn,
+    DeviceAlarmIn,
+    FrameIn,
+    Input,
+    StatusIn,
+    Tick,
+)
+
+SCHEMA_VERSION = 1
+
+
+class Kind(IntEnum):
+    """What an `input` row is."""
+
+    FRAME = 0
+    LATE = 1  # a frame that came too late for the features; kept, not used
+    CONFIG = 2
+    STATUS = 3
+    DEVICE_ALARM = 4
+    COMMAND = 5
+    TICK = 6
+
+
+_SCHEMA = """
+CREATE TABLE asset (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE input (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, asset_id INTEGER, timestamp_ms INTEGER,
+    arrival_ms INTEGER NOT NULL, payload TEXT, result BLOB
+);
+CREATE INDEX input_by_time ON input (asset_id, timestamp_ms) WHERE kind = 0;
+CREATE INDEX input_config ON input (asset_id, id) WHERE kind = 2;
+CREATE TABLE cycle (
+    asset_id INTEGER NOT NULL, cell TEXT NOT NULL, kind TEXT NOT NULL, start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL, summary TEXT NOT NULL, histogram BLOB NOT NULL,
+    PRIMARY KEY (asset_id, cell, start_ms, kind)
+) WITHOUT ROWID;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, asset_id INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL, record TEXT NOT NULL
+);
+CREATE VIEW telemetry AS SELECT asset.name AS asset, timestamp_ms, arrival_ms,
+    json_extract(payload, '$.current_a') AS current_a,
+    json_extract(payload, '$.voltage_v') AS voltage_v,
+    json_extract(payload, '$.temperature_c') AS temperature_c,
+    json_extract(payload, '$.ambient_c') AS ambient_c
+    FROM input JOIN asset ON asset.id = asset_id WHERE kind = 0;
+CREATE VIEW cycles AS SELECT asset.name AS asset, cell, cycle.kind AS kind, start_ms, end_ms,
+    json_extract(summary, '$.number') AS number,
+    json_extract(summary, '$.complete') AS complete,
+    json_extract(summary, '$.capacity_ah') AS capacity_ah,
+    json_extract(summary, '$.energy_wh') AS energy_wh,
+    json_extract(summary, '$.temperature_max_c') AS temperature_max_c,
+    json_extract(summary, '$.soh') AS soh,
+    json_extract(summary, '$.soh_low') AS soh_low,
+    json_extract(summary, '$.soh_high') AS soh_high
+    FROM cycle JOIN asset ON asset.id = asset_id;
+CREATE VIEW alarms AS SELECT asset.name AS asset, timestamp_ms,
+    json_extract(record, '$.alarm.code') AS code,
+    json_extract(record, '$.alarm.source') AS source,
+    json_extract(record, '$.previous') AS previous,
+    json_extract(record, '$.alarm.state') AS state,
+    json_extract(record, '$.alarm.severity') AS severity,
+    json_extract(record, '$.alarm.message') AS message
+    FROM event JOIN asset ON asset.id = asset_id;
+"""
+
+
+class _Status(Struct):
+    gateway: bool
+    online: bool
+
+
+class _Command(Struct):
+    user: str
+    command: Command
+
+
+class Journal:
+    """The one writer of a journal file. Not for several threads at once."""
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        """Open or make the file; `durable` also survives a power loss (fsync at every commit).
+
+        Raises StoreError where the file cannot be used.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = connect(path)
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version == 0:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = 1;COMMIT;")
+            elif version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"store {path}: written by another version ({version}, this is "
+                    f"{SCHEMA_VERSION}); name another file or move this one away"
+                )
+            self._assets = dict(self._db.execute("SELECT name, id FROM asset").fetchall())
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"store {path}: {error}") from error
+
+    @property
+    def last_id(self) -> int:
+        """The id of the newest input, 0 for none."""
+        return int(self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0])
+
+    def commit(self, inputs: Sequence[Input], results: Results) -> None:
+        """Write one micro-batch in one transaction; raises StoreError and writes nothing else."""
+        rows = [
+            row
+            for item, verdict, result in zip(inputs, results.verdicts, results.rows, strict=True)
+            if (row := self._row(item, verdict, result, results)) is not None
+        ]
+        cycles = [
+            (
+                self._asset(c.summary.asset), c.summary.cell, c.summary.kind, c.summary.start_ms,
+                c.summary.end_ms, encode(c.summary).decode(), c.histogram.tobytes(),
+            )
+            for c in results.cycles
+        ]  # fmt: skip
+        events = [
+            (e.event_id, self._asset(e.alarm.asset), e.alarm.timestamp_ms, encode(e).decode())
+            for e in results.events
+        ]
+        try:
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
+            self._db.executemany(
+                "INSERT INTO input (kind, asset_id, timestamp_ms, arrival_ms, payload, result) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?)", cycles
+            )
+            self._db.executemany(
+                "INSERT OR IGNORE INTO event (event_id, asset_id, timestamp_ms, record) "
+                "VALUES (?, ?, ?, ?)",
+                events,
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._assets = dict(self._db.execute("SELECT name, id FROM asset").fetchall())
+            raise StoreError(f"store {self.path}: {error}") from error
+
+    def inputs_after(self, input_id: int) -> Iterator[Input]:
+        """The inputs behind `input_id`, in order, as the engine took them."""
+        names = {number: name for name, number in self._assets.items()}
+        for kind, asset_id, arrival, payload in self._db.execute(
+            "SELECT kind, asset_id, arrival_ms, payload FROM input WHERE id > ? ORDER BY id",
+            (input_id,),
+        ):
+            yield _input(Kind(kind), names.get(asset_id, ""), arrival, payload)
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        self._db.close()
+
+    def _asset(self, name: str) -> int:
+        number = self._assets.get(name)
+        if number is None:
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
+            cursor = self._db.execute("INSERT INTO asset (name) VALUES (?)", (name,))
+            number = self._assets[name] = int(cursor.lastrowid or 0)
+        return number
+
+    def _row(self, item: Input, verdict: int, result: Any, results: Results) -> Any:
+        if isinstance(item, FrameIn):
+            if verdict >= Verdict.DUPLICATE:
+                if verdict != Verdict.LATE:
+                    return None
+                kind, data = Kind.LATE, None
+            else:
+                kind, data = Kind.FRAME, result.tobytes()
+            return (
+                int(kind), self._asset(item.asset), item.frame.timestamp_ms, item.arrival_ms,
+                item.payload.decode(), data,
+            )  # fmt: skip
+        if isinstance(item, Tick):
+            if not results.events:
+                return None  # a tick that changed nothing leaves nothing
+            return (int(Kind.TICK), None, None, item.now_ms, None, None)
+        if isinstance(item, ConfigIn):
+            kind, name, payload = Kind.CONFIG, item.asset, encode(item.config)
+        elif isinstance(item, StatusIn):
+            kind, name = Kind.STATUS, item.name
+            payload = encode(_Status(item.gateway, item.online))
+        elif isinstance(item, DeviceAlarmIn):
+            kind, name, payload = Kind.DEVICE_ALARM, item.asset, encode(item.alarm)
+        else:
+            kind, name = Kind.COMMAND, item.asset
+            payload = encode(_Command(item.user, item.command))
+        return (int(kind), self._asset(name), None, item.arrival_ms, payload.decode(), None)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode, with a patient lock."""
+    if read_only:
+        return sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+    return sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+
+
+def _input(kind: Kind, name: str, arrival_ms: int, payload: str | None) -> Input:
+    data = (payload or "").encode()
+    decode = msgspec.json.decode
+    if kind <= Kind.LATE:
+        return FrameIn(name, decode(data, type=Frame), arrival_ms, data)
+    if kind == Kind.CONFIG:
+        return ConfigIn(name, decode(data, type=AssetConfig), arrival_ms)
+    if kind == Kind.STATUS:
+        status = decode(data, type=_Status)
+        return StatusIn(name, status.gateway, status.online, arrival_ms)
+    if kind == Kind.DEVICE_ALARM:
+        return DeviceAlarmIn(name, decode(data, type=DeviceAlarm), arrival_ms)
+    if kind == Kind.COMMAND:
+        command = decode(data, type=_Command)
+        return CommandIn(name, command.user, command.command, arrival_ms)
+    return Tick(arrival_ms)
