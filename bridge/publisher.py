@@ -1,0 +1,207 @@
+"""Messages to the broker: kept while it is away, sent in order, each until it is acknowledged.
+
+QoS 1 throughout; config and status are retained and told again after each reconnect; the gateway's
+will says `offline` when the bridge dies. The queue is bounded: when the broker is away for longer
+than it holds, the oldest frames go first and are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+import msgspec
+
+from bridge.backoff import Backoff
+from bridge.broker import BrokerAddress
+from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
+
+_log = logging.getLogger("cellpulse.bridge")
+_BATCH_BYTES = 16_000  # below the embedded broker's own default limit of 20 kB
+_BATCH_FRAMES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    topic: str
+    message: Frame | bytes
+
+
+class Publisher:
+    """One connection to the broker on behalf of one gateway.
+
+    `telemetry`, `alarm`, `config` and `status` only enqueue; `run` sends. `extra` adds the
+    caller's counters to the gateway's metrics, published every `metrics_s` seconds.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        topics: Topics,
+        gateway: str,
+        *,
+        limit: int = 3_600,
+        metrics_s: float = 30.0,
+        backoff: Backoff | None = None,
+        extra: Callable[[], dict[str, int]] = dict,
+        wall_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._address = address
+        self._topics = topics
+        self._gateway = gateway
+        self._status_topic = topics.ours("gateway", gateway, "status")
+        self._limit = limit
+        self._metrics_s = metrics_s
+        self._backoff = backoff or Backoff(0.5, 30.0)
+        self._extra = extra
+        self._wall_ms = wall_ms
+        self._queue: deque[_Waiting] = deque()
+        self._retained: dict[str, bytes] = {}
+        self._changed: dict[str, bytes] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.connected = asyncio.Event()
+        self.dropped = 0
+
+    @property
+    def depth(self) -> int:
+        """Messages that wait for the broker."""
+        return len(self._queue)
+
+    def telemetry(self, asset: str, frame: Frame) -> None:
+        """Enqueue one frame."""
+        self._enqueue(_Waiting(self._topics.of(asset, "telemetry"), frame))
+
+    def alarm(self, asset: str, alarm: DeviceAlarm) -> None:
+        """Enqueue a device alarm's change."""
+        self._enqueue(_Waiting(self._topics.of(asset, "device_alarm"), encode(alarm)))
+
+    def config(self, asset: str, config: AssetConfig) -> None:
+        """Tell, and keep telling after each reconnect, what the asset is."""
+        self._retain(self._topics.of(asset, "config"), encode(config))
+
+    def status(self, asset: str, online: bool) -> None:
+        """Tell, and keep telling after each reconnect, whether the asset answers."""
+        self._retain(self._topics.of(asset, "status"), b"online" if online else b"offline")
+
+    def finish(self) -> None:
+        """Let `run` send what waits, say goodbye and return."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Connect, send, reconnect, until `finish`. A broker that refuses is asked again."""
+        while not self._stopping:
+            try:
+                async with self._client() as client:
+                    await self._say(client, self._status_topic, b"online")
+                    self._changed = dict(self._retained)
+                    self._backoff.reset()
+                    self.connected.set()
+                    _log.info("connected to %s", self._address)
+                    await self._serve(client)
+            except aiomqtt.MqttError as error:
+                _log.warning("broker %s: %s", self._address, error)
+            finally:
+                self.connected.clear()
+            if not self._stopping:
+                await asyncio.sleep(self._backoff.wait_s())
+
+    def _client(self) -> aiomqtt.Client:
+        tls: dict[str, Any] = {"tls_params": aiomqtt.TLSParameters()} if self._address.tls else {}
+        return aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            identifier=f"cellpulse-gateway-{self._gateway}",
+            will=aiomqtt.Will(self._status_topic, b"offline", qos=1, retain=True),
+            keepalive=30,
+            timeout=10,
+            **tls,
+        )
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        while True:
+            # Config goes before the telemetry that it explains.
+            while self._changed:
+                topic, payload = next(iter(self._changed.items()))
+                await self._say(client, topic, payload)
+                if self._changed.get(topic) is payload:
+                    del self._changed[topic]
+            while self._queue:
+                await self._send_next(client)
+            if self._stopping:
+                await self._say(client, self._status_topic, b"offline")
+                return
+            if self._changed:
+                continue
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self._metrics_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                # Also finds out, on a quiet line, that the broker has gone.
+                await client.publish(
+                    self._topics.ours("gateway", self._gateway, "metrics"), self._metrics(), qos=0
+                )
+
+    async def _send_next(self, client: aiomqtt.Client) -> None:
+        first = self._queue[0]
+        if isinstance(first.message, bytes):
+            await client.publish(first.topic, first.message, qos=1)
+            self._sent(first, 1)
+            return
+        most = min(_BATCH_FRAMES, max(1, _BATCH_BYTES // len(encode(first.message))))
+        frames: list[Frame] = []
+        for waiting in self._queue:
+            if waiting.topic != first.topic or len(frames) == most:
+                break
+            if isinstance(waiting.message, bytes):
+                break
+            frames.append(waiting.message)
+        payload = encode(frames[0] if len(frames) == 1 else frames)
+        await client.publish(first.topic, payload, qos=1)
+        self._sent(first, len(frames))
+
+    def _sent(self, first: _Waiting, count: int) -> None:
+        # Meanwhile the queue may have overflowed and lost its front.
+        for _ in range(count):
+            if self._queue and self._queue[0] is first:
+                self._queue.popleft()
+                if self._queue:
+                    first = self._queue[0]
+
+    async def _say(self, client: aiomqtt.Client, topic: str, payload: bytes) -> None:
+        await client.publish(topic, payload, qos=1, retain=True)
+
+    def _retain(self, topic: str, payload: bytes) -> None:
+        if self._retained.get(topic) != payload:
+            self._retained[topic] = payload
+            self._changed[topic] = payload
+            self._wake.set()
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        if len(self._queue) >= self._limit:
+            self._queue.popleft()
+            self.dropped += 1
+            if self.dropped == 1 or self.dropped % self._limit == 0:
+                _log.warning("broker away: %d messages dropped, the oldest first", self.dropped)
+        self._queue.append(waiting)
+        self._wake.set()
+
+    def _metrics(self) -> bytes:
+        return msgspec.json.encode(
+            {
+                "v": 1,
+                "timestamp_ms": self._wall_ms(),
+                "queue": self.depth,
+                "dropped": self.dropped,
+                **self._extra(),
+            }
+        )
