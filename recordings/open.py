@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from recordings import archive
 from recordings.checking import OnBad, raise_or_report
@@ -14,22 +15,30 @@ FORMATS: dict[str, str] = {
     "calce": "CALCE Arbin .xlsx workbooks: a folder, a zip or one workbook",
     "cellpulse": "Cellpulse's own Parquet recording",
     "tidy": "tidy Parquet of published cells (cell_id, cycle, step, time_s, ...)",
+    "bdf": "Battery Data Format, CSV or Parquet (.bdf, .bdf.csv, .bdf.parquet)",
+    "generic": "CSV, Parquet or HDF5 with a column mapping in a .toml file beside it",
 }
 
 
 def open_recording(
-    path: str | Path, *, format: str | None = None, on_bad: OnBad | None = None
+    path: str | Path,
+    *,
+    format: str | None = None,
+    mapping: Path | dict[str, Any] | None = None,
+    nominal_capacity_ah: float | None = None,
+    on_bad: OnBad | None = None,
 ) -> list[Recording]:
     """The recordings in a file or folder, one for each battery.
 
-    Only heads are read here. `format` is one of `FORMATS`; without it the content decides. With
+    Only heads are read here. `format` is one of `FORMATS`; without it the content decides.
+    `mapping` and `nominal_capacity_ah` are for the last two, see `recordings.mapping`. With
     `on_bad`, files and operations that cannot be read are skipped and reported to it; without it
     the first one raises. Raises RecordingError, always with the file's name.
     """
     path = Path(path)
     if not path.exists():
         raise RecordingError(f"{path}: no such file or folder")
-    kind = format or _detect(path)
+    kind = format or ("generic" if mapping is not None else _detect(path))
     if kind not in FORMATS:
         raise RecordingError(f"{path}: unknown format {kind!r}; {_formats()}")
     if kind == "nasa":
@@ -42,6 +51,14 @@ def open_recording(
         from recordings.bundle import open_bundle
 
         return list(open_bundle(path, on_bad=on_bad))
+    if kind in ("bdf", "generic"):
+        from recordings.generic import GenericRecording
+
+        return [
+            GenericRecording(
+                path, mapping=mapping, nominal_capacity_ah=nominal_capacity_ah, on_bad=on_bad
+            )
+        ]
     from recordings.tidy import TidyRecording
 
     return [TidyRecording(path, on_bad=on_bad)]
@@ -74,7 +91,22 @@ def _detect(path: Path) -> str:
         return "nasa" if archive.members(path, ".mat") else "calce"
     if head.startswith(b"PAR1"):
         return _detect_parquet(path)
+    if head.startswith(b"\x89HDF") or _is_text(path):
+        return "generic"
     raise RecordingError(f"{path}: not a known recording; {_formats()}")
+
+
+def _is_text(path: Path) -> bool:
+    """Whether this is BDF or has a mapping beside it."""
+    from recordings.mapping import is_bdf, sidecar
+    from recordings.tables import open_table
+
+    if sidecar(path) is not None:
+        return True
+    try:
+        return is_bdf(open_table(path, {}).names)
+    except RecordingError:
+        return False
 
 
 def _detect_parquet(path: Path) -> str:
@@ -88,7 +120,7 @@ def _detect_parquet(path: Path) -> str:
             return "cellpulse"
         if set(schema.names) >= REQUIRED:
             return "tidy"
-    raise RecordingError(f"{path}: Parquet with unknown columns; {_formats()}")
+    return "generic"
 
 
 def _open_nasa(path: Path, on_bad: OnBad | None) -> list[Recording]:

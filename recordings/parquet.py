@@ -20,13 +20,13 @@ Columns = dict[str, NDArray[np.generic]]
 
 
 @contextmanager
-def arrow_errors(where: str) -> Iterator[None]:
+def arrow_errors(where: str, what: str = "Parquet file") -> Iterator[None]:
     """Whatever Arrow raises inside becomes a RecordingError that begins with `where`."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RecordingError(f"{where}: not a readable Parquet file: {reason}") from None
+        raise RecordingError(f"{where}: not a readable {what}: {reason}") from None
 
 
 @contextmanager

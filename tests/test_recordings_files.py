@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -154,12 +155,19 @@ def test_missing_path_folder_and_format(tmp_path: Path) -> None:
 
 def test_parquet_with_other_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(RecordingError, match="unknown columns"):
+    with pytest.raises(RecordingError, match="no column mapping; its columns are a"):
         open_recording(tmp_path / "x.parquet")
 
 
 def _bundle(path: Path) -> Path:
     write_bundle(path, open_recording(made.nasa_mat(path.with_suffix(".mat"))))
+    return path
+
+
+def _hdf5(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["t_s"] = np.arange(500.0)
+        file["u_v"] = np.full((500, 2), 3.7)
     return path
 
 
@@ -171,7 +179,16 @@ WHOLE: dict[str, Callable[[Path], Path]] = {
     ),
     "tidy.parquet": made.tidy_parquet,
     "bundle.parquet": _bundle,
+    "cell.bdf.csv": made.bdf_csv,
+    "cell.bdf.h5": _hdf5,
 }
+SIDECAR = """
+[info]
+nominal_capacity_ah = 2.0
+[columns]
+time = "t_s"
+voltage = "u_v"
+"""
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -195,6 +212,9 @@ def test_damaged_bytes_raise_nothing_else(name: str, tmp_path: Path, data: st.Da
             content[at] = value
     damaged = tmp_path / f"damaged-{name}"
     damaged.write_bytes(content)
+    mapped = SIDECAR if name.endswith("h5") else "[info]\nnominal_capacity_ah = 2.0\n"
+    if ".bdf." in name:
+        (tmp_path / "damaged-cell.toml").write_text(mapped)
     reports: list[RecordingError] = []
     for on_bad in (None, reports.append):
         try:

@@ -1,0 +1,341 @@
+"""What the columns of a generic file mean: names, units, sign, and what the file does not say.
+
+A mapping is a TOML file beside the recording (`cell.csv` and `cell.toml`), or the same as a dict:
+
+    [info]
+    nominal_capacity_ah = 5.0      # the one thing that must be said
+    asset = "pack-7"               # default: the file's name; any field of RecordingInfo may follow
+    [columns]
+    time = "t"                     # elapsed since the start of the test
+    clock = "Date"                 # absolute; ISO text (UTC if it names no zone), or a number
+    current = "I(mA)"
+    voltage = ["U1(mV)", "U2(mV)"] # one a cell
+    temperature = ["T1"]           # one a sensor
+    ambient = "Tamb"
+    cycle = "Cycle"
+    discharged = "Qd(Ah)"          # charge drawn, as the cycler counts it
+    [units]                        # where a column's name does not end in its unit
+    time = "h"
+    temperature = "K"
+    clock = "unix_ms"
+    [options]
+    positive_current = "discharges"
+    start = 2024-05-01T00:00:00Z   # where there is no clock
+    delimiter = ";"
+    decimal = ","
+    skip_rows = 2
+
+Either `time` or `clock` must be there, and `voltage`; the rest may be missing. Files in the Battery
+Data Format (Battery Data Alliance) need no [columns]: its preferred labels and machine names are
+known. Its sign of current is taken as positive on charge.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from recordings.types import RecordingError, RecordingInfo
+
+_UNITS: dict[str, dict[str, tuple[float, float]]] = {  # unit -> scale, offset into ours
+    "time": {
+        **dict.fromkeys(("s", "sec", "second", "seconds"), (1.0, 0.0)),
+        **dict.fromkeys(("ms", "millisecond", "milliseconds"), (1e-3, 0.0)),
+        **dict.fromkeys(("us", "µs"), (1e-6, 0.0)),
+        **dict.fromkeys(("min", "minute", "minutes"), (60.0, 0.0)),
+        **dict.fromkeys(("h", "hour", "hours"), (3600.0, 0.0)),
+        **dict.fromkeys(("d", "day", "days"), (86_400.0, 0.0)),
+    },
+    "clock": {  # into milliseconds since 1970
+        "iso": (1.0, 0.0),
+        **dict.fromkeys(("unix_s", "s", "sec", "second", "seconds"), (1e3, 0.0)),
+        **dict.fromkeys(("unix_ms", "ms", "millisecond", "milliseconds"), (1.0, 0.0)),
+    },
+    "current": {
+        **dict.fromkeys(("a", "amp", "ampere"), (1.0, 0.0)),
+        **dict.fromkeys(("ma", "milliampere"), (1e-3, 0.0)),
+        **dict.fromkeys(("ua", "µa"), (1e-6, 0.0)),
+    },
+    "voltage": {
+        **dict.fromkeys(("v", "volt"), (1.0, 0.0)),
+        **dict.fromkeys(("mv", "millivolt"), (1e-3, 0.0)),
+    },
+    "temperature": {
+        **dict.fromkeys(("c", "°c", "degc", "celsius"), (1.0, 0.0)),
+        **dict.fromkeys(("k", "kelvin"), (1.0, -273.15)),
+        **dict.fromkeys(("f", "°f", "degf", "fahrenheit"), (5 / 9, -160 / 9)),
+    },
+    "discharged": {
+        "ah": (1.0, 0.0),
+        "mah": (1e-3, 0.0),
+        **dict.fromkeys(("as", "coulomb"), (1 / 3600, 0.0)),
+    },
+    "cycle": {"1": (1.0, 0.0)},
+}
+_UNITS["ambient"] = _UNITS["temperature"]
+_DEFAULT = {
+    "time": "s",
+    "clock": "iso",
+    "current": "a",
+    "voltage": "v",
+    "temperature": "c",
+    "ambient": "c",
+    "discharged": "ah",
+    "cycle": "1",
+}
+_TRAILING_UNIT = re.compile(r"[\[(/_\s]\s*([A-Za-z°µ]+)\s*[\])]?\s*\Z")
+
+_BDF: dict[str, tuple[str, ...]] = {
+    "time": ("test_time_second", "Test Time / s", "test_time_millisecond"),
+    "clock": ("unix_time_second", "Unix Time / s", "date_time_millisecond"),
+    "voltage": ("voltage_volt", "Voltage / V"),
+    "current": ("current_ampere", "Current / A"),
+    "cycle": ("cycle_count", "Cycle Count / 1", "cycle_dimensionless"),
+    "discharged": ("discharging_capacity_ah", "Discharging Capacity / Ah"),
+    "ambient": ("ambient_temperature_celsius", "Ambient Temperature / degC"),
+}
+_BDF_TEMPERATURES = (
+    *((f"temperature_t{n}_celsius", f"Surface Temperature T{n} / degC") for n in range(1, 6)),
+    ("surface_temperature_celsius", "Surface Temperature / degC"),
+)
+
+
+class _Named(Protocol):
+    @property
+    def names(self) -> list[str]: ...
+
+    def width(self, name: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the file; value * scale + offset is in our unit."""
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Columns by what they mean, and how to read the file."""
+
+    info: RecordingInfo
+    voltage: tuple[Column, ...]
+    current: Column | None = None
+    temperature: tuple[Column, ...] = ()
+    time: Column | None = None
+    clock: Column | None = None
+    ambient: Column | None = None
+    cycle: Column | None = None
+    discharged: Column | None = None
+    charges_positive: bool = True
+    start_ms: int = 0
+    delimiter: str | None = None
+    decimal: str | None = None
+    skip_rows: int = 0
+    problems: tuple[str, ...] = field(default=())
+
+    def names(self) -> list[str]:
+        """Every column that is read, once."""
+        single = (self.time, self.clock, self.current, self.ambient, self.cycle, self.discharged)
+        found = [*self.voltage, *self.temperature, *(one for one in single if one is not None)]
+        return list(dict.fromkeys(column.name for column in found))
+
+
+def is_bdf(names: list[str]) -> bool:
+    """Whether the columns are those that the Battery Data Format requires."""
+    return all(
+        any(name in names for name in _BDF[quantity]) for quantity in ("time", "voltage", "current")
+    )
+
+
+def sidecar(path: Path) -> Path | None:
+    """The mapping file beside a recording: its whole name or its stem, with `.toml`."""
+    stem = path.name.partition(".")[0]
+    for name in (f"{path.name}.toml", f"{path.stem}.toml", f"{stem}.toml"):
+        if (path.parent / name).is_file():
+            return path.parent / name
+    return None
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """The content of a mapping file. Raises RecordingError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecordingError(f"{path}: not a readable mapping: {error}") from None
+
+
+def resolve(
+    path: Path, table: _Named, content: dict[str, Any], nominal_capacity_ah: float | None
+) -> Mapping:
+    """The mapping of the file's columns.
+
+    Raises RecordingError that names the key, the value and what would be right.
+    """
+    where, names = path.name, table.names
+    for section in content:
+        if section not in ("info", "columns", "units", "options"):
+            raise RecordingError(f"{where}: unknown section [{section}] in its mapping")
+    columns: dict[str, Any] = dict(content.get("columns", {}))
+    units: dict[str, str] = {key: str(unit) for key, unit in content.get("units", {}).items()}
+    if not columns and is_bdf(names):
+        columns = _bdf_columns(names)
+    if not columns:
+        raise RecordingError(
+            f"{where}: no column mapping; its columns are {', '.join(names)}. Write "
+            f"{path.stem}.toml beside it with [info] nominal_capacity_ah and [columns] "
+            "time or clock, voltage, current, ..."
+        )
+    for key in (*columns, *units):
+        if key not in _UNITS:
+            raise RecordingError(f"{where}: unknown column {key!r}; known: {', '.join(_UNITS)}")
+    problems: list[str] = []
+    found = {
+        key: _columns(where, key, value, names, units.get(key), problems)
+        for key, value in columns.items()
+    }
+    if "voltage" not in found or not ("time" in found or "clock" in found):
+        raise RecordingError(f"{where}: the mapping needs `voltage`, and `time` or `clock`")
+    options = _Options(where, content.get("options", {}))
+    single = {
+        key: value[0] for key, value in found.items() if key not in ("voltage", "temperature")
+    }
+    if "clock" not in found and not options.start_ms:
+        problems.append("no date was recorded: it is laid at 1970-01-01")
+    return Mapping(
+        info=_info(path, content.get("info", {}), found, nominal_capacity_ah, table),
+        voltage=found["voltage"],
+        temperature=found.get("temperature", ()),
+        charges_positive=options.charges_positive,
+        start_ms=options.start_ms,
+        delimiter=options.delimiter,
+        decimal=options.decimal,
+        skip_rows=options.skip_rows,
+        problems=tuple(problems),
+        **single,
+    )
+
+
+def _bdf_columns(names: list[str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for quantity, labels in _BDF.items():
+        for label in labels:
+            if label in names:
+                columns[quantity] = label
+                break
+    sensors = [label for labels in _BDF_TEMPERATURES for label in labels if label in names]
+    if sensors:
+        columns["temperature"] = sensors
+    return columns
+
+
+def _columns(
+    where: str, key: str, value: Any, names: list[str], unit: str | None, problems: list[str]
+) -> tuple[Column, ...]:
+    wanted = value if isinstance(value, list) else [value]
+    if not wanted or (len(wanted) > 1 and key not in ("voltage", "temperature")):
+        raise RecordingError(f"{where}: `{key}` takes one column, not {len(wanted)}")
+    out = []
+    for name in wanted:
+        if name not in names:
+            raise RecordingError(
+                f"{where}: no column {name!r} for `{key}`; its columns are {', '.join(names)}"
+            )
+        chosen = unit or _unit_in(name, key)
+        if chosen is None:
+            chosen = _DEFAULT[key]
+            if key not in ("cycle", "clock"):
+                problems.append(f"column {name!r} states no unit: {chosen} is assumed")
+        if chosen.lower() not in _UNITS[key]:
+            raise RecordingError(
+                f"{where}: unknown unit {chosen!r} for `{key}`; known: {', '.join(_UNITS[key])}"
+            )
+        out.append(Column(name, *_UNITS[key][chosen.lower()]))
+    return tuple(out)
+
+
+def _unit_in(name: str, key: str) -> str | None:
+    """The unit that a column's name ends in, as `I(mA)`, `U / V`, `T [K]` or `time_ms` do."""
+    match = _TRAILING_UNIT.search(name)
+    if match is None or match[1].lower() not in _UNITS[key]:
+        return None
+    return match[1]
+
+
+class _Options:
+    def __init__(self, where: str, content: dict[str, Any]) -> None:
+        known = {"positive_current", "start", "delimiter", "decimal", "skip_rows"}
+        for key in content:
+            if key not in known:
+                raise RecordingError(f"{where}: unknown option {key!r}; known: {sorted(known)}")
+        sign = content.get("positive_current", "charges")
+        if sign not in ("charges", "discharges"):
+            raise RecordingError(
+                f"{where}: positive_current is {sign!r}; it is `charges` or `discharges`"
+            )
+        self.charges_positive = sign == "charges"
+        start = content.get("start")
+        if start is not None and not isinstance(start, datetime):
+            raise RecordingError(f"{where}: start is {start!r}, not a date and time")
+        self.start_ms = 0
+        if start is not None:
+            zoned = start if start.tzinfo else start.replace(tzinfo=UTC)
+            self.start_ms = round(zoned.timestamp() * 1000)
+        self.delimiter: str | None = content.get("delimiter")
+        self.decimal: str | None = content.get("decimal")
+        for key in ("delimiter", "decimal"):
+            value = content.get(key)
+            if value is not None and (not isinstance(value, str) or len(value) != 1):
+                raise RecordingError(f"{where}: {key} is {value!r}, not one character")
+        skip = content.get("skip_rows", 0)
+        if not isinstance(skip, int) or skip < 0:
+            raise RecordingError(f"{where}: skip_rows is {skip!r}, not a number of rows")
+        self.skip_rows = skip
+
+
+def _info(
+    path: Path,
+    content: dict[str, Any],
+    found: dict[str, tuple[Column, ...]],
+    nominal_capacity_ah: float | None,
+    table: _Named,
+) -> RecordingInfo:
+    from recordings.checking import asset_name
+
+    types = {one.name: one.type for one in fields(RecordingInfo)}
+    taken = {"cells", "sensors", "source", "problems"}
+    checks = {"str": str, "float": (int, float), "int": int, "bool": bool, "str | None": str}
+    for key, value in content.items():
+        if key not in types or key in taken:
+            raise RecordingError(
+                f"{path.name}: unknown field {key!r} in [info]; known: "
+                f"{', '.join(sorted(set(types) - taken))}"
+            )
+        if not isinstance(value, checks[str(types[key])]):  # type: ignore[arg-type]
+            raise RecordingError(f"{path.name}: {key} is {value!r}, which is not {types[key]}")
+    nominal = nominal_capacity_ah or content.get("nominal_capacity_ah")
+    if nominal is None or not nominal > 0:
+        raise RecordingError(
+            f"{path.name}: the nominal capacity is not known; say it in "
+            f"{path.name.partition('.')[0]}.toml: [info] nominal_capacity_ah = 2.0"
+        )
+    given = {key: value for key, value in content.items() if key != "nominal_capacity_ah"}
+    defaults = {
+        "asset": path.name.partition(".")[0],
+        "dataset": "bdf" if is_bdf(table.names) else "generic",
+    }
+    merged = {**defaults, **given}
+    merged["asset"] = asset_name(merged["asset"])
+    return RecordingInfo(
+        nominal_capacity_ah=float(nominal),
+        cells=sum(table.width(column.name) for column in found["voltage"]),
+        sensors=sum(table.width(column.name) for column in found.get("temperature", ())),
+        source=str(path),
+        **merged,
+    )

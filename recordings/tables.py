@@ -1,0 +1,262 @@
+"""CSV, Parquet and HDF5 as the same thing: named columns of numbers, read batch by batch.
+
+Every value becomes float64 with NaN where it is missing; dates become milliseconds since 1970,
+UTC where they name no zone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from recordings.mapping import Mapping
+from recordings.parquet import arrow_errors, opened
+from recordings.types import Floats, RecordingError
+
+BATCH_ROWS = 1 << 15
+_NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]
+_HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+
+
+class Table(Protocol):
+    """A file of columns."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    def width(self, name: str) -> int:
+        """How many values a row of the column holds."""
+        ...
+
+    def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
+        """Columns `names` in batches of rows; a column may be (n, k). Raises RecordingError."""
+        ...
+
+
+def open_table(path: Path, content: dict[str, Any]) -> Table:
+    """The table in a file, told by its first bytes; `content` may name how a text is to be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror or error}") from None
+    if head.startswith(b"PAR1"):
+        return _Parquet(path)
+    if head == _HDF5_MARK:
+        return _Hdf5(path)
+    return _Csv(path, content.get("options", {}))
+
+
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with opened(path) as file:
+            self.names = list(file.schema_arrow.names)
+
+    def width(self, name: str) -> int:
+        with opened(self._path) as file, arrow_errors(self._path.name):
+            kind = file.schema_arrow.field(name).type
+            if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+                return 1
+            first = next(file.iter_batches(1, columns=[name]), None)
+            return 0 if first is None else len(first.column(name)[0])
+
+    def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
+        row = 0
+        with opened(self._path) as file:
+            batches = file.iter_batches(BATCH_ROWS, columns=names, use_threads=False)
+            while True:
+                with arrow_errors(f"{self._path.name}, after row {row}"):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield {name: _numbers(batch.column(name), name, self._path.name) for name in names}
+                row += batch.num_rows
+
+
+class _Csv:
+    """Text: the delimiter and the decimal mark are found from the first rows unless given."""
+
+    def __init__(self, path: Path, options: dict[str, Any]) -> None:
+        self._path = path
+        skip = options.get("skip_rows", 0)
+        self._skip = skip if isinstance(skip, int) else 0
+        head = self._head()
+        if len(head) <= self._skip or not head[self._skip].strip():
+            raise RecordingError(f"{path.name}: no header row")
+        line = head[self._skip]
+        rows = head[self._skip + 1 :]
+        self._delimiter = options.get("delimiter") or max(",;\t|", key=line.count)
+        comma = self._delimiter != "," and any(re.search(r"\d,\d", row) for row in rows[:5])
+        self._decimal = options.get("decimal") or ("," if comma else ".")
+        self.names = [name.strip().strip('"') for name in line.split(self._delimiter)]
+
+    def _head(self) -> list[str]:
+        with arrow_errors(self._path.name, "text"), self._stream() as stream:
+            start = stream.read(1 << 16)
+        try:
+            whole = len(start) < 1 << 16
+            text = bytes(start).decode("utf-8-sig", errors="strict" if whole else "ignore")
+        except UnicodeDecodeError:
+            raise RecordingError(
+                f"{self._path.name}: neither a known recording nor text in UTF-8"
+            ) from None
+        return text.splitlines()
+
+    def width(self, name: str) -> int:
+        return 1
+
+    def _stream(self) -> Any:
+        return pa.input_stream(str(self._path), compression="detect")
+
+    def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
+        clock = mapping.clock.name if mapping.clock is not None else None
+        row = 0
+        with _csv_errors(self._path.name, row, self.names):
+            reader = pa.csv.open_csv(
+                self._stream(),
+                read_options=pa.csv.ReadOptions(
+                    use_threads=False,
+                    block_size=1 << 20,
+                    column_names=self.names,
+                    skip_rows=self._skip + 1,
+                ),
+                parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=names,
+                    column_types={name: pa.float64() for name in names if name != clock},
+                    null_values=_NULLS,
+                    strings_can_be_null=True,
+                    decimal_point=self._decimal,
+                ),
+            )
+        while True:
+            with _csv_errors(self._path.name, row, self.names):
+                batch = next(iter(reader), None)
+            if batch is None:
+                return
+            yield {name: _numbers(batch.column(name), name, self._path.name) for name in names}
+            row += batch.num_rows
+
+
+class _csv_errors:  # noqa: N801  (used like a function)
+    """Arrow's CSV errors as RecordingError with the line of the file."""
+
+    def __init__(self, name: str, row: int, columns: list[str]) -> None:
+        self._name, self._row, self._columns = name, row, columns
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if error is None or isinstance(error, StopIteration):
+            return
+        if isinstance(error, pa.ArrowException | OSError | ValueError):
+            text = (str(error).strip().splitlines() or ["unreadable"])[0]
+            place = re.search(r"column #(\d+): (?:Row #(\d+): )?(.*)", text)
+            at = f"after row {self._row}"
+            if place is not None:
+                if place[2] is not None:
+                    at = f"line {place[2]}"  # Arrow counts the skipped lines too
+                text = f"column {self._columns[int(place[1])]!r}: {place[3]}"
+            raise RecordingError(f"{self._name}, {at}: {text}") from None
+
+
+class _Hdf5:
+    """HDF5: a column is a dataset's path, or a field of a compound dataset (`table/field`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as file:
+            self.names = self._walk(file)
+
+    def _open(self) -> Any:
+        try:
+            import h5py  # heavy, and needed for this format only
+        except ImportError:
+            raise RecordingError(f"{self._path.name}: HDF5 needs `pip install h5py`") from None
+        try:
+            return h5py.File(self._path, "r")
+        except Exception as error:  # h5py raises many kinds on damaged bytes
+            raise RecordingError(f"{self._path.name}: not a readable HDF5 file: {error}") from None
+
+    def _walk(self, file: Any) -> list[str]:
+        import h5py
+
+        names: list[str] = []
+
+        def visit(name: str, item: Any) -> None:
+            if not isinstance(item, h5py.Dataset) or len(item.shape) not in (1, 2):
+                return
+            if item.dtype.names:
+                names.extend(f"{name}/{part}" for part in item.dtype.names)
+            else:
+                names.append(name)
+
+        try:
+            file.visititems(visit)
+        except Exception as error:
+            raise RecordingError(f"{self._path.name}: damaged HDF5 file: {error}") from None
+        return names
+
+    def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
+        with self._open() as file:
+            rows = {name: self._rows(file, name) for name in names}
+            if len(set(rows.values())) > 1:
+                raise RecordingError(f"{self._path.name}: datasets of different length: {rows}")
+            for first in range(0, rows[names[0]], BATCH_ROWS):
+                yield {name: self._slice(file, name, first) for name in names}
+
+    def width(self, name: str) -> int:
+        with self._open() as file:
+            return int(file[name].shape[1]) if name in file and file[name].ndim == 2 else 1
+
+    def _rows(self, file: Any, name: str) -> int:
+        found = file[name] if name in file else file[name.rpartition("/")[0]]
+        return int(found.shape[0])
+
+    def _slice(self, file: Any, name: str, first: int) -> Floats:
+        try:
+            if name in file:
+                values = file[name][first : first + BATCH_ROWS]
+            else:
+                table, _, part = name.rpartition("/")
+                values = file[table][first : first + BATCH_ROWS][part]
+            return np.asarray(values, dtype=np.float64)
+        except Exception as error:
+            raise RecordingError(
+                f"{self._path.name}, dataset {name!r}, after row {first}: {error}"
+            ) from None
+
+
+def _numbers(column: Any, name: str, where: str) -> Floats:
+    """An Arrow column as float64, a list column as (n, k), a date as milliseconds since 1970."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    try:
+        if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+            flat = column.flatten().cast(pa.float64())
+            return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+        if pa.types.is_timestamp(kind):
+            plain = column.cast(pa.timestamp("ms", tz=kind.tz), safe=False).cast(pa.int64())
+            return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        if pa.types.is_null(kind):
+            return np.full(len(column), np.nan)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column = column.cast(pa.timestamp("ms"))
+            return _numbers(column, name, where)
+        values: NDArray[np.float64] = np.asarray(
+            column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
+        )
+        return values
+    except (pa.ArrowException, ValueError) as error:
+        raise RecordingError(f"{where}: column {name!r} is not numbers: {error}") from None
