@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from monitor.contract import Topics, is_asset_name
 from monitor.errors import ConfigurationError, PayloadError
@@ -38,6 +38,14 @@ class BrokerAddress:
         user = None if parts.username is None else unquote(parts.username)
         password = None if parts.password is None else unquote(parts.password)
         return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password)
+
+    def url(self) -> str:
+        """The whole address with its secret, for a client; print `str(address)` instead."""
+        who = "" if self.user is None else quote(self.user, safe="")
+        if self.password is not None:
+            who += f":{quote(self.password, safe='')}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"mqtt{'s' if self.tls else ''}://{who}{'@' if who else ''}{host}:{self.port}"
 
     def __str__(self) -> str:
         who = "" if self.user is None else f"{self.user}:***@"

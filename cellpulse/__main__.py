@@ -1,0 +1,5 @@
+"""`python -m cellpulse`: the command line."""
+
+from cellpulse.cli import main
+
+main()

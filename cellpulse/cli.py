@@ -1,0 +1,231 @@
+"""The command line. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="cellpulse",
+    help="A streaming, real-time battery monitor. `cellpulse demo` shows it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train_app = typer.Typer(help="Train the models.", no_args_is_help=True, rich_markup_mode=None)
+evaluate_app = typer.Typer(help="Measure the models.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(bench_app, name="bench")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
+]
+Broker = Annotated[
+    str | None,
+    typer.Option(help="mqtt://[user:password@]host[:port], mqtts:// for TLS.", show_default=False),
+]
+Root = Annotated[str | None, typer.Option(help="Root topic, `bms` by default.", show_default=False)]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="SQLite file, cellpulse.sqlite by default.", show_default=False),
+]
+Models = Annotated[
+    Path | None, typer.Option(help="Folder with the ONNX models and cards.", show_default=False)
+]
+Host = Annotated[str | None, typer.Option(help="Address of the page.", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port of the page, 8050 by default.")]
+Source = Annotated[
+    str | None,
+    typer.Option(help="Format: nasa, calce, tidy, bundle; guessed where left out."),
+]
+Paths = Annotated[
+    list[Path] | None,
+    typer.Option("--path", help="A file or folder; may be given several times."),
+]
+Speed = Annotated[
+    float, typer.Option(help="Event seconds a second; 0 is as fast as the broker takes it.")
+]
+LongestGap = Annotated[
+    float | None,
+    typer.Option(help="Shorten gaps in the recording to so many seconds.", show_default=False),
+]
+
+
+def main() -> None:
+    """Run the command line; a failure of ours is one sentence and status 1."""
+    from monitor.errors import CellpulseError
+    from recordings.types import RecordingError
+
+    try:
+        app()
+    except (CellpulseError, RecordingError) as error:
+        from cellpulse.running import fail
+
+        fail(error)
+
+
+@app.command()
+def demo(
+    source: Source = None,
+    path: Paths = None,
+    speed: Speed = 120.0,
+    longest_gap: LongestGap = 600.0,
+    loop: Annotated[bool, typer.Option(help="Start again at the end.")] = False,
+    cycle: Annotated[int, typer.Option(min=1, help="The cycle to begin with.")] = 1,
+    host: Host = None,
+    port: Port = None,
+    models: Models = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    config: ConfigFile = None,
+) -> None:
+    """Everything at once on this machine: broker, replay, monitor and page."""
+    from cellpulse.running import run
+    from cellpulse.wiring import Show, open_sources, run_show
+
+    settings = _settings(config, dashboard_host=host, dashboard_port=port, models=models)
+    recordings = open_sources(path or [], source)
+    run(
+        run_show(
+            settings,
+            Show(recordings, _options(recordings, speed, longest_gap, loop, cycle, 1), browser),
+        )
+    )
+
+
+@app.command()
+def play(
+    path: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders; the bundled one if none.")
+    ] = None,
+    source: Source = None,
+    speed: Speed = 1.0,
+    longest_gap: LongestGap = None,
+    loop: Annotated[bool, typer.Option(help="Start again at the end.")] = False,
+    cycle: Annotated[int, typer.Option(min=1, help="The cycle to begin with.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Frames a message.")] = 1,
+    name: Annotated[str, typer.Option(help="This simulator's name.")] = "simulator",
+    json_lines: Annotated[bool, typer.Option("--json", help="Progress as JSON lines.")] = False,
+    broker: Broker = None,
+    root: Root = None,
+    config: ConfigFile = None,
+) -> None:
+    """Replay recordings to a broker as telemetry."""
+    from cellpulse.progress import reporter
+    from cellpulse.running import run
+    from cellpulse.wiring import Show, open_sources, run_player
+
+    settings = _settings(config, broker=broker, root=root)
+    recordings = open_sources(path or [], source)
+    options = _options(recordings, speed, longest_gap, loop, cycle, batch)
+    run(run_player(settings, Show(recordings, options, report=reporter(json_lines)), name))
+
+
+@app.command()
+def monitor(
+    broker: Broker = None,
+    root: Root = None,
+    store: Store = None,
+    models: Models = None,
+    name: Annotated[str | None, typer.Option(help="This monitor's name.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Run the monitor: telemetry in; estimates, cycles and alarms out."""
+    from cellpulse.running import run
+    from cellpulse.wiring import run_monitor
+
+    settings = _settings(
+        config, broker=broker, root=root, store=store, models=models, monitor_id=name
+    )
+    run(run_monitor(settings))
+
+
+@app.command()
+def dashboard(
+    broker: Broker = None,
+    root: Root = None,
+    store: Store = None,
+    host: Host = None,
+    port: Port = None,
+    config: ConfigFile = None,
+) -> None:
+    """Serve the live page."""
+    from cellpulse.running import run
+    from cellpulse.wiring import run_dashboard
+
+    settings = _settings(
+        config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port
+    )
+    run(run_dashboard(settings))
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("docs/schema"),
+) -> None:
+    """Write the JSON Schema of every message."""
+    import json
+
+    from monitor.contract import json_schemas
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in json_schemas().items():
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+@app.command()
+def warm() -> None:
+    """Compile the engine's kernels once, so that the first start is quick."""
+    from cellpulse.warming import compile_kernels
+
+    compile_kernels()
+
+
+@bench_app.command("engine")
+def bench_engine(
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+) -> None:
+    """Samples a second on one core, beside the obvious way in the same run."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.engine import main as run_benchmark
+    except ImportError as error:
+        raise ConfigurationError(
+            f"bench needs a checkout with `make test`'s packages: {error}"
+        ) from error
+    run_benchmark(json_out=json_out, budget_s=budget)
+
+
+def _settings(file: Path | None, **flags: Any) -> Any:
+    from monitor.config import load
+
+    return load(file, **flags)
+
+
+def _options(
+    recordings: Any, speed: float, longest_gap: float | None, loop: bool, cycle: int, batch: int
+) -> Any:
+    from itertools import takewhile
+
+    from monitor.errors import ConfigurationError
+    from simulator.replay import ReplayOptions
+
+    if speed < 0:
+        raise ConfigurationError(f"--speed {speed}: expected 0 (as fast as possible) or more")
+    start = 0
+    if cycle > 1:
+        earlier = takewhile(lambda op: op.cycle < cycle, recordings[0].operations())
+        start = sum(1 for _ in earlier)
+    return ReplayOptions(
+        speed=speed or None,
+        longest_gap_s=longest_gap,
+        loop=loop,
+        start_operation=start,
+        batch=batch,
+    )

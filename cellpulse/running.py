@@ -1,0 +1,63 @@
+"""How a command ends: its task run until done or Ctrl-C, its failure said in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from monitor.errors import CellpulseError
+from recordings.types import RecordingError
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it ends or SIGINT or SIGTERM comes; a failure of ours is one sentence.
+
+    Exits with status 1 on a failure, 0 after a signal.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_until_signal(work))
+    except BaseException as error:
+        ours = first_of_ours(error)
+        if ours is None:
+            raise
+        fail(ours)
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Print the sentence and leave with status 1."""
+    print(f"cellpulse: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def first_of_ours(error: BaseException) -> BaseException | None:
+    """The first error in a group that was raised on purpose, if every one of them was."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [first_of_ours(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, CellpulseError | RecordingError) else None
+
+
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows has no handlers in the loop
+            loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise

@@ -1,0 +1,171 @@
+"""The parts put together: the only place that knows broker, simulator, monitor and page at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import tempfile
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiomqtt
+
+from cellpulse.paths import demo_recording, models_folder
+from monitor.config import BrokerAddress, Config
+from monitor.contract import Topics
+from monitor.errors import ConfigurationError
+from monitor.mqtt import tls_context
+from recordings.types import Recording
+from simulator.player import Player, Progress
+from simulator.replay import ReplayOptions
+
+log = logging.getLogger(__name__)
+
+BROKER_PAYLOAD = 1024 * 1024  # the embedded broker drops a publisher past its limit
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What `run_show` plays: recordings, how, and whether a browser is opened."""
+
+    recordings: Sequence[Recording]
+    options: ReplayOptions
+    open_browser: bool = False
+    report: Callable[[Progress], None] = lambda progress: None
+
+
+def connector(
+    config: Config, client_id: str | None = None
+) -> Callable[[aiomqtt.Will], AbstractAsyncContextManager[aiomqtt.Client]]:
+    """A factory of MQTT clients for the configured broker."""
+
+    def connect(will: aiomqtt.Will) -> AbstractAsyncContextManager[aiomqtt.Client]:
+        broker = config.broker
+        return aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.user,
+            password=broker.password,
+            identifier=client_id,
+            tls_context=tls_context(broker, config.broker_ca),
+            will=will,
+        )
+
+    return connect
+
+
+@contextlib.asynccontextmanager
+async def embedded_broker() -> AsyncIterator[BrokerAddress]:
+    """A broker of our own on a free loopback port, gone when the block ends."""
+    from iotcore.broker import Broker
+
+    port = free_port()
+    broker = Broker(port=port, listen="127.0.0.1", max_payload_size=BROKER_PAYLOAD)
+    try:
+        await asyncio.to_thread(broker.start)
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(f"the embedded broker does not start: {error}") from error
+    try:
+        yield BrokerAddress("127.0.0.1", port)
+    finally:
+        await asyncio.shield(asyncio.to_thread(broker.stop))
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def run_monitor(config: Config, ready: asyncio.Event | None = None) -> None:
+    """The monitor alone, until cancelled."""
+    from monitor.service import Monitor, load_models
+
+    soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
+    monitor = Monitor(config, soh, thermal)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(monitor.run(), name="monitor")
+        if ready is not None:
+            waiting = asyncio.create_task(monitor.ready.wait())
+            await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            ready.set()
+
+
+async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
+    """The page alone, until cancelled."""
+    from monitor.dashboard.app import Actions, make_app, serve
+    from monitor.dashboard.feed import Feed
+    from monitor.dashboard.hub import Hub
+    from monitor.store.sqlite_history import SqliteHistory
+
+    hub = Hub()
+    feed = Feed(hub, config.broker.url(), config.root)
+    app = make_app(hub, SqliteHistory(config.store), actions=Actions(feed.request))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(feed.run(), name="dashboard-feed")
+        tasks.create_task(
+            serve(app, config.dashboard_host, config.dashboard_port, started=started),
+            name="dashboard-page",
+        )
+
+
+async def run_player(config: Config, show: Show, name: str = "simulator") -> None:
+    """The replay alone; returns when the recordings have ended."""
+    player = Player(show.recordings, show.options, Topics(config.root), name, show.report)
+    try:
+        await player.run(connector(config))
+    except aiomqtt.MqttError as error:
+        raise ConfigurationError(f"broker {config.broker}: {error}") from error
+
+
+async def run_show(config: Config, show: Show) -> None:
+    """Everything in one process: broker, monitor, page, then the replay; until cancelled.
+
+    The store is a temporary file, since a replay's times come again at every run.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cellpulse-")))
+        check_port(config.dashboard_host, config.dashboard_port)
+        address = await stack.enter_async_context(embedded_broker())
+        config = replace(config, broker=address, store=folder / "store.sqlite")
+        monitoring, serving = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_monitor(config, monitoring), name="monitor")
+            await monitoring.wait()
+            tasks.create_task(run_dashboard(config, serving), name="dashboard")
+            await serving.wait()
+            url = f"http://{config.dashboard_host}:{config.dashboard_port}"
+            print(f"Cellpulse is on {url} (MQTT on {address}). Stop it with Ctrl-C.", flush=True)
+            if show.open_browser:
+                await asyncio.to_thread(webbrowser.open, url)
+            await run_player(config, show)
+            print("The recording has ended; the page stays. Stop it with Ctrl-C.", flush=True)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigurationError now, rather than after the start, if the page's port is taken."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} on {host} is not free ({error.strerror}); choose another with --port"
+            ) from error
+
+
+def open_sources(paths: Sequence[Path], source: str | None) -> list[Recording]:
+    """The recordings in files or folders; raises RecordingError."""
+    from recordings.open import open_recording
+
+    if not paths:
+        return open_recording(demo_recording())
+    return [recording for path in paths for recording in open_recording(path, format=source)]
