@@ -1,0 +1,297 @@
+/* The live connection and what every page shares: words, numbers, times, the banner.
+   One WebSocket; a frame is painted in the browser's own time and then confirmed, so that a slow
+   browser is skipped ahead by the server. Reconnects within 0.5 to 2 s, without limit. */
+(function () {
+  "use strict";
+  const TEXTS = JSON.parse(document.getElementById("cp-texts").textContent);
+  const SILENCE_MS = 3500; // the server beats every second
+  const store = {
+    get(key) { try { return localStorage.getItem(key); } catch (error) { return null; } },
+    set(key, value) { try { localStorage.setItem(key, value); } catch (error) { /* private mode */ } },
+  };
+  const handlers = {};
+  let socket = null;
+  let heardAt = performance.now();
+  let lostSince = null;
+  let offsetMs = 0;
+  let look = { look: "none" };
+  let head = null;
+  let painted = {};
+  const waits = new Map();
+
+  const cp = (window.cellpulse = {
+    language: "en",
+    utc: false,
+    handlers,
+    frames: 0,
+
+    text(key, values) {
+      const words = TEXTS[cp.language][key];
+      if (words === undefined) return key;
+      return values ? words.replace(/\{(\w+)\}/g, (all, name) => String(values[name])) : words;
+    },
+
+    number(value, digits, unit) {
+      if (value === null || value === undefined || Number.isNaN(value)) return "–";
+      let shown = Number(value);
+      if (unit === "%") shown *= 100;
+      if (unit === "mΩ") shown *= 1000;
+      let words = shown.toFixed(digits);
+      if (Number(words) === 0) words = words.replace("-", "");
+      words = words.replace("-", "−");
+      return unit ? words + " " + unit : words;
+    },
+
+    soh(row) {
+      const words = row.st && row.st !== "ok" ? cp.text("soh_" + row.st) : null;
+      if (row.soh === null || row.soh === undefined) {
+        return { main: "–", sub: words || cp.text("soh_none") };
+      }
+      const between = row.lo === null || row.lo === undefined ? "" :
+        cp.number(row.lo, 1, "%").replace(" %", "") + "–" + cp.number(row.hi, 1, "%");
+      return { main: cp.number(row.soh, 1, "%"), sub: words ? words + (between ? " · " + between : "") : between };
+    },
+
+    phase(value) {
+      if (!value) return "–";
+      const key = "phase_" + value.toLowerCase().replace(/[ -]/g, "_");
+      return TEXTS[cp.language][key] || value;
+    },
+
+    time(ms, withDate) {
+      if (ms === null || ms === undefined) return "–";
+      const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
+      if (withDate !== false) Object.assign(options, { year: "numeric", month: "2-digit", day: "2-digit" });
+      if (cp.utc) options.timeZone = "UTC";
+      return new Intl.DateTimeFormat(cp.language === "zh" ? "zh-CN" : "sv-SE", options).format(ms);
+    },
+
+    /* Event time as Plotly wants it: it draws numbers as UTC, so local time is shifted. */
+    axisTime(ms) { return cp.utc ? ms : ms - new Date(ms).getTimezoneOffset() * 60000; },
+
+    age(ms) {
+      const seconds = Math.max(0, Math.round(ms / 1000));
+      if (seconds < 120) return cp.text("seconds", { n: seconds });
+      if (seconds < 7200) return cp.text("minutes", { n: Math.round(seconds / 60) });
+      if (seconds < 172800) return cp.text("hours", { n: Math.round(seconds / 3600) });
+      return cp.text("days", { n: Math.round(seconds / 86400) });
+    },
+
+    now() { return Date.now() + offsetMs; },
+
+    isLost() { return lostSince !== null || (head !== null && !head.feed); },
+
+    /* Freshness of a row: never "live" while the way to it is broken. */
+    fresh(row) {
+      if (row.at === null || row.at === undefined) {
+        return { kind: "stale", words: cp.text("never") };
+      }
+      const age = cp.now() - row.at;
+      if (row.off) return { kind: "stale", words: cp.text("offline", { age: cp.age(age) }) };
+      const limit = row.limit || 3000;
+      if (cp.isLost() || row.stale !== false || age > limit + 1500) {
+        return { kind: "stale", words: cp.text("stale", { age: cp.age(age) }) };
+      }
+      return { kind: "live", words: cp.text("fresh") };
+    },
+
+    /* What was normal when an asset fell silent is unknown now; a warning stands. */
+    risk(row) {
+      let kind = row.risk || "unknown";
+      if (kind === "ok" && cp.fresh(row).kind === "stale") kind = "unknown";
+      const sign = { ok: "●", watch: "◐", warning: "▲", danger: "■", unknown: "○" }[kind];
+      return { kind, sign, words: cp.text("risk_" + kind) };
+    },
+
+    css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); },
+
+    /* Sets a component's properties where it is on the page and they have changed. */
+    put(id, props) {
+      const key = JSON.stringify(props);
+      if (painted[id] === key || !document.getElementById(id)) return;
+      painted[id] = key;
+      window.dash_clientside.set_props(id, props);
+    },
+
+    forget(prefix) {
+      for (const id of Object.keys(painted)) if (id.startsWith(prefix)) delete painted[id];
+    },
+
+    /* Tables and graphs come when their code is loaded: calls `then` as soon as `id` is there,
+       unless the page has been left. Only the newest wish for an id is kept. */
+    whenThere(id, then) {
+      const waiting = waits.has(id);
+      waits.set(id, then);
+      if (waiting) return;
+      const page = look;
+      const check = () => {
+        if (look !== page) { waits.delete(id); return; }
+        if (!document.getElementById(id)) { setTimeout(check, 50); return; }
+        const wish = waits.get(id);
+        waits.delete(id);
+        wish();
+      };
+      check();
+    },
+
+    show(id, yes) {
+      const element = document.getElementById(id);
+      if (element) element.classList.toggle("cp-hidden", !yes);
+    },
+
+    say(words) { if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(words)); },
+
+    el(type, props, children) {
+      return { type, namespace: "dash_html_components", props: { ...props, children } };
+    },
+
+    link(href, props, children) {
+      return { type: "Link", namespace: "dash_core_components", props: { href, ...props, children } };
+    },
+
+    assetPath(asset, cell) {
+      return "/asset/" + encodeURIComponent(asset) + (cell ? "/" + (cell + 1) : "");
+    },
+  });
+
+  function connect() {
+    const scheme = location.protocol === "https:" ? "wss://" : "ws://";
+    const mine = (socket = new WebSocket(scheme + location.host + "/live"));
+    heardAt = performance.now();
+    mine.onopen = () => { if (mine === socket) cp.say(look); };
+    mine.onmessage = (message) => {
+      if (mine !== socket) return;
+      heardAt = performance.now();
+      const frame = JSON.parse(message.data);
+      const paint = () => {
+        if (mine !== socket) return;
+        try { apply(frame); } finally { cp.say({ got: 1 }); }
+      };
+      if (document.hidden) setTimeout(paint, 0); else requestAnimationFrame(paint);
+    };
+    mine.onclose = () => {
+      if (mine !== socket) return;
+      socket = null;
+      if (lostSince === null) lostSince = cp.now();
+      everySecond();
+      setTimeout(connect, 500 + Math.random() * 1000);
+    };
+  }
+
+  function apply(frame) {
+    offsetMs = frame.now - Date.now();
+    lostSince = null;
+    head = frame.head;
+    cp.frames += 1;
+    cp.head = head;
+    paintHead();
+    const here = frame.k === look.look && (frame.k !== "asset" || (frame.asset === look.asset && frame.cell === look.cell));
+    if (here && handlers[frame.k]) handlers[frame.k].frame(frame);
+    banner();
+  }
+
+  function paintHead() {
+    if (!head || head.assets === undefined) return;
+    const count = head.unack || head.alarms;
+    cp.put("nav-alarms", {
+      children: count ? String(count) : "",
+      className: "cp-nav-count" + (head.unack ? " cp-sev-" + head.worst : ""),
+    });
+    for (const key of ["assets", "stale", "alarms", "unack"]) cp.put("count-" + key, { children: String(head[key]) });
+    for (const key of ["stale", "alarms", "unack"]) {
+      cp.put("count-box-" + key, { className: "cp-count" + (head[key] ? " cp-count-on cp-count-" + key : "") });
+    }
+  }
+
+  function banner() {
+    const element = document.getElementById("banner");
+    let words = "";
+    let kind = "";
+    if (lostSince !== null) {
+      words = cp.text("lost_server") + " (" + cp.text("since", { time: cp.time(lostSince, false) }) + ")";
+      kind = "lost";
+    } else if (head && head.feed === false) {
+      words = cp.text("lost_feed") + " (" + cp.text("since", { time: cp.time(head.feed_since, false) }) + ")";
+      kind = "lost";
+    } else if (head && head.monitor === false) {
+      words = cp.text("lost_monitor");
+      kind = "warn";
+    }
+    if (element.textContent !== words) element.textContent = words;
+    element.className = "cp-banner" + (words ? " cp-banner-" + kind : " cp-hidden");
+    document.body.classList.toggle("cp-lost", kind === "lost");
+  }
+
+  function everySecond() {
+    if (socket && performance.now() - heardAt > SILENCE_MS) {
+      const dead = socket;
+      if (lostSince === null) lostSince = cp.now() - SILENCE_MS;
+      dead.onclose({});
+      dead.close();
+    }
+    if (!socket && lostSince === null) lostSince = cp.now();
+    banner();
+    cp.put("clock", { children: cp.time(cp.now(), false) + (cp.utc ? " UTC" : "") });
+    const handler = handlers[look.look];
+    if (handler && handler.second) handler.second();
+  }
+
+  function setLanguage(wanted, stored) {
+    const next = wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
+    cp.language = next;
+    document.documentElement.lang = next === "zh" ? "zh-CN" : "en";
+    painted = {};
+    banner();
+    return next === stored ? window.dash_clientside.no_update : next;
+  }
+
+  /* Called by Dash's clientside callbacks. */
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.cellpulse = {
+    chooseLanguage(stamp, stored) {
+      const asked = cp.started ? null : new URLSearchParams(location.search).get("lang");
+      cp.started = true;
+      return setLanguage(asked || stored || navigator.language || "en", stored);
+    },
+    switchLanguage(chosen, stored) { return setLanguage(chosen || stored, stored); },
+    look(data) {
+      if (!data) return null;
+      const before = look;
+      look = data;
+      painted = {};
+      if (handlers[before.look] && handlers[before.look].leave) handlers[before.look].leave();
+      if (handlers[look.look] && handlers[look.look].enter) handlers[look.look].enter(look);
+      cp.say(look);
+      paintHead();
+      banner();
+      return null;
+    },
+    zone(value) {
+      cp.utc = value === "utc";
+      everySecond();
+      if (handlers[look.look] && handlers[look.look].redraw) handlers[look.look].redraw();
+      return null;
+    },
+    fleetControls(search, sort, view) {
+      handlers.fleet.controls(search || "", sort || "name", view || "tiles");
+      return null;
+    },
+    pause(clicks) { return handlers.asset.pause(clicks || 0); },
+    history(data) { handlers.asset.history(data); return null; },
+    packOf(value) { handlers.asset.packOf(value); return null; },
+    sound(checked) {
+      store.set("cp-sound", checked ? "1" : "");
+      cp.soundOn = Boolean(checked);
+      return null;
+    },
+  };
+  cp.soundOn = store.get("cp-sound") === "1";
+
+  const redraw = () => { if (handlers[look.look] && handlers[look.look].redraw) handlers[look.look].redraw(); };
+  new MutationObserver(redraw).observe(document.documentElement, {
+    attributes: true, attributeFilter: ["data-mantine-color-scheme"],
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) everySecond(); });
+  setInterval(everySecond, 1000);
+  window.addEventListener("load", connect);
+})();

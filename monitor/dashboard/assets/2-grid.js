@@ -1,0 +1,61 @@
+/* How cells of the tables are drawn: React elements for dash-ag-grid. */
+(function () {
+  "use strict";
+  const cp = window.cellpulse;
+  const RISKS = ["unknown", "ok", "watch", "warning", "danger"];
+  const h = (...args) => window.React.createElement(...args);
+  const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
+  functions.cpNumber = (value, digits, unit) => cp.number(value, digits, unit);
+  functions.cpTime = (value) => cp.time(value);
+  functions.cpPhase = (value) => cp.phase(value);
+  functions.cpText = (key) => cp.text(key);
+  functions.cpCompareNames = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+  functions.cpCompareRisk = (a, b) => RISKS.indexOf(a) - RISKS.indexOf(b);
+
+  const components = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
+  const open = (href) => (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    window.history.pushState({}, "", href);
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+    window.scrollTo(0, 0);
+  };
+  const link = (asset, words) =>
+    h("a", { href: cp.assetPath(asset), onClick: open(cp.assetPath(asset)), className: "cp-link" }, words);
+
+  components.CpAssetLink = (props) => link(props.data.id, props.data.id);
+  components.CpLamp = (props) => {
+    const risk = cp.risk(props.data);
+    return h("span", { className: "cp-lamp cp-lamp-" + risk.kind },
+      h("span", { "aria-hidden": true, className: "cp-sign" }, risk.sign), risk.words);
+  };
+  components.CpSoh = (props) => {
+    const soh = cp.soh(props.data);
+    return h("span", null, h("strong", null, soh.main), " ", h("span", { className: "cp-muted" }, soh.sub));
+  };
+  components.CpAlarmCount = (props) => {
+    const row = props.data;
+    if (!row.alarms) return h("span", { className: "cp-muted" }, "0");
+    return h("span", { className: "cp-badge cp-sev-" + row.sev }, String(row.alarms));
+  };
+  components.CpFresh = (props) => {
+    const fresh = cp.fresh(props.data);
+    return h("span", { className: "cp-fresh cp-fresh-" + fresh.kind }, fresh.words);
+  };
+  components.CpSeverity = (props) => {
+    const severity = props.data.severity;
+    return h("span", { className: "cp-badge cp-sev-" + severity },
+      severity + " · " + cp.text("severity_" + severity));
+  };
+  components.CpAlarmSource = (props) =>
+    h("span", null, link(props.data.asset, props.data.asset), " ",
+      h("span", { className: "cp-muted" }, props.data.source === "pack" ? "" : props.data.source));
+  components.CpReading = (props) => {
+    const row = props.data;
+    if (row.value === null || row.value === undefined) return h("span", null, "–");
+    const digits = Math.abs(row.value) >= 100 ? 0 : 2;
+    return h("span", null, h("strong", null, cp.number(row.value, digits) + " " + row.unit), h("br"),
+      h("span", { className: "cp-muted" }, cp.text("limit") + " " + cp.number(row.limit, digits) + " " + row.unit));
+  };
+  components.CpAlarmState = (props) => cp.text("state_" + props.data.state);
+})();

@@ -1,0 +1,334 @@
+/* One asset: its numbers, its live traces, its life. */
+(function () {
+  "use strict";
+  const cp = window.cellpulse;
+  const SPANS = { "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, all: Infinity };
+  const MOST = 4000, THINNED = 2000;
+  /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
+  let S, E, cycles, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
+
+  function reset(look) {
+    asset = look.asset; cell = look.cell;
+    S = [[], [], [], [], []];
+    E = [[], [], [], [], [], [], [], []];
+    cycles = new Map();
+    config = null; truth = null; pack = null; lastRow = null; cellNow = null;
+    range = "10m"; paused = false; drawn = false;
+  }
+  reset({ asset: "", cell: 0 });
+
+  const last = (list) => (list.length ? list[list.length - 1] : -Infinity);
+
+  /* Appends the columns' rows that are newer than what is there; how many were. */
+  function append(buffer, columns) {
+    if (!columns.length) return 0;
+    let added = 0;
+    for (let row = 0; row < columns[0].length; row++) {
+      if (columns[0][row] <= last(buffer[0])) continue;
+      buffer.forEach((list, n) => list.push(columns[n] ? columns[n][row] : null));
+      added += 1;
+    }
+    return added;
+  }
+
+  function trim(buffer, newest) {
+    const oldest = newest - SPANS[range];
+    let cut = 0;
+    while (cut < buffer[0].length && buffer[0][cut] < oldest) cut += 1;
+    if (cut) buffer.forEach((list) => list.splice(0, cut));
+  }
+
+  /* Min-max: of every stretch the rows with the extremes of each column stay. */
+  function thin(buffer, columns) {
+    const count = buffer[0].length;
+    if (count <= MOST) return false;
+    const stretches = Math.floor(THINNED / (2 * columns.length));
+    const keep = new Set([0, count - 1]);
+    for (let s = 0; s < stretches; s++) {
+      const begin = Math.floor(s * count / stretches), end = Math.floor((s + 1) * count / stretches);
+      for (const column of columns) {
+        let low = -1, high = -1;
+        for (let n = begin; n < end; n++) {
+          const value = buffer[column][n];
+          if (value === null || value === undefined) continue;
+          if (low < 0 || value < buffer[column][low]) low = n;
+          if (high < 0 || value > buffer[column][high]) high = n;
+        }
+        if (low >= 0) { keep.add(low); keep.add(high); }
+      }
+    }
+    const order = [...keep].sort((a, b) => a - b);
+    buffer.forEach((list, c) => { buffer[c] = order.map((n) => list[n]); });
+    return true;
+  }
+
+  const times = (list) => list.map((ms) => cp.axisTime(ms));
+
+  function axis(domain, title, more) {
+    return {
+      domain, title: { text: title, font: { size: 12 }, standoff: 6 }, zeroline: false, automargin: true,
+      gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, nticks: 5, fixedrange: false, ...more,
+    };
+  }
+
+  function baseLayout(more) {
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: cp.css("--cp-text"), family: "inherit", size: 12 },
+      margin: { l: 58, r: 14, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
+      hoverlabel: { bgcolor: cp.css("--cp-surface"), bordercolor: cp.css("--cp-line"), font: { color: cp.css("--cp-text") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: cp.css("--cp-muted"), activecolor: cp.css("--cp-text") },
+      ...more,
+    };
+  }
+
+  /* Plotly appends to the arrays that it is given, so it gets copies. */
+  function line(name, x, y, colour, yaxis, more) {
+    return { type: "scatter", mode: "lines", name, x: x.slice(), y: y.slice(), yaxis, line: { color: colour, width: 1.7, ...(more || {}) }, connectgaps: false };
+  }
+
+  /* Until Plotly has drawn, samples would be lost to it. */
+  function isDrawn() { return drawn && document.querySelector("#traces .main-svg") !== null; }
+
+  function drawTraces() {
+    drawn = true;
+    const x = times(S[0]), xe = times(E[0]);
+    const level = (y, yref, colour) => ({
+      type: "line", xref: "paper", x0: 0, x1: 1, yref, y0: y, y1: y, line: { color: colour, width: 1, dash: "dash" },
+    });
+    const shapes = [level(1, "y4", cp.css("--cp-danger"))];
+    const layout = baseLayout({
+      uirevision: asset + "|" + cell + "|" + range,
+      hoversubplots: "axis", shapes,
+      xaxis: { type: "date", anchor: "y4", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, hoverformat: "%Y-%m-%d %H:%M:%S" },
+      yaxis: axis([0.77, 1], "V"), yaxis2: axis([0.52, 0.74], "A"),
+      yaxis3: axis([0.27, 0.49], "°C"), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
+    });
+    window.dash_clientside.set_props("traces", {
+      extendData: null, // one that waits is in the figure already
+      figure: {
+        data: [
+          line(cp.text("voltage") + " V", x, S[1], cp.css("--cp-v"), "y"),
+          line(cp.text("current") + " A", x, S[2], cp.css("--cp-i"), "y2"),
+          line(cp.text("temperature") + " °C", x, S[3], cp.css("--cp-t"), "y3"),
+          line(cp.text("ambient") + " °C", x, S[4], cp.css("--cp-muted"), "y3", { dash: "dot", width: 1.2 }),
+          line(cp.text("score"), xe, E[1], cp.css("--cp-s"), "y4"),
+        ],
+        layout,
+      },
+    });
+  }
+
+  function extendTraces(added, addedE) {
+    const x = times(S[0].slice(-added || S[0].length)), xe = times(E[0].slice(-addedE || E[0].length));
+    const tail = (list, count) => (count ? list.slice(-count) : []);
+    const xs = added ? x : [], xes = addedE ? xe : [];
+    const counts = [S[0].length, S[0].length, S[0].length, S[0].length, Math.max(1, E[0].length)];
+    window.dash_clientside.set_props("traces", {
+      extendData: [
+        { x: [xs, xs, xs, xs, xes], y: [tail(S[1], added), tail(S[2], added), tail(S[3], added), tail(S[4], added), tail(E[1], addedE)] },
+        [0, 1, 2, 3, 4],
+        { x: counts, y: counts },
+      ],
+    });
+  }
+
+  function drawSoh() {
+    const list = [...cycles.values()].sort((a, b) => a.end_ms - b.end_ms);
+    const known = list.filter((c) => c.soh !== null && c.soh !== undefined);
+    const nominal = config && config.nominal_capacity_ah;
+    const full = nominal ? list.filter((c) => c.kind === "discharge" && c.complete) : [];
+    const percent = (value) => (value === null || value === undefined ? null : 100 * value);
+    const x = times(known.map((c) => c.end_ms));
+    const colour = cp.css("--cp-soh");
+    const data = [
+      { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_high)), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+      { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_low)), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-band"), name: cp.text("interval"), hoverinfo: "skip" },
+      { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: 4 }, name: cp.text("soh") + " %" },
+      { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("capacity") + " %" },
+    ];
+    if (cellNow && cellNow.soh !== null && cellNow.soh !== undefined) {
+      data.push({
+        type: "scatter", mode: "markers", x: times([cellNow.ts]), y: [percent(cellNow.soh)], name: cp.text("live"),
+        marker: { size: 9, color: colour, symbol: "diamond" },
+        error_y: cellNow.lo === null ? undefined : { type: "data", symmetric: false, array: [percent(cellNow.hi - cellNow.soh)], arrayminus: [percent(cellNow.soh - cellNow.lo)], color: colour, thickness: 1.4 },
+      });
+    }
+    if (truth && truth.soh !== null && truth.soh !== undefined) {
+      data.push({ type: "scatter", mode: "markers", x: times([truth.timestamp_ms]), y: [percent(truth.soh)], name: cp.text("truth"), marker: { size: 10, symbol: "x-thin-open", color: cp.css("--cp-text") } });
+    }
+    window.dash_clientside.set_props("soh-graph", {
+      figure: {
+        data,
+        layout: baseLayout({
+          uirevision: asset + "|" + cell, showlegend: true, hovermode: "closest",
+          legend: { orientation: "h", y: 1.14, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 30, b: 34 },
+          xaxis: { type: "date", gridcolor: cp.css("--cp-line") }, yaxis: axis([0, 1], "%"),
+        }),
+      },
+    });
+  }
+
+  function drawCycles() { cp.whenThere("cycle-grid", fillCycles); }
+
+  function fillCycles() {
+    const data = [...cycles.values()].sort((a, b) => b.start_ms - a.start_ms).slice(0, 1000).map((c) => ({
+      ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
+      lo: c.soh_low, hi: c.soh_high, st: c.soh_state, done: cp.text(c.complete ? "yes" : "no"),
+    }));
+    window.dash_clientside.set_props("cycle-grid", { rowData: data });
+  }
+
+  function addCycles(list) {
+    for (const cycle of list) cycles.set(cycle.kind + cycle.number + "@" + cycle.start_ms, cycle);
+    if (list.length) { drawCycles(); drawSoh(); }
+  }
+
+  function paintNumbers() {
+    if (!lastRow) return;
+    const row = lastRow;
+    const many = row.cells > 1;
+    const now = cellNow || {};
+    const v = many ? last(S[1]) : row.v;
+    const put = (key, children, sub) => {
+      cp.put("a-" + key, { children });
+      cp.put("a-" + key + "-sub", { children: sub || "" });
+    };
+    const finite = (value) => (Number.isFinite(value) ? value : null);
+    const shownCell = many ? cp.text("cell") + " " + (cell + 1) + " · " + cp.text("pack") + " " + cp.number(row.v, 1, "V") : "";
+    put("v", cp.number(finite(v), 3, "V"), shownCell);
+    put("i", cp.number(row.i, 2, "A"));
+    const ambient = last(S[4]);
+    put("t", cp.number(finite(last(S[3])), 1, "°C"), Number.isFinite(ambient) ? cp.text("ambient") + " " + cp.number(ambient, 1, "°C") : "");
+    put("score", cp.number(now.score, 2), now.heat === null || now.heat === undefined ? cp.text("score_hint") : cp.text("heat") + " " + cp.number(now.heat, 2, "W"));
+    put("soc", cp.number(now.soc, 1, "%"));
+    const soh = cp.soh(now);
+    const truthWords = truth && truth.soh !== null && truth.soh !== undefined ? cp.text("truth") + " " + cp.number(truth.soh, 1, "%") : "";
+    put("soh", soh.main, [soh.sub, cp.el("Br", null), truthWords]);
+    put("r", cp.number(now.r, 1, "mΩ"));
+    put("phase", cp.phase(now.phase || row.phase), (now.quality || []).join(", "));
+    paintStatus();
+  }
+
+  function paintStatus() {
+    if (!lastRow) return;
+    const fresh = cp.fresh(lastRow), risk = cp.risk(lastRow);
+    cp.put("a-fresh", { children: fresh.words, className: "cp-fresh cp-fresh-" + fresh.kind });
+    cp.put("a-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
+    cp.put("a-figures", { className: "cp-figures" + (fresh.kind === "stale" ? " cp-old" : "") });
+  }
+
+  function paintAlarms(list) {
+    const children = list.map((alarm) => cp.el("Div", { className: "cp-alarm" }, [
+      cp.el("Span", { className: "cp-badge cp-sev-" + alarm.severity }, alarm.severity + " · " + cp.text("severity_" + alarm.severity)),
+      cp.el("Div", null, [
+        cp.el("Strong", null, cp.language === "zh" ? alarm.message_zh : alarm.message),
+        cp.el("Div", { className: "cp-muted" }, (cp.language === "zh" ? alarm.action_zh : alarm.action)),
+        cp.el("Div", { className: "cp-muted" }, alarm.source + " · " + cp.text("state_" + alarm.state) + " · " + cp.text("since", { time: cp.time(alarm.since_ms) })),
+      ]),
+    ]));
+    cp.put("a-alarms", { children: children.length ? children : cp.text("no_alarms") });
+  }
+
+  function paintConfig() {
+    if (!config) return;
+    const facts = [[cp.text("nominal"), cp.number(config.nominal_capacity_ah, 2, "Ah")]];
+    if (config.chemistry) facts.push([cp.text("chemistry"), config.chemistry]);
+    if (config.cells > 1) facts.push([cp.text("pack"), cp.text("cells", { n: config.cells })]);
+    const from = config.provenance || {};
+    if (from.source) facts.push([cp.text("source"), from.source]);
+    cp.put("a-config", {
+      children: facts.map(([name, value]) => cp.el("Div", { className: "cp-fact" }, [
+        cp.el("Span", { className: "cp-label" }, name), cp.el("Span", null, value),
+      ])),
+    });
+    const notes = [];
+    if (from.replay) notes.push(cp.text("replay") + (from.speed ? " (× " + from.speed + ")" : ""));
+    if (from.synthetic) notes.push(cp.text("synthetic"));
+    cp.put("a-note", { children: notes.join(" · "), className: notes.length ? "cp-note" : "cp-note cp-hidden" });
+  }
+
+  /* Colours from low to high that the colour-blind can order: dark blue to yellow (cividis). */
+  function shade(part) {
+    const stops = [[0, 34, 78], [66, 78, 108], [124, 123, 120], [188, 175, 111], [254, 232, 56]];
+    const place = Math.max(0, Math.min(1, part)) * (stops.length - 1);
+    const n = Math.min(stops.length - 2, Math.floor(place));
+    const rgb = stops[n].map((value, c) => Math.round(value + (stops[n + 1][c] - value) * (place - n)));
+    return { background: "rgb(" + rgb.join(",") + ")", color: part > 0.55 ? "#101418" : "#ffffff" };
+  }
+
+  function paintPack() {
+    const many = pack && pack.v.length > 1;
+    cp.show("a-pack", !!many);
+    if (!many) return;
+    const values = pack[packOf] || [];
+    const known = values.filter((value) => value !== null && value !== undefined);
+    const low = Math.min(...known), high = Math.max(...known);
+    const format = { v: [3, "V"], t: [1, "°C"], soc: [0, "%"], soh: [1, "%"], score: [2, ""] }[packOf];
+    cp.put("pack-map", {
+      children: pack.v.map((_, n) => {
+        const value = values[n];
+        const style = value === null || value === undefined ? {} : shade(high > low ? (value - low) / (high - low) : 0.5);
+        return cp.link(cp.assetPath(asset, n), { className: "cp-cell" + (n === cell ? " cp-cell-here" : ""), style, refresh: false },
+          [cp.el("Span", { className: "cp-cell-n" }, String(n + 1)), cp.number(value, ...format)]);
+      }),
+    });
+  }
+
+  let packAt = 0, sohAt = 0;
+  cp.handlers.asset = {
+    enter(look) { reset(look); },
+    frame(frame) {
+      if (frame.missing) {
+        cp.put("a-note", { children: cp.text("missing_asset", { name: asset }), className: "cp-note" });
+        return;
+      }
+      if (frame.config) { config = frame.config; paintConfig(); if (drawn && !paused) drawTraces(); }
+      if (frame.truth) truth = frame.truth;
+      if (frame.now_cell) cellNow = frame.now_cell;
+      lastRow = frame.row;
+      const restarted = frame.s.length && frame.full && frame.s[0].length && last(frame.s[0]) < last(S[0]);
+      if (restarted) { const keep = config; reset({ asset, cell }); config = keep; }
+      const added = append(S, frame.s), addedE = append(E, frame.e);
+      addCycles(frame.c);
+      if (frame.alarms) paintAlarms(frame.alarms);
+      paintNumbers();
+      const now = performance.now();
+      if (frame.pack) { pack = frame.pack; if (now - packAt > 400) { packAt = now; paintPack(); } }
+      if (now - sohAt > 2000) { sohAt = now; drawSoh(); }
+      if (paused) return;
+      const newest = Math.max(last(S[0]), last(E[0]));
+      trim(S, newest); trim(E, newest);
+      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !isDrawn()) drawTraces();
+      else if (added || addedE) extendTraces(Math.min(added, S[0].length), Math.min(addedE, E[0].length));
+    },
+    second() { paintStatus(); },
+    redraw() { if (drawn) drawTraces(); drawSoh(); },
+    history(data) {
+      if (!data || data.asset !== asset || data.cell !== cell) return;
+      range = data.range in SPANS ? data.range : "all";
+      if (data.trace) {
+        const h = data.trace;
+        const liveS = S, liveE = E;
+        S = [h.ts, h.v, h.i, h.t, h.amb];
+        const scored = h.ts.map((_, n) => n).filter((n) => h.score[n] !== null);
+        E = [h.ts, h.score, h.heat, h.soc, h.soh, h.lo, h.hi, h.r].map((list) => scored.map((n) => list[n]));
+        append(S, liveS); append(E, liveE);
+        const newest = Math.max(last(S[0]), last(E[0]));
+        trim(S, newest); trim(E, newest);
+        addCycles(data.cycles);
+      }
+      cp.put("trace-note", { children: data.none ? cp.text("no_history") : data.error || "" });
+      if (!paused) drawTraces();
+      drawSoh();
+    },
+    pause(clicks) {
+      const next = clicks % 2 === 1;
+      if (paused && !next) { paused = false; drawTraces(); }
+      paused = next;
+      cp.put("trace-note", { children: paused ? cp.text("paused") : "" });
+      return cp.text(paused ? "resume" : "pause");
+    },
+    packOf(value) { packOf = value || "v"; paintPack(); },
+  };
+})();

@@ -1,0 +1,453 @@
+"""The newest state of every asset, and the shared frames that every browser is sent; pure.
+
+Messages go in as they come, `tick` closes a version, and `frame` answers what has changed since
+the version that a client has. A client that was skipped simply asks from an older version, so
+nothing is ever kept for anyone. Frames are encoded once for all clients that look at the same
+thing from the same version. Time is an argument, milliseconds UTC.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from monitor.contract import (
+    AlarmRecord,
+    AssetConfig,
+    CycleSummary,
+    Estimate,
+    Event,
+    Frame,
+    MonitorMetrics,
+    Truth,
+    as_list,
+)
+from monitor.dashboard.rows import Row, at, cell_values, make_row, stale_after_ms
+from monitor.dashboard.thinning import keep_extremes
+
+RING_SAMPLES = 900
+RING_VALUES = 1_500_000  # cell values kept in all rings together
+LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
+FRAME_SAMPLES = 300  # the most samples of a trace in one frame
+STALE_CHECK_MS = 500
+MAX_ALARMS = 1_000
+MAX_EVENTS = 200
+MAX_CYCLES = 50
+
+Kind = Literal["fleet", "asset", "alarms", "none"]
+
+
+class View(NamedTuple):
+    """What a browser looks at; `cell` counts from 0."""
+
+    kind: Kind
+    asset: str = ""
+    cell: int = 0
+
+
+@dataclass(slots=True)
+class _Sample:
+    version: int
+    frame: Frame
+
+
+@dataclass(slots=True)
+class _Estimated:
+    version: int
+    estimate: Estimate
+
+
+@dataclass(slots=True)
+class _Asset:
+    name: str
+    config: AssetConfig | None = None
+    config_version: int = 0
+    newest: Frame | None = None
+    estimate: Estimate | None = None
+    truth: Truth | None = None
+    arrival_ms: int | None = None
+    online: bool = True
+    stale: bool = True
+    late: int = 0  # late frames in a row
+    version: int = 0
+    alarms: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)
+    samples: deque[_Sample] = field(default_factory=deque)
+    estimates: deque[_Estimated] = field(default_factory=deque)
+    cycles: deque[tuple[int, CycleSummary]] = field(
+        default_factory=lambda: deque(maxlen=MAX_CYCLES)
+    )
+    row: Row | None = None
+
+
+class Hub:
+    """Collects contract messages and makes the frames of the live page."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self._assets: dict[str, _Asset] = {}
+        self._changed: dict[str, None] = {}  # names, the last changed last
+        self._pending = False
+        self._alarms_version = 0
+        self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
+        self._gateways: dict[str, bool] = {}
+        self._monitors: dict[str, bool] = {}
+        self._metrics: MonitorMetrics | None = None
+        self._feed_connected = False
+        self._feed_since_ms = 0
+        self._ring = RING_SAMPLES
+        self._memo: dict[tuple[View, int], bytes] = {}
+        self._head: dict[str, Any] = {}
+        self._now_ms = 0
+        self._checked_ms = 0
+        self._forgotten_version = 0
+
+    # What comes in
+
+    def on_frame(self, asset: str, frame: Frame, arrival_ms: int) -> None:
+        """One reading. A late one shows that the asset lives, but is left to the store."""
+        state = self._touch(asset)
+        state.arrival_ms = arrival_ms
+        newest = state.newest
+        if newest is not None and frame.timestamp_ms <= newest.timestamp_ms:
+            state.late += frame.timestamp_ms < newest.timestamp_ms
+            if frame.session == newest.session and state.late < LATE_FRAMES:
+                return
+            # The device restarted, its clock went back, or a replay began anew.
+            state.samples.clear()
+            state.estimates.clear()
+        state.late = 0
+        state.newest = frame
+        state.samples.append(_Sample(self.version + 1, frame))
+        while len(state.samples) > self._ring:
+            state.samples.popleft()
+
+    def on_config(self, asset: str, config: AssetConfig | None) -> None:
+        """What the device says of itself; None (an emptied topic) forgets the asset."""
+        if config is None:
+            self._forget(asset)
+            return
+        state = self._touch(asset)
+        state.config = config
+        state.config_version = self.version + 1
+        self._size_rings()
+
+    def on_status(self, asset: str, online: bool) -> None:
+        """The device's own status."""
+        self._touch(asset).online = online
+
+    def on_gateway_status(self, gateway: str, online: bool) -> None:
+        """A gateway's status holds for every asset that names it in its config."""
+        self._gateways[gateway] = online
+        for state in self._assets.values():
+            if state.config is not None and state.config.gateway == gateway:
+                self._touch(state.name)
+
+    def on_estimate(self, asset: str, estimate: Estimate) -> None:
+        """What the monitor makes of the asset now."""
+        state = self._touch(asset)
+        state.estimate = estimate
+        state.estimates.append(_Estimated(self.version + 1, estimate))
+        while len(state.estimates) > self._ring:
+            state.estimates.popleft()
+
+    def on_alarm(self, asset: str, code: str, source: str, alarm: AlarmRecord | None) -> None:
+        """An alarm's full record, or None when it is back to normal."""
+        state = self._touch(asset)
+        if alarm is None or alarm.state == "normal":
+            state.alarms.pop((code, source), None)
+        else:
+            state.alarms[code, source] = alarm
+        self._alarms_version = self.version + 1
+
+    def on_event(self, asset: str, event: Event) -> None:
+        """One alarm transition, for the journal on the page."""
+        self._events.append((self.version + 1, event))
+        self._pending = True
+
+    def on_cycle(self, asset: str, cycle: CycleSummary) -> None:
+        """One finished charge or discharge."""
+        self._touch(asset).cycles.append((self.version + 1, cycle))
+
+    def on_truth(self, asset: str, truth: Truth) -> None:
+        """The recording's own labels, shown beside the estimate during a replay."""
+        self._touch(asset).truth = truth
+
+    def on_monitor_status(self, monitor: str, online: bool) -> None:
+        """Whether a monitor runs; without one, estimates and alarms do not move."""
+        self._monitors[monitor] = online
+        self._pending = True
+
+    def on_metrics(self, metrics: MonitorMetrics) -> None:
+        """The monitor's own counters."""
+        self._metrics = metrics
+        self._pending = True
+
+    def on_feed(self, connected: bool, now_ms: int) -> None:
+        """Whether this server hears the broker, and since when."""
+        if connected != self._feed_connected or not self._feed_since_ms:
+            self._feed_since_ms = now_ms
+        self._feed_connected = connected
+        self._pending = True
+
+    # What goes out
+
+    def tick(self, now_ms: int) -> bool:
+        """Close a version if anything changed, marking what has grown stale; True if it did."""
+        self._memo.clear()
+        if abs(now_ms - self._checked_ms) >= STALE_CHECK_MS:
+            self._checked_ms = now_ms
+            self._check_staleness(now_ms)
+        self._now_ms = now_ms
+        if not self._pending:
+            return False
+        self._pending = False
+        self.version += 1
+        self._head = self._make_head()
+        return True
+
+    def frame(self, view: View, since: int) -> bytes:
+        """The encoded frame that brings a client from version `since` (0: nothing) to now.
+
+        All clients that ask the same within one tick share the bytes.
+        """
+        found = self._memo.get((view, since))
+        if found is None:
+            found = msgspec.json.encode(self._make_frame(view, since))
+            self._memo[view, since] = found
+        return found
+
+    def interval_ms(self, view: View) -> int:
+        """How far apart frames of this view are at least: 10 a second, fewer for large fleets."""
+        if view.kind != "fleet":
+            return 100
+        count = len(self._assets)
+        if count <= 128:
+            return 100
+        return 500 if count <= 1_000 else 1_000
+
+    def asset_names(self) -> list[str]:
+        """Every asset heard of."""
+        return sorted(self._assets)
+
+    def config_of(self, asset: str) -> AssetConfig | None:
+        """The asset's newest config, if it has published one."""
+        state = self._assets.get(asset)
+        return state.config if state is not None else None
+
+    def newest_ms(self, asset: str) -> int | None:
+        """Event time of the newest frame of the asset."""
+        state = self._assets.get(asset)
+        return state.newest.timestamp_ms if state is not None and state.newest is not None else None
+
+    def alarms(self) -> list[AlarmRecord]:
+        """Every alarm that is not normal, the worst and newest first."""
+        records = [record for state in self._assets.values() for record in state.alarms.values()]
+        records.sort(key=lambda record: (-record.severity, -record.since_ms, record.asset))
+        return records
+
+    def _touch(self, asset: str) -> _Asset:
+        state = self._assets.get(asset)
+        if state is None:
+            state = self._assets[asset] = _Asset(asset)
+            self._size_rings()
+        state.version = self.version + 1
+        state.row = None
+        self._changed.pop(asset, None)
+        self._changed[asset] = None
+        self._pending = True
+        return state
+
+    def _forget(self, asset: str) -> None:
+        if self._assets.pop(asset, None) is not None:
+            self._changed.pop(asset, None)
+            self._alarms_version = self.version + 1
+            self._pending = True
+            # A client learns of it by a full frame: no delta can say that a row is gone.
+            self._forgotten_version = self.version + 1
+
+    def _size_rings(self) -> None:
+        cells = sum(
+            state.config.cells if state.config is not None else 1 for state in self._assets.values()
+        )
+        self._ring = max(16, min(RING_SAMPLES, RING_VALUES // max(1, cells)))
+
+    def _row(self, state: _Asset) -> Row:
+        if state.row is None:
+            row = make_row(
+                state.name,
+                state.config,
+                state.newest,
+                state.estimate,
+                list(state.alarms.values()),
+            )
+            row.at = state.arrival_ms
+            row.stale = state.stale
+            row.off = not self._is_online(state)
+            state.row = row
+        return state.row
+
+    def _is_online(self, state: _Asset) -> bool:
+        gateway = state.config.gateway if state.config is not None else None
+        return state.online and (gateway is None or self._gateways.get(gateway, True))
+
+    def _check_staleness(self, now_ms: int) -> None:
+        for state in self._assets.values():
+            stale = (
+                not self._feed_connected
+                or state.arrival_ms is None
+                or now_ms - state.arrival_ms > stale_after_ms(state.config)
+            )
+            if stale != state.stale:
+                state.stale = stale
+                self._touch(state.name)
+
+    def _make_head(self) -> dict[str, Any]:
+        rows = [self._row(state) for state in self._assets.values()]
+        return {
+            "assets": len(rows),
+            "stale": sum(row.stale for row in rows),
+            "alarms": sum(row.alarms for row in rows),
+            "unack": sum(row.unack for row in rows),
+            "worst": max((row.sev for row in rows), default=0),
+            "feed": self._feed_connected,
+            "feed_since": self._feed_since_ms,
+            "monitor": any(self._monitors.values()) if self._monitors else None,
+            "rate": self._metrics.frames_per_s if self._metrics is not None else None,
+        }
+
+    def _make_frame(self, view: View, since: int) -> dict[str, Any]:
+        if since < self._forgotten_version:
+            since = 0
+        body: dict[str, Any] = {
+            "k": view.kind,
+            "to": self.version,
+            "now": self._now_ms,
+            "full": since == 0,
+            "head": self._head,
+        }
+        if view.kind == "fleet":
+            body["rows"] = self._rows_since(since)
+        elif view.kind == "alarms":
+            if self._alarms_version > since or since == 0:
+                body["alarms"] = self.alarms()[:MAX_ALARMS]
+            body["events"] = [
+                event for version, event in self._events if since < version <= self.version
+            ]
+        elif view.kind == "asset":
+            body.update(self._asset_since(view, since))
+        return body
+
+    def _rows_since(self, since: int) -> list[Row]:
+        rows = []
+        for name in reversed(self._changed):
+            state = self._assets[name]
+            if state.version <= since:
+                break
+            rows.append(self._row(state))
+        return rows
+
+    def _asset_since(self, view: View, since: int) -> dict[str, Any]:
+        state = self._assets.get(view.asset)
+        body: dict[str, Any] = {"asset": view.asset, "cell": view.cell}
+        if state is None:
+            body["missing"] = True
+            return body
+        body["row"] = self._row(state)
+        body["s"] = _samples_since(state, view.cell, since, self.version)
+        body["e"] = _estimates_since(state, view.cell, since, self.version)
+        body["c"] = [
+            cycle
+            for version, cycle in state.cycles
+            if since < version <= self.version and cycle.cell == f"c{view.cell + 1:03d}"
+        ]
+        if state.config_version > since or since == 0:
+            body["config"] = state.config
+        if self._alarms_version > since or since == 0:
+            records = sorted(
+                state.alarms.values(), key=lambda record: (-record.severity, -record.since_ms)
+            )
+            body["alarms"] = records[:MAX_ALARMS]
+        if state.estimate is not None:
+            body["now_cell"] = _cell_now(state.estimate, view.cell)
+        if state.truth is not None:
+            body["truth"] = state.truth
+        row = self._row(state)
+        if row.cells > 1 and state.newest is not None:
+            body["pack"] = _pack_now(state, state.newest)
+        return body
+
+
+def _samples_since(state: _Asset, cell: int, since: int, until: int) -> list[list[float | None]]:
+    """Columns: event time, V, A, degrees Celsius, ambient; thinned so that extremes survive."""
+    rows: list[tuple[float | None, ...]] = []
+    for sample in reversed(state.samples):
+        if sample.version > until:
+            continue  # of the version that is still open; the next frame brings it
+        if sample.version <= since:
+            break
+        frame = sample.frame
+        voltage, temperature = cell_values(state.config, frame, cell)
+        rows.append((frame.timestamp_ms, voltage, frame.current_a, temperature, frame.ambient_c))
+    rows.reverse()
+    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1, 2, 3))
+    return [list(column) for column in zip(*kept, strict=True)]
+
+
+def _estimates_since(state: _Asset, cell: int, since: int, until: int) -> list[list[float | None]]:
+    """Columns: event time, thermal score, excess heat W, SOC, SOH, low, high, resistance ohm."""
+    rows: list[tuple[float | None, ...]] = []
+    for entry in reversed(state.estimates):
+        if entry.version > until:
+            continue
+        if entry.version <= since:
+            break
+        now = _cell_now(entry.estimate, cell)
+        rows.append(
+            (
+                entry.estimate.timestamp_ms,
+                now["score"],
+                now["heat"],
+                now["soc"],
+                now["soh"],
+                now["lo"],
+                now["hi"],
+                now["r"],
+            )
+        )
+    rows.reverse()
+    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1,))
+    return [list(column) for column in zip(*kept, strict=True)]
+
+
+def _cell_now(estimate: Estimate, cell: int) -> dict[str, Any]:
+    soh = estimate.soh
+    return {
+        "score": at(estimate.thermal_score.value, cell),
+        "heat": at(estimate.excess_heat_w.value, cell),
+        "soc": at(estimate.soc.value, cell),
+        "soh": at(soh.value, cell),
+        "lo": at(soh.low, cell),
+        "hi": at(soh.high, cell),
+        "st": soh.state[cell] if cell < len(soh.state) else None,
+        "r": at(estimate.resistance_ohm.value, cell),
+        "phase": estimate.phase[cell] if cell < len(estimate.phase) else None,
+        "quality": estimate.quality[cell] if cell < len(estimate.quality) else [],
+        "ts": estimate.timestamp_ms,
+    }
+
+
+def _pack_now(state: _Asset, frame: Frame) -> dict[str, Any]:
+    """Every cell of a pack, for its heat map."""
+    voltages = as_list(frame.voltage_v)
+    pack: dict[str, Any] = {
+        "v": voltages,
+        "t": [cell_values(state.config, frame, cell)[1] for cell in range(len(voltages))],
+    }
+    if state.estimate is not None:
+        pack["soc"] = state.estimate.soc.value
+        pack["soh"] = state.estimate.soh.value
+        pack["score"] = state.estimate.thermal_score.value
+    return pack
