@@ -104,9 +104,12 @@ class Publisher:
                     self._backoff.reset()
                     self.connected.set()
                     _log.info("connected to %s", self._address)
-                    await self._serve(client)
-            except aiomqtt.MqttError as error:
-                _log.warning("broker %s: %s", self._address, error)
+                    async with asyncio.TaskGroup() as group:
+                        watch = group.create_task(_watch(client), name="connection")
+                        await self._serve(client)
+                        watch.cancel()
+            except* aiomqtt.MqttError as errors:
+                _log.warning("broker %s: %s", self._address, errors.exceptions[0])
             finally:
                 self.connected.clear()
             if not self._stopping:
@@ -205,3 +208,9 @@ class Publisher:
                 **self._extra(),
             }
         )
+
+
+async def _watch(client: aiomqtt.Client) -> None:
+    """Raise MqttError when the connection is lost; a publish alone waits out its time-out."""
+    async for _ in client.messages:
+        pass
