@@ -456,7 +456,7 @@ class Engine:
             complete=bool(row[Ended.COMPLETE] == 1.0),
             capacity_ah=float(row[Ended.CHARGE_AH]),
             energy_wh=float(row[Ended.ENERGY_WH]),
-            duration_s=(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
+            duration_s=float(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
             voltage_start_v=_value(row[Ended.VOLTAGE_START_V]),
             voltage_end_v=_value(row[Ended.VOLTAGE_END_V]),
             current_mean_a=_value(row[Ended.CURRENT_MEAN_A]),

@@ -1,0 +1,200 @@
+"""Replay recordings to a broker: pacing, commands, status with a will.
+
+The pure half is `replay`. Here one loop waits until messages are due, publishes them at QoS 1 and
+obeys `_simulator/<id>/command`: pause, resume, step, speed, seek.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field, replace
+
+import aiomqtt
+
+from monitor.contract import Frame, SimulatorCommand, Topics, decode, encode
+from monitor.errors import PayloadError
+from recordings.types import Recording, RecordingError
+from simulator.replay import ReplayOptions, Timed, asset_config, merged
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 200  # messages sent before their acknowledgements are waited for
+LONGEST_SLEEP_S = 0.25
+Connect = Callable[[aiomqtt.Will], AbstractAsyncContextManager[aiomqtt.Client]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay has come."""
+
+    frames: int
+    offset_ms: int
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class Player:
+    """Replays `recordings`, each as an asset of its own. `run` returns when all have ended."""
+
+    recordings: Sequence[Recording]
+    options: ReplayOptions
+    topics: Topics
+    simulator_id: str = "simulator"
+    report: Callable[[Progress], None] = lambda progress: None
+    _paused: bool = False
+    _steps: int = 0
+    _speed: float | None = None
+    _seek: int | None = None  # operation to go to
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, connect: Connect) -> None:
+        """Publish config and status, replay, say offline.
+
+        Raises RecordingError where a recording breaks, aiomqtt.MqttError where the broker does.
+        """
+        self._speed = self.options.speed
+        status = self.topics.ours("gateway", self.simulator_id, "status")
+        async with connect(aiomqtt.Will(status, b"offline", 1, True)) as client:
+            client.pending_calls_threshold = 4 * IN_FLIGHT  # it warns past ten, and we send more
+            await client.publish(status, b"online", 1, True)
+            for recording in self.recordings:
+                await self._introduce(client, recording)
+            await client.subscribe(self.topics.ours("simulator", self.simulator_id, "command"), 1)
+            listener = asyncio.create_task(self._obey(client), name="simulator-commands")
+            try:
+                await self._play(client)
+            finally:
+                listener.cancel()
+                with suppress(asyncio.CancelledError, aiomqtt.MqttError):
+                    await listener
+                for recording in self.recordings:
+                    name = recording.info.asset
+                    await client.publish(self.topics.of(name, "status"), b"offline", 1, True)
+                await client.publish(status, b"offline", 1, True)
+
+    async def _introduce(self, client: aiomqtt.Client, recording: Recording) -> None:
+        name = recording.info.asset
+        config = asset_config(recording.info, self.options, self.simulator_id)
+        await client.publish(self.topics.of(name, "config"), encode(config), 1, True)
+        await client.publish(self.topics.of(name, "status"), b"online", 1, True)
+
+    async def _play(self, client: aiomqtt.Client) -> None:
+        loop = asyncio.get_running_loop()
+        source: Iterator[Timed] = merged(self.recordings, self.options)
+        held = await asyncio.to_thread(next, source, None)
+        frames = 0
+        while held is not None:
+            speed = self._speed
+            base_s, base_ms = loop.time(), held.offset_ms
+            self._changed.clear()
+            while held is not None and not self._changed.is_set():
+                if self._paused and self._steps == 0:
+                    await self._changed.wait()
+                    break
+                now_ms = float("inf")
+                if speed is not None and self._steps == 0:
+                    now_ms = base_ms + (loop.time() - base_s) * 1000.0 * speed
+                    wait_s = (held.offset_ms - now_ms) / 1000.0 / speed
+                    if wait_s > 0.0:
+                        with suppress(TimeoutError):
+                            pause = min(wait_s, LONGEST_SLEEP_S)
+                            await asyncio.wait_for(self._changed.wait(), pause)
+                        continue
+                # As fast as possible fills the window with whole batches of every asset.
+                most = self._steps or IN_FLIGHT * self.options.batch
+                due, held = await asyncio.to_thread(_take, source, held, now_ms, most)
+                self._steps = max(0, self._steps - len(due))
+                frames += await self._publish(client, due)
+                self.report(Progress(frames, due[-1].offset_ms))
+            if self._seek is not None:
+                options = replace(self.options, start_operation=self._seek)
+                self._seek = None
+                source = merged(self.recordings, options)
+                held = await asyncio.to_thread(next, source, None)
+        self.report(Progress(frames, 0, finished=True))
+
+    async def _publish(self, client: aiomqtt.Client, due: Sequence[Timed]) -> int:
+        """Send messages, frames of one asset together as far as `batch` allows."""
+        waiting: dict[int, list[Frame]] = {}
+        sends = []
+        frames = 0
+
+        def send(track: int) -> None:
+            batch = waiting.pop(track, [])
+            if batch:
+                topic = self.topics.of(self.recordings[track].info.asset, "telemetry")
+                payload = encode(batch[0]) if len(batch) == 1 else encode(batch)
+                sends.append(client.publish(topic, payload, 1))
+
+        for timed in due:
+            if isinstance(timed.message, Frame):
+                frames += 1
+                waiting.setdefault(timed.track, []).append(timed.message)
+                if len(waiting[timed.track]) >= self.options.batch:
+                    send(timed.track)
+            else:
+                name = self.recordings[timed.track].info.asset
+                sends.append(
+                    client.publish(self.topics.of(name, "truth"), encode(timed.message), 1)
+                )
+        for track in list(waiting):
+            send(track)
+        await asyncio.gather(*sends)
+        return frames
+
+    async def _obey(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            if message.retain or not isinstance(message.payload, bytes):
+                continue
+            try:
+                command = decode(SimulatorCommand, message.payload)
+                await self._command(command)
+            except (PayloadError, RecordingError) as error:
+                log.warning("replay command refused: %s", error)
+
+    async def _command(self, command: SimulatorCommand) -> None:
+        if command.action == "pause":
+            self._paused = True
+        elif command.action == "resume":
+            self._paused = False
+        elif command.action == "step":
+            self._steps += 1
+        elif command.action == "speed":
+            if command.speed is None:
+                raise PayloadError("speed: expected a `speed` above 0")
+            self._speed = command.speed
+        elif command.action == "seek":
+            self._seek = await asyncio.to_thread(self._operation_of, command)
+        else:
+            raise PayloadError(f"{command.action} is not possible in this replay")
+        self._changed.set()
+
+    def _operation_of(self, command: SimulatorCommand) -> int:
+        if command.cycle is None and command.time_s is None:
+            raise PayloadError("seek: expected `cycle` or `time_s`")
+        first_ms: int | None = None
+        for operation in self.recordings[0].operations():
+            first_ms = operation.start_ms if first_ms is None else first_ms
+            if command.cycle is not None:
+                if operation.cycle >= command.cycle:
+                    return operation.index
+            elif command.time_s is not None and len(operation):
+                end_ms = operation.start_ms + operation.time_s[-1] * 1000.0
+                if end_ms - first_ms >= command.time_s * 1000.0:
+                    return operation.index
+        raise PayloadError("seek: that is past the recording's end")
+
+
+def _take(
+    source: Iterator[Timed], held: Timed, now_ms: float, most: int
+) -> tuple[list[Timed], Timed | None]:
+    """What is due by `now_ms`, at most `most`, and the first message that is not."""
+    due = [held]
+    for timed in source:
+        if timed.offset_ms > now_ms or len(due) >= most:
+            return due, timed
+        due.append(timed)
+    return due, None

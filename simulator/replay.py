@@ -1,0 +1,155 @@
+"""Replay recordings as telemetry: the pure half that turns operations into timed messages.
+
+Every recording keeps its own timestamps (or is re-based) and all of them start together. Long gaps
+between samples can be shortened, which moves everything behind them; the same recording and options
+give the same messages, byte for byte.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.contract import VERSION, AssetConfig, Frame, Limits, Provenance, Truth
+from recordings.types import Operation, Recording, RecordingInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How a recording is replayed.
+
+    `speed` is event seconds a second, None as fast as the broker takes it. Gaps longer than
+    `longest_gap_s` are shortened to it. `rebase_ms` moves the first sample to that instant.
+    """
+
+    speed: float | None = 1.0
+    longest_gap_s: float | None = None
+    rebase_ms: int | None = None
+    loop: bool = False
+    start_operation: int = 0
+    session: str = "replay"
+    batch: int = 1  # frames a message at most
+
+
+class Timed(NamedTuple):
+    """One message of a replay, due `offset_ms` of event time after the replay's start."""
+
+    offset_ms: int
+    track: int
+    message: Frame | Truth
+
+
+def asset_config(info: RecordingInfo, options: ReplayOptions, gateway: str) -> AssetConfig:
+    """The config that a replayed recording publishes of itself."""
+    pause_s = 10.0 if options.longest_gap_s is None else max(10.0, options.longest_gap_s)
+    interval_ms = 1_000.0 if options.speed is None else pause_s * 1000.0 / options.speed
+    return AssetConfig(
+        v=VERSION,
+        nominal_capacity_ah=info.nominal_capacity_ah,
+        chemistry=info.chemistry,
+        cell_type=info.cell_type,
+        cells=info.cells,
+        limits=Limits(
+            voltage_min_v=min(2.5, info.discharge_voltage_v - 0.5),
+            voltage_max_v=info.charge_voltage_v + 0.05,
+            charge_voltage_v=info.charge_voltage_v,
+            discharge_voltage_v=info.discharge_voltage_v,
+            temperature_max_c=info.temperature_max_c,
+        ),
+        expected_interval_ms=max(1, int(interval_ms)),
+        gateway=gateway,
+        provenance=Provenance(
+            source=f"{info.dataset} recording {info.asset}"[:500],
+            replay=True,
+            synthetic=info.synthetic,
+            speed=options.speed,
+        ),
+    )
+
+
+def messages(recording: Recording, options: ReplayOptions, track: int = 0) -> Iterator[Timed]:
+    """Every frame and truth of one recording, in time order; endless where `loop` is set."""
+    seq = 0
+    shift_ms: int | None = None
+    last_ms: int | None = None
+    origin_ms = 0
+    start = options.start_operation
+    while True:
+        played = False
+        for operation in recording.operations(start):
+            played = True
+            times = operation.start_ms + np.rint(operation.time_s * 1000.0).astype(np.int64)
+            if shift_ms is None:
+                shift_ms = 0 if options.rebase_ms is None else options.rebase_ms - int(times[0])
+                origin_ms = int(times[0]) + shift_ms
+            if last_ms is not None and len(times) and times[0] + shift_ms <= last_ms:
+                shift_ms = last_ms + 1_000 - int(times[0])  # a new loop, or operations that overlap
+            truth = _truth(operation, recording.info, int(times[0]) + shift_ms)
+            yield Timed(truth.timestamp_ms - origin_ms, track, truth)
+            fault = False
+            for k, time_ms in enumerate(times.tolist()):
+                stamp = time_ms + shift_ms
+                if last_ms is not None:
+                    gap_ms = stamp - last_ms
+                    if options.longest_gap_s is not None and gap_ms > options.longest_gap_s * 1000:
+                        shift_ms -= gap_ms - int(options.longest_gap_s * 1000)
+                        stamp = time_ms + shift_ms
+                    if gap_ms <= 0:
+                        continue  # the publisher's clock stood still: the first reading counts
+                last_ms = stamp
+                frame = _frame(operation, k, stamp, options.session, seq)
+                seq += 1
+                yield Timed(stamp - origin_ms, track, frame)
+                if operation.fault_active is not None and operation.fault_active[k] != fault:
+                    fault = not fault
+                    label = _truth(operation, recording.info, stamp, fault)
+                    yield Timed(stamp - origin_ms, track, label)
+        if not options.loop or not played:
+            return
+        start = 0
+
+
+def merged(recordings: Sequence[Recording], options: ReplayOptions) -> Iterator[Timed]:
+    """The messages of several recordings that start together, by the time they are due."""
+    tracks = [messages(recording, options, k) for k, recording in enumerate(recordings)]
+    return heapq.merge(*tracks, key=lambda timed: timed.offset_ms)
+
+
+def _frame(operation: Operation, k: int, stamp: int, session: str, seq: int) -> Frame:
+    return Frame(
+        v=VERSION,
+        timestamp_ms=stamp,
+        session=session,
+        seq=seq,
+        current_a=_number(operation.current_a[k]),
+        voltage_v=_numbers(operation.voltage_v[k]),
+        temperature_c=_numbers(operation.temperature_c[k]),
+        ambient_c=None if operation.ambient_c is None else _number(operation.ambient_c[k]),
+    )
+
+
+def _number(value: np.float64) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray) -> float | list[float | None] | None:
+    if len(values) == 1:
+        return _number(values[0])
+    return [_number(value) for value in values] if len(values) else None
+
+
+def _truth(operation: Operation, info: RecordingInfo, stamp: int, fault: bool = False) -> Truth:
+    capacity = operation.capacity_ah
+    return Truth(
+        v=VERSION,
+        timestamp_ms=stamp,
+        cycle=operation.cycle,
+        capacity_ah=capacity,
+        soh=None if capacity is None else capacity / info.nominal_capacity_ah,
+        fault=operation.fault,
+        fault_active=None if operation.fault is None else fault,
+    )
