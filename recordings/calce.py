@@ -55,6 +55,7 @@ _NEEDED = (
     "Voltage(V)",
     "Discharge_Capacity(Ah)",
 )
+_LONGEST_S = 1e9  # thirty years
 _START_CELL = "Start_DateTime"
 
 
@@ -379,6 +380,8 @@ def _read_rows(book: _Workbook, cycles_before: int) -> Rows:
     }
     elapsed_s = columns["Test_Time(s)"] - columns["Test_Time(s)"][0]
     index = columns["Cycle_Index"].astype(np.int64)
+    if not np.isfinite(elapsed_s).all() or np.abs(elapsed_s).max() > _LONGEST_S:
+        raise RecordingError(f"{book.name}: a Test_Time(s) that cannot be")
     steps = np.flatnonzero(np.diff(index) < 0)
     if len(steps):
         raise RecordingError(f"{book.name}, row {int(steps[0]) + 3}: Cycle_Index runs backwards")

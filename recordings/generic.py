@@ -146,7 +146,8 @@ class GenericRecording:
 
 
 def _converted(table: dict[str, Floats], column: Column) -> Floats:
-    return table[column.name] * column.scale + column.offset
+    values = table[column.name] * column.scale + column.offset
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _matrix(table: dict[str, Floats], columns: tuple[Column, ...], n: int) -> Floats:

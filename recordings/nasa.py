@@ -166,7 +166,6 @@ def nasa_info(asset: str, source: str) -> RecordingInfo:
         asset=asset,
         dataset="nasa",
         nominal_capacity_ah=nasa_cells.NOMINAL_CAPACITY_AH,
-        chemistry="LCO/NCA (18650; the publisher does not say)",
         cell_type=nasa_cells.CELL_TYPE,
         charge_voltage_v=nasa_cells.CHARGE_VOLTAGE_V,
         discharge_voltage_v=cell.discharge_voltage_v,

@@ -193,7 +193,11 @@ class _Hdf5:
         names: list[str] = []
 
         def visit(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Dataset) or len(item.shape) not in (1, 2):
+            if (
+                not isinstance(name, str)
+                or not isinstance(item, h5py.Dataset)
+                or len(item.shape) not in (1, 2)
+            ):
                 return
             if item.dtype.names:
                 names.extend(f"{name}/{part}" for part in item.dtype.names)

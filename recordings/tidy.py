@@ -87,6 +87,8 @@ class TidyRecording:
                     yield found
         except RecordingError as error:  # the file itself is broken: nothing follows
             raise_or_report(error, self._on_bad)
+        except (ValueError, OverflowError, TypeError) as error:  # a null or NaN where none can be
+            raise_or_report(RecordingError(f"{self._path.name}: {error}"), self._on_bad)
 
     def _where(self, index: int, kind: str, cycle: int) -> str:
         return f"{self._path.name}, operation {index} ({kind} of cycle {cycle})"
