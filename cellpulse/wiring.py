@@ -26,6 +26,7 @@ from simulator.replay import ReplayOptions
 
 log = logging.getLogger(__name__)
 
+DEFAULT_MQTT_PORT = 1883
 BROKER_PAYLOAD = 1024 * 1024  # the embedded broker drops a publisher past its limit
 
 
@@ -61,10 +62,10 @@ def connector(
 
 @contextlib.asynccontextmanager
 async def embedded_broker() -> AsyncIterator[BrokerAddress]:
-    """A broker of our own on a free loopback port, gone when the block ends."""
+    """A broker of our own on loopback, gone when the block ends: port 1883, else a free one."""
     from iotcore.broker import Broker
 
-    port = free_port()
+    port = DEFAULT_MQTT_PORT if is_free(DEFAULT_MQTT_PORT) else free_port()
     broker = Broker(port=port, listen="127.0.0.1", max_payload_size=BROKER_PAYLOAD)
     try:
         await asyncio.to_thread(broker.start)
@@ -74,6 +75,15 @@ async def embedded_broker() -> AsyncIterator[BrokerAddress]:
         yield BrokerAddress("127.0.0.1", port)
     finally:
         await asyncio.shield(asyncio.to_thread(broker.stop))
+
+
+def is_free(port: int) -> bool:
+    """Whether a loopback port can be listened on."""
+    try:
+        check_port("127.0.0.1", port)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def free_port() -> int:

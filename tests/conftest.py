@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from monitor.config import BrokerAddress
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
@@ -45,3 +51,40 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def mosquitto(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator[BrokerAddress]:
+    """A real mosquitto with our queue settings and a password, on loopback."""
+    passwords = tmp_path / "passwords"
+    tool = shutil.which("mosquitto_passwd")
+    need(tool is not None, "mosquitto_passwd")
+    subprocess.run([str(tool), "-b", "-c", str(passwords), "user", "p@ss:word"], check=True)
+    passwords.chmod(0o644)
+    tmp_path.chmod(0o755)
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(
+        f"listener {free_port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
+        "max_queued_messages 0\nmax_inflight_messages 0\nmax_queued_bytes 1073741824\n"
+        "persistence false\nuser root\n"
+    )
+    process = subprocess.Popen(
+        [mosquitto_binary, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for_port(free_port, process)
+        yield BrokerAddress("127.0.0.1", free_port, user="user", password="p@ss:word")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once something listens on a loopback port; fail if the process ends first."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nothing listens on {port}")

@@ -1,0 +1,45 @@
+# The two commands: `make demo` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+ALL := dev,train,influx,report,bridge
+
+.PHONY: demo test test-all check bench schema screenshots clean
+
+demo: $(VENV)/.core
+	$(BIN)/cellpulse demo $(DEMO)
+
+test: $(VENV)/.all
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: $(VENV)/.all
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.all
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.all
+	$(BIN)/cellpulse bench engine
+
+schema: $(VENV)/.core
+	$(BIN)/cellpulse schema docs/schema
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Cellpulse needs Python 3.11 or newer; say which with PYTHON=python3.12 make ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	$(BIN)/cellpulse warm
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[$(ALL)]"
+	@touch $@
