@@ -104,6 +104,9 @@ def make_app(
     _add_history_callback(app, hub, history)
     if actions.command is not None:
         _add_action_callback(app, actions.command)
+    # Dash finds its callbacks and assets at the first request to `/`; on FastAPI a first request
+    # to another page, such as a bookmarked asset, would get a page without scripts.
+    app._setup_server()  # type: ignore[no-untyped-call]
     return app
 
 

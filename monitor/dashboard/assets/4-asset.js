@@ -19,16 +19,13 @@
 
   const last = (list) => (list.length ? list[list.length - 1] : -Infinity);
 
-  /* Appends the columns' rows that are newer than what is there; how many were. */
+  /* Appends the columns' rows that are newer than what is there. */
   function append(buffer, columns) {
-    if (!columns.length) return 0;
-    let added = 0;
+    if (!columns.length) return;
     for (let row = 0; row < columns[0].length; row++) {
       if (columns[0][row] <= last(buffer[0])) continue;
       buffer.forEach((list, n) => list.push(columns[n] ? columns[n][row] : null));
-      added += 1;
     }
-    return added;
   }
 
   function trim(buffer, newest) {
@@ -82,13 +79,9 @@
     };
   }
 
-  /* Plotly appends to the arrays that it is given, so it gets copies. */
   function line(name, x, y, colour, yaxis, more) {
     return { type: "scatter", mode: "lines", name, x: x.slice(), y: y.slice(), yaxis, line: { color: colour, width: 1.7, ...(more || {}) }, connectgaps: false };
   }
-
-  /* Until Plotly has drawn, samples would be lost to it. */
-  function isDrawn() { return drawn && document.querySelector("#traces .main-svg") !== null; }
 
   function drawTraces() {
     drawn = true;
@@ -105,7 +98,6 @@
       yaxis3: axis([0.27, 0.49], "°C"), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
     });
     window.dash_clientside.set_props("traces", {
-      extendData: null, // one that waits is in the figure already
       figure: {
         data: [
           line(cp.text("voltage") + " V", x, S[1], cp.css("--cp-v"), "y"),
@@ -119,18 +111,28 @@
     });
   }
 
-  function extendTraces(added, addedE) {
-    const x = times(S[0].slice(-added || S[0].length)), xe = times(E[0].slice(-addedE || E[0].length));
-    const tail = (list, count) => (count ? list.slice(-count) : []);
-    const xs = added ? x : [], xes = addedE ? xe : [];
-    const counts = [S[0].length, S[0].length, S[0].length, S[0].length, Math.max(1, E[0].length)];
-    window.dash_clientside.set_props("traces", {
-      extendData: [
-        { x: [xs, xs, xs, xs, xes], y: [tail(S[1], added), tail(S[2], added), tail(S[3], added), tail(S[4], added), tail(E[1], addedE)] },
-        [0, 1, 2, 3, 4],
-        { x: counts, y: counts },
-      ],
-    });
+  /* Adds what Plotly has not drawn yet, whatever it has drawn so far. The graph's own `extendData`
+     is applied twice by dcc.Graph 4.4 when a second one comes before it has cleared the first. */
+  function extendTraces() {
+    const graph = document.querySelector("#traces .js-plotly-plot");
+    if (!window.Plotly || !graph || !graph.data || graph.data.length !== 5) return;
+    const missing = (buffer, trace) => {
+      const until = last(graph.data[trace].x);
+      let from = buffer[0].length;
+      while (from > 0 && cp.axisTime(buffer[0][from - 1]) > until) from -= 1;
+      return from;
+    };
+    const s = missing(S, 0), e = missing(E, 4);
+    if (s === S[0].length && e === E[0].length) return;
+    const x = times(S[0].slice(s));
+    const many = S[0].length;
+    const counts = [many, many, many, many, E[0].length];
+    window.Plotly.extendTraces(
+      graph,
+      { x: [x, x, x, x, times(E[0].slice(e))], y: [S[1].slice(s), S[2].slice(s), S[3].slice(s), S[4].slice(s), E[1].slice(e)] },
+      [0, 1, 2, 3, 4],
+      { x: counts, y: counts },
+    );
   }
 
   function drawSoh() {
@@ -287,9 +289,10 @@
       if (frame.truth) truth = frame.truth;
       if (frame.now_cell) cellNow = frame.now_cell;
       lastRow = frame.row;
-      const restarted = frame.s.length && frame.full && frame.s[0].length && last(frame.s[0]) < last(S[0]);
+      const restarted = frame.full && frame.s.length > 0 && last(frame.s[0]) < S[0][0];
       if (restarted) { const keep = config; reset({ asset, cell }); config = keep; }
-      const added = append(S, frame.s), addedE = append(E, frame.e);
+      append(S, frame.s);
+      append(E, frame.e);
       addCycles(frame.c);
       if (frame.alarms) paintAlarms(frame.alarms);
       paintNumbers();
@@ -299,8 +302,7 @@
       if (paused) return;
       const newest = Math.max(last(S[0]), last(E[0]));
       trim(S, newest); trim(E, newest);
-      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !isDrawn()) drawTraces();
-      else if (added || addedE) extendTraces(Math.min(added, S[0].length), Math.min(addedE, E[0].length));
+      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces(); else extendTraces();
     },
     second() { paintStatus(); },
     redraw() { if (drawn) drawTraces(); drawSoh(); },

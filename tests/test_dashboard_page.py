@@ -1,0 +1,245 @@
+"""The page in a real browser, fed over a real broker by a small world of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from iotcore import Broker
+from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Page as Tab
+
+from tests.conftest import need
+from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm
+
+CHROMIUM_ARGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Stage:
+    """One world, one server and one browser for all tests of this module."""
+
+    world: World
+    page: Page
+    history: FakeHistory
+    browser: Browser
+
+    @contextlib.asynccontextmanager
+    async def tab(self, path: str = "/", **options: object) -> AsyncIterator[Tab]:
+        """A fresh browser context; an error in the page's scripts fails the test."""
+        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
+        context = await self.browser.new_context(**settings)  # type: ignore[arg-type]
+        tab = await context.new_page()
+        tab.set_default_timeout(30_000)
+        errors: list[str] = []
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        foreign: list[str] = []
+        tab.on(
+            "request",
+            lambda r: None if r.url.startswith((self.page.url, "data:")) else foreign.append(r.url),
+        )
+        await tab.goto(self.page.url + path)
+        try:
+            yield tab
+        finally:
+            await context.close()
+        expected = ("WebSocket", "ERR_CONNECTION_REFUSED")  # a server that was stopped on purpose
+        assert [e for e in errors if not any(word in e for word in expected)] == []
+        assert foreign == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chromium() -> str:
+    found = shutil.which("chromium")
+    need(found is not None, "chromium")
+    assert found is not None
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(chromium: str) -> AsyncIterator[Stage]:
+    broker = Broker(port=find_port(), listen="127.0.0.1")
+    await asyncio.to_thread(broker.start)
+    history = FakeHistory(cycle_count=40)
+    world = World(broker.port, {"B0005": 1, "B0006": 1, "pack-A.1": 8}, history)
+    page = Page(broker.port, find_port(), history)
+    ready = asyncio.Event()
+    async with background(world.run(ready)), async_playwright() as playwright:
+        await ready.wait()
+        await page.start()
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=list(CHROMIUM_ARGS)
+        )
+        yield Stage(world, page, history, browser)
+        await browser.close()
+        await page.stop()
+    await asyncio.to_thread(broker.stop)
+
+
+async def see_it_move(tab: Tab, selector: str) -> None:
+    """Wait until the text of an element has changed twice."""
+    element = tab.locator(selector)
+    await expect(element).to_contain_text("V")
+    for _ in range(2):
+        before = await element.inner_text()
+        await expect(element).not_to_have_text(before)
+
+
+async def test_the_fleet_moves_an_alarm_appears_and_a_lost_server_is_said_loudly(
+    stage: Stage,
+) -> None:
+    async with stage.tab() as tab:
+        await see_it_move(tab, "#tile-0-v")
+        await expect(tab.locator("#tile-0-box")).to_contain_text("B0005")
+        await expect(tab.locator("#tile-0-i")).to_contain_text("A")
+        await expect(tab.locator("#tile-0-t")).to_contain_text("°C")
+        await expect(tab.locator("#tile-0-soh")).to_have_text("95.1 %")
+        await expect(tab.locator("#tile-0-soh-sub")).to_have_text("93.3–96.9 %")
+        await expect(tab.locator("#tile-0-fresh")).to_have_text("live")
+        await expect(tab.locator("#banner")).to_be_hidden()
+
+        alarm = make_alarm("B0005")
+        await stage.world.raise_alarm(alarm)
+        await expect(tab.locator("#tile-0-alarms")).to_contain_text("1")
+        await expect(tab.locator("#tile-0-lamp")).to_contain_text("Danger")
+        await expect(tab.locator("#count-unack")).to_have_text("1")
+        await stage.world.clear_alarm(alarm)
+        await expect(tab.locator("#tile-0-lamp")).to_contain_text("Normal")
+
+        await stage.page.stop()
+        await expect(tab.locator("#banner")).to_contain_text("connection to the server is lost")
+        await expect(tab.locator("#tile-0-fresh")).to_contain_text("stale")
+        await stage.page.start()
+        await expect(tab.locator("#banner")).to_be_hidden()
+        await see_it_move(tab, "#tile-0-v")
+
+
+async def test_a_silent_asset_is_shown_as_stale_with_its_age(stage: Stage) -> None:
+    async with stage.tab() as tab:
+        await expect(tab.locator("#tile-1-fresh")).to_have_text("live")
+        stage.world.silent.add("B0006")
+        await expect(tab.locator("#tile-1-fresh")).to_contain_text("stale")
+        await expect(tab.locator("#tile-1-lamp")).to_contain_text("Unknown")
+        await expect(tab.locator("#tile-0-fresh")).to_have_text("live")
+        stage.world.silent.discard("B0006")
+        await expect(tab.locator("#tile-1-fresh")).to_have_text("live")
+
+
+TRACE_X = "document.querySelector('#traces .js-plotly-plot').data[0].x"
+AXIS = "document.querySelector('#traces .js-plotly-plot').layout.xaxis"
+
+
+async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005") as tab:
+        await see_it_move(tab, "#a-v")
+        await tab.wait_for_function(f"{TRACE_X}.length > 20")
+        await expect(tab.locator("#a-soh-sub")).to_contain_text("Recorded truth")
+        await expect(tab.locator("#cycle-grid")).to_contain_text("Discharge")
+
+        box = await tab.locator("#traces .nsewdrag").first.bounding_box()
+        assert box is not None
+        await tab.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 30)
+        await tab.mouse.down()
+        await tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 30, steps=4)
+        await tab.mouse.up()
+        await tab.wait_for_function(f"{AXIS}.autorange === false")
+        zoomed = await tab.evaluate(f"JSON.stringify({AXIS}.range)")
+        count = await tab.evaluate(f"{TRACE_X}.at(-1)")
+        await tab.wait_for_function(f"{TRACE_X}.at(-1) > {count}")
+        assert await tab.evaluate(f"JSON.stringify({AXIS}.range)") == zoomed
+
+        await tab.get_by_role("button", name="Pause").click()
+        await expect(tab.locator("#trace-note")).to_contain_text("Paused")
+        still = await tab.evaluate(f"{TRACE_X}.at(-1)")
+        await see_it_move(tab, "#a-v")
+        assert await tab.evaluate(f"{TRACE_X}.at(-1)") == still
+        await tab.get_by_role("button", name="Resume").click()
+        await tab.wait_for_function(f"{TRACE_X}.at(-1) > {still}")
+
+        await tab.get_by_text("All", exact=True).click()
+        oldest = stage.history.frames["B0005"][0].timestamp_ms
+        await tab.wait_for_function(f"{TRACE_X}[0] === cellpulse.axisTime({oldest})")
+        await tab.reload()
+        await tab.wait_for_function(f"{TRACE_X}[0] === cellpulse.axisTime({oldest})")
+        times = await tab.evaluate(TRACE_X)
+        assert times == sorted(set(times))
+
+
+async def test_a_packs_cells_are_shown_and_one_can_be_chosen(stage: Stage) -> None:
+    async with stage.tab("/asset/pack-A.1") as tab:
+        cells = tab.locator("#pack-map .cp-cell")
+        await expect(cells).to_have_count(8)
+        await cells.nth(4).click()
+        await expect(tab.locator("#a-v-sub")).to_contain_text("Cell 5")
+        assert tab.url.endswith("/asset/pack-A.1/5")
+
+
+async def test_acknowledge_reaches_the_broker_with_the_operators_name(stage: Stage) -> None:
+    alarm = make_alarm("B0006", "overtemperature", 5)
+    await stage.world.raise_alarm(alarm)
+    async with stage.tab("/alarms") as tab:
+        row = tab.locator("#alarm-grid .ag-center-cols-container .ag-row")
+        await expect(row).to_contain_text("Heat that the load does not explain")
+        await expect(tab.locator("#journal")).to_contain_text("normal → unacknowledged")
+        await tab.get_by_role("button", name="Acknowledge", exact=True).click()
+        await expect(tab.locator("#act-result")).to_contain_text("Choose an alarm")
+        await row.click()
+        await tab.get_by_label("Your name").fill("mei")
+        await tab.get_by_label("Comment").fill("looked at it")
+        await tab.get_by_role("button", name="Acknowledge", exact=True).click()
+        await expect(tab.locator("#act-result")).to_contain_text("done")
+    asset, user, command = stage.world.commands[-1]
+    assert (asset, user) == ("B0006", "mei")
+    assert (command.action, command.code, command.source) == (
+        "acknowledge",
+        "overtemperature",
+        "c001",
+    )
+    assert command.comment == "looked at it"
+    await stage.world.clear_alarm(alarm)
+
+
+async def test_language_theme_search_and_phone_width(stage: Stage) -> None:
+    phone = {"width": 390, "height": 844}
+    async with stage.tab(locale="zh-CN", color_scheme="dark", viewport=phone) as tab:
+        await expect(tab.get_by_role("heading", name="电池总览")).to_be_visible()
+        await expect(tab.locator("#tile-0-fresh")).to_have_text("实时")
+        dark = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        await tab.emulate_media(color_scheme="light")
+        await tab.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{dark}'")
+        width = await tab.evaluate("document.documentElement.scrollWidth")
+        assert width <= phone["width"]
+        await tab.get_by_text("EN", exact=True).click()
+        await expect(tab.get_by_role("heading", name="Fleet")).to_be_visible()
+        await tab.get_by_label("Search assets").fill("pack")
+        await expect(tab.locator(".cp-tile")).to_have_count(1)
+        await tab.get_by_text("Table", exact=True).click()
+        await expect(
+            tab.locator("#fleet-grid .ag-pinned-left-cols-container .ag-row")
+        ).to_have_count(1)
+        await tab.reload()
+        await expect(tab.get_by_role("heading", name="Fleet")).to_be_visible()

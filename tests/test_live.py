@@ -1,0 +1,204 @@
+"""The `/live` socket and the page's server, spoken to as a browser would, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from monitor.dashboard.app import make_app, serve
+from monitor.dashboard.feed import wall_clock_ms
+from monitor.dashboard.guard import OriginGuard
+from monitor.dashboard.hub import Hub
+from monitor.dashboard.live import WINDOW, Live
+from monitor.errors import ConfigurationError
+from tests.dashboard_world import START_MS, make_frame
+
+
+class Served:
+    """A hub behind a real server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.hub = Hub()
+        self.hub.on_feed(True, wall_clock_ms())
+        self.app = make_app(self.hub, None)
+        self.live: Live = self.app.server.state.live
+        self.step = 0
+
+    def publish(self) -> None:
+        self.step += 1
+        self.hub.on_frame("a", make_frame(self.step, START_MS + self.step), wall_clock_ms())
+
+    def connect(self, origin: str | None = None) -> connect:
+        own = f"http://127.0.0.1:{self.port}"
+        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin or own)  # type: ignore[arg-type]
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+        def fetch() -> tuple[int, str, dict[str, str]]:
+            request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return answer.status, answer.read().decode(), dict(answer.headers)
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode(), dict(error.headers)
+
+        return await asyncio.to_thread(fetch)
+
+
+@pytest.fixture
+async def served(free_port: int) -> AsyncIterator[Served]:
+    one = Served(free_port)
+    started = asyncio.Event()
+    task = asyncio.create_task(serve(one.app, "127.0.0.1", free_port, started=started))
+    await started.wait()
+    yield one
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def say(socket: ClientConnection, **words: object) -> None:
+    await socket.send(json.dumps(words))
+
+
+async def hear(socket: ClientConnection) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(await socket.recv())
+    return answer
+
+
+async def hear_to_the_end(socket: ClientConnection) -> None:
+    while True:
+        await hear(socket)
+
+
+async def hear_until(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        frame = await hear(socket)
+        if frame["k"] == kind:
+            return frame
+        await say(socket, got=1)
+
+
+async def test_a_browser_gets_what_it_looks_at(served: Served) -> None:
+    served.publish()
+    async with served.connect() as socket:
+        await say(socket, look="fleet")
+        frame = await hear_until(socket, "fleet")
+        assert frame["full"]
+        assert frame["rows"][0]["id"] == "a"
+        await say(socket, got=1)
+        await say(socket, look="asset", asset="a", cell=0)
+        frame = await hear_until(socket, "asset")
+        assert frame["s"][0] == [START_MS + 1]
+
+
+async def test_a_client_that_confirms_nothing_is_sent_nothing_more(served: Served) -> None:
+    async with served.connect() as sleeper, served.connect() as reader:
+        await say(sleeper, look="asset", asset="a")
+        await say(reader, look="asset", asset="a")
+        heard = 0
+        while heard < 12:
+            served.publish()
+            frame = await hear(reader)
+            await say(reader, got=1)
+            heard += frame["k"] == "asset"
+        held = [await hear(sleeper) for _ in range(WINDOW)]
+        assert len(held) == WINDOW
+        newest = served.step
+        await say(sleeper, got=1)
+        # What it gets next is the difference to now in one frame, not the frames that it slept by.
+        frame = await hear(sleeper)
+        assert frame["s"][0][-1] == START_MS + newest
+
+
+async def test_a_browser_that_is_silent_still_hears_the_beat(served: Served) -> None:
+    async with served.connect() as socket:
+        await say(socket, look="fleet")
+        first = await hear_until(socket, "fleet")
+        await say(socket, got=1)
+        second = await hear(socket)
+        assert second["now"] > first["now"]
+        assert second["rows"] == []
+
+
+async def test_a_foreign_origin_or_host_is_refused(served: Served) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with served.connect(origin="http://evil.example"):
+            pass
+    assert refused.value.response.status_code == 403
+    assert (await served.get("/", Host="evil.example"))[0] == 403
+    assert (await served.get("/", Origin="http://evil.example"))[0] == 403
+    assert (await served.get("/"))[0] == 200
+
+
+@pytest.mark.parametrize("words", ["{", '{"look": "everything"}', "[1]", '{"asset": 5}', "x" * 900])
+async def test_nonsense_closes_the_socket_and_harms_nobody(served: Served, words: str) -> None:
+    async with served.connect() as socket:
+        await socket.send(words)
+        with pytest.raises(ConnectionClosed):
+            await hear_to_the_end(socket)
+    async with served.connect() as socket:
+        await say(socket, look="alarms")
+        assert (await hear_until(socket, "alarms"))["alarms"] == []
+
+
+async def test_the_first_request_may_be_any_page(served: Served) -> None:
+    status, body, headers = await served.get("/asset/B0005")
+    assert status == 200
+    assert "/assets/1-core.js" in body
+    assert "default-src 'self'" in headers["content-security-policy"]
+
+
+async def test_pages_load_nothing_from_elsewhere(served: Served) -> None:
+    body = (await served.get("/"))[1]
+    for piece in body.split("src=")[1:]:
+        assert piece.startswith('"/')
+    for piece in body.split("href=")[1:]:
+        assert piece.startswith('"/')
+
+
+async def test_a_busy_port_is_one_clear_sentence(served: Served) -> None:
+    with pytest.raises(ConfigurationError, match=f"port {served.port} on 127.0.0.1 is taken"):
+        await serve(make_app(Hub(), None), "127.0.0.1", served.port)
+
+
+async def test_stopping_closes_open_browsers_at_once(free_port: int) -> None:
+    one = Served(free_port)
+    started = asyncio.Event()
+    task = asyncio.create_task(serve(one.app, "127.0.0.1", free_port, started=started))
+    await started.wait()
+    async with one.connect() as socket:
+        await say(socket, look="fleet")
+        await hear(socket)
+        task.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(ConnectionClosed):
+                await hear_to_the_end(socket)
+
+
+def test_the_guard_knows_its_own_names() -> None:
+    async def nothing(scope: object, receive: object, send: object) -> None: ...
+
+    guard = OriginGuard(nothing, {"127.0.0.1", "localhost", "::1"})
+    assert guard.allows("127.0.0.1:8050", "http://127.0.0.1:8050", needs_origin=True)
+    assert guard.allows("[::1]:8050", "http://[::1]:8050", needs_origin=True)
+    assert not guard.allows("127.0.0.1:8050", None, needs_origin=True)
+    assert not guard.allows("127.0.0.1:8050", "null", needs_origin=True)
+    assert not guard.allows("127.0.0.1:8050", "http://127.0.0.1:9", needs_origin=True)
+    assert not guard.allows("rebound.example:8050", None, needs_origin=False)
+    assert not guard.allows(None, None, needs_origin=False)
+    anywhere = OriginGuard(nothing, ())
+    assert anywhere.allows("plant.example", "http://plant.example", needs_origin=True)
+    assert not anywhere.allows("plant.example", "http://evil.example", needs_origin=True)
