@@ -30,6 +30,15 @@ class Told:
     replay: bool = False
     speed: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises MappingError for a chemistry that has no limits here."""
+        if self.chemistry is not None and self.chemistry not in _CHEMISTRY:
+            raise MappingError(
+                f"chemistry {self.chemistry!r}: expected one of {', '.join(_CHEMISTRY)}, or none"
+            )
+        if self.capacity_ah is not None and not self.capacity_ah > 0:
+            raise MappingError(f"capacity {self.capacity_ah} Ah: expected more than zero")
+
 
 def frame_of(reading: Reading, timestamp_ms: int, session: str, seq: int) -> Frame:
     """One telemetry frame; what the board does not say is null or absent."""
@@ -51,8 +60,7 @@ def frame_of(reading: Reading, timestamp_ms: int, session: str, seq: int) -> Fra
 def config_of(identity: Identity, reading: Reading, told: Told) -> AssetConfig | None:
     """The asset's config, or None while nobody has said the capacity.
 
-    Capacity: the user's word, then the board's, then remaining charge over SOC. Raises
-    MappingError for a chemistry that has no limits here.
+    Capacity: the user's word, then the board's, then remaining charge over SOC.
     """
     capacity_ah, origin = _capacity(identity, reading, told)
     if capacity_ah is None:
@@ -108,14 +116,8 @@ def _capacity(identity: Identity, reading: Reading, told: Told) -> tuple[float |
 
 def _limits(identity: Identity, chemistry: str | None) -> Limits:
     """The chemistry's limits, narrowed by what the board itself enforces."""
-    if chemistry is None:
-        low, high, full, empty = 2.5, 4.25, 4.2, 2.7
-    elif chemistry in _CHEMISTRY:
-        low, high, full, empty = _CHEMISTRY[chemistry]
-    else:
-        raise MappingError(
-            f"chemistry {chemistry!r}: expected one of {', '.join(_CHEMISTRY)}, or none"
-        )
+    # Without a word on the chemistry the contract's own, conservative defaults: those of NMC.
+    low, high, full, empty = _CHEMISTRY[chemistry or "NMC"]
     if identity.cell_voltage_max_v is not None and low < identity.cell_voltage_max_v:
         high = min(high, identity.cell_voltage_max_v)
     if identity.cell_voltage_min_v is not None and identity.cell_voltage_min_v < high:

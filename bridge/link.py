@@ -110,9 +110,11 @@ class SerialLink:
 def _open(port: str, baud: int) -> Any:
     import serial
 
-    options = {"baudrate": baud, "timeout": _SLICE_S, "write_timeout": 1.0}
+    options: dict[str, Any] = {"baudrate": baud, "timeout": _SLICE_S}
     if "://" not in port:
-        options["exclusive"] = True  # two readers on one port each get half of every answer
+        # Two readers on one port would each get half of every answer. A write time-out is for an
+        # adapter that hangs; RFC 2217 has none.
+        options |= {"exclusive": True, "write_timeout": 1.0}
     try:
         return serial.serial_for_url(port, **options)
     except ValueError as error:

@@ -35,8 +35,8 @@ class _Waiting:
 class Publisher:
     """One connection to the broker on behalf of one gateway.
 
-    `telemetry`, `alarm`, `config` and `status` only enqueue; `run` sends. `extra` adds the
-    caller's counters to the gateway's metrics, published every `metrics_s` seconds.
+    `telemetry`, `alarm`, `config` and `status` only enqueue; `run` sends. The gateway's metrics
+    (`_gateway/<id>/metrics`) are published every `metrics_s` seconds.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class Publisher:
         limit: int = 3_600,
         metrics_s: float = 30.0,
         backoff: Backoff | None = None,
-        extra: Callable[[], dict[str, int]] = dict,
         wall_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._address = address
@@ -58,12 +57,13 @@ class Publisher:
         self._limit = limit
         self._metrics_s = metrics_s
         self._backoff = backoff or Backoff(0.5, 30.0)
-        self._extra = extra
+        self._counters: Callable[[], dict[str, int]] = dict
         self._wall_ms = wall_ms
         self._queue: deque[_Waiting] = deque()
         self._retained: dict[str, bytes] = {}
         self._changed: dict[str, bytes] = {}
         self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
         self._stopping = False
         self.connected = asyncio.Event()
         self.dropped = 0
@@ -72,6 +72,10 @@ class Publisher:
     def depth(self) -> int:
         """Messages that wait for the broker."""
         return len(self._queue)
+
+    def count(self, counters: Callable[[], dict[str, int]]) -> None:
+        """Add a reader's counters to the metrics."""
+        self._counters = counters
 
     def telemetry(self, asset: str, frame: Frame) -> None:
         """Enqueue one frame."""
@@ -88,6 +92,12 @@ class Publisher:
     def status(self, asset: str, online: bool) -> None:
         """Tell, and keep telling after each reconnect, whether the asset answers."""
         self._retain(self._topics.of(asset, "status"), b"online" if online else b"offline")
+
+    async def until_at_most(self, depth: int) -> None:
+        """Wait until no more than so many messages wait: for a source that can be slowed down."""
+        while len(self._queue) > depth:
+            self._progress.clear()
+            await self._progress.wait()
 
     def finish(self) -> None:
         """Let `run` send what waits, say goodbye and return."""
@@ -173,6 +183,7 @@ class Publisher:
         self._sent(first, len(frames))
 
     def _sent(self, first: _Waiting, count: int) -> None:
+        self._progress.set()
         # Meanwhile the queue may have overflowed and lost its front.
         for _ in range(count):
             if self._queue and self._queue[0] is first:
@@ -205,7 +216,7 @@ class Publisher:
                 "timestamp_ms": self._wall_ms(),
                 "queue": self.depth,
                 "dropped": self.dropped,
-                **self._extra(),
+                **self._counters(),
             }
         )
 

@@ -8,6 +8,7 @@ the same bytes, with the recorded times.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -93,10 +94,17 @@ def read(path: Path) -> Recording:
     return Recording(name, choices, tuple(events))
 
 
-async def play(recording: Recording, sink: Sink, clock: Clock, speed: float | None) -> Counters:
+async def play(
+    recording: Recording,
+    sink: Sink,
+    clock: Clock,
+    speed: float | None,
+    room: Callable[[], Awaitable[None]] | None = None,
+) -> Counters:
     """Replay into a sink; `speed` 1 is real time, None is as fast as it goes.
 
-    Returns what happened on the wire, as the bridge counted it then.
+    `room` is awaited after each reading, so that a fast replay does not outrun the broker. Returns
+    what happened on the wire, as the bridge counted it then.
     """
     spoken = protocol(recording.protocol, recording.choices)
     wire = _Wire(recording.events, clock, speed)
@@ -116,6 +124,8 @@ async def play(recording: Recording, sink: Sink, clock: Clock, speed: float | No
                 continue
             counters.polls += 1
             sink.reading(reading, wire.wall_ms())
+            if room is not None:
+                await room()
     except EndOfRecordingError:
         return counters
 

@@ -1,0 +1,5 @@
+"""The process that `cellpulse bridge` becomes; see `entry`."""
+
+from bridge.entry import main
+
+main()

@@ -1,0 +1,94 @@
+"""How a bridge's process begins and ends.
+
+`hand_over` replaces the command line's process by `python -m bridge`: the libraries that read the
+command line are a third of a bridge's memory, and a bridge runs for years on a small computer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from bridge.settings import Common
+from monitor.errors import CellpulseError
+
+_SETTINGS = "CELLPULSE_BRIDGE"  # in the environment, not in argv: it may hold a password
+Runner = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def hand_over(kind: str, settings: Common, verbose: bool) -> None:
+    """Become `python -m bridge` with these settings; in this process where that cannot be."""
+    work = {"kind": kind, "settings": settings, "verbose": verbose}
+    os.environ[_SETTINGS] = msgspec.json.encode(work).decode()
+    if os.name != "posix":
+        main()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "bridge"])
+
+
+def main() -> None:
+    """`python -m bridge`: run what was handed over; it is no command line of its own."""
+    raw = os.environ.pop(_SETTINGS, None)
+    if raw is None:
+        print("cellpulse: start a bridge with `cellpulse bridge`", file=sys.stderr)
+        sys.exit(2)
+    work = msgspec.json.decode(raw)
+    kind, run = _runner(work["kind"])
+    execute(run(msgspec.convert(work["settings"], kind)), work["verbose"])
+
+
+def _runner(name: str) -> tuple[type[Common], Runner]:
+    """The settings' type and the runner; each imports only what it needs."""
+    if name == "serial":
+        from bridge.run import run_serial
+        from bridge.settings import SerialSettings
+
+        return SerialSettings, run_serial
+    raise ValueError(f"no bridge of the kind {name!r}")
+
+
+def execute(work: Coroutine[Any, Any, None], verbose: bool = False) -> None:
+    """Run until it ends or SIGINT or SIGTERM comes; a failure of ours is one sentence, status 1."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        asyncio.run(_until_signal(work))
+    except* CellpulseError as errors:
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        print(f"cellpulse: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows has no handlers in the loop
+            loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise

@@ -1,0 +1,81 @@
+"""The wiring of each bridge: a reader, a gateway, a publisher."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from bridge.clock import SystemClock
+from bridge.device import Told
+from bridge.gateway import Gateway
+from bridge.link import serial_opener
+from bridge.poller import Poller, Rhythm
+from bridge.publisher import Publisher
+from bridge.recording import Recorder, play, read
+from bridge.serve import serve
+from bridge.session import Counters
+from bridge.settings import Common, SerialSettings
+
+_AHEAD = 1_000  # messages that a fast replay may be ahead of the broker
+
+
+async def run_serial(settings: SerialSettings) -> None:
+    """Poll a board until cancelled."""
+    clock = SystemClock()
+    choices = settings.choices()
+    told = settings.told(f"{settings.protocol} on {settings.port}")
+    outbox = publisher(settings, told)
+    with contextlib.ExitStack() as stack:
+        recorder: Recorder | None = None
+        if settings.record is not None:
+            # Opened once, before anything runs.
+            file = stack.enter_context(open(settings.record, "a", encoding="utf-8"))  # noqa: ASYNC230
+            recorder = Recorder(file, clock, choices)
+        poller = Poller(
+            serial_opener(settings.port),
+            settings.protocol,
+            Gateway(outbox, told, session(), choices),
+            clock,
+            choices=choices,
+            rhythm=Rhythm(interval_s=settings.interval_s),
+            baud=settings.baud,
+            tap=None if recorder is None else lambda spoken: recorder.start(spoken).tap,
+        )
+        outbox.count(counted(poller.counters))
+        await serve(outbox, [poller.run], [told.asset])
+
+
+async def run_replay(settings: Common, path: Path, speed: float | None) -> None:
+    """Replay recorded frames to their end, or until cancelled."""
+    recording = read(path)
+    told = settings.told(f"{recording.protocol} frames from {path.name}", True, speed)
+    outbox = publisher(settings, told)
+    sink = Gateway(outbox, told, session(), recording.choices)
+
+    async def reader() -> None:
+        room = partial(outbox.until_at_most, _AHEAD)
+        outbox.count(counted(await play(recording, sink, SystemClock(), speed, room)))
+        await outbox.until_at_most(0)
+
+    await serve(outbox, [reader], [told.asset])
+
+
+def publisher(settings: Common, told: Told) -> Publisher:
+    """The publisher for one asset's gateway."""
+    return Publisher(
+        settings.address(), settings.topics(), told.gateway, wall_ms=SystemClock().wall_ms
+    )
+
+
+def session() -> str:
+    """A name for this run of the bridge."""
+    return secrets.token_hex(4)
+
+
+def counted(counters: Counters) -> Callable[[], dict[str, int]]:
+    """The counters as the gateway's metrics want them."""
+    return lambda: asdict(counters)

@@ -1,0 +1,68 @@
+"""What a bridge needs to know to run: built once by the command line, handed over as JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from bridge.broker import BrokerAddress
+from bridge.device import Told
+from bridge.protocols import Choices
+from monitor.contract import Topics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """Where readings go, and what the user says of the asset."""
+
+    broker: str = field(default="mqtt://localhost", repr=False)  # may hold a password
+    root: str = "bms"
+    asset: str
+    gateway: str | None = None
+    interval_s: float = 1.0
+    capacity_ah: float | None = None
+    chemistry: str | None = None
+    invert_current: bool = False
+
+    def told(self, source: str, replay: bool = False, speed: float | None = None) -> Told:
+        """As the gateway wants it; raises MappingError or PayloadError for what cannot be."""
+        Topics(self.root).of(self.asset)
+        return Told(
+            asset=self.asset,
+            gateway=self.gateway or self.asset,
+            capacity_ah=self.capacity_ah,
+            chemistry=self.chemistry,
+            interval_ms=round(self.interval_s * 1000),
+            source=source,
+            replay=replay,
+            speed=speed,
+        )
+
+    def address(self) -> BrokerAddress:
+        """The broker; raises MappingError."""
+        return BrokerAddress.of(self.broker)
+
+    def topics(self) -> Topics:
+        """The topics; raises PayloadError for a root that cannot be one."""
+        return Topics(self.root)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialSettings(Common):
+    """`cellpulse bridge serial`."""
+
+    port: str
+    protocol: str = "auto"
+    baud: int | None = None
+    board: int = 1
+    jk_cold_zero: int = 100
+    record: str | None = None
+
+    def choices(self) -> Choices:
+        """Where boards or decoders differ."""
+        return Choices(self.board, self.invert_current, self.jk_cold_zero)
+
+
+def legal_name(name: str) -> str:
+    """The nearest name that may stand in a topic."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "bms"
