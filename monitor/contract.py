@@ -30,7 +30,8 @@ _ASSET = re.compile(ASSET_PATTERN.replace("$", r"\Z"))
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
-Name = Annotated[str, Meta(pattern=ASSET_PATTERN)]
+_END = r"$(?!\n)"  # `$` alone lets a line end pass in Python
+Name = Annotated[str, Meta(pattern=ASSET_PATTERN.replace("$", _END))]
 Text = Annotated[str, Meta(max_length=500)]
 OneOrMany = float | Annotated[list[float | None], Meta(max_length=MAX_CELLS)] | None
 
@@ -111,13 +112,13 @@ class AssetConfig(Struct, frozen=True, omit_defaults=True):
 
 
 class DeviceAlarm(Struct, frozen=True, omit_defaults=True):
-    """An alarm that the BMS itself raises, by name."""
+    """An alarm that the BMS itself raises, by name. Name and source become levels of a topic."""
 
     v: Literal[1]
     timestamp_ms: TimestampMs
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    name: Name
     active: bool
-    source: Annotated[str, Meta(max_length=16)] = "pack"
+    source: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,15}" + _END)] = "pack"
     detail: Text | None = None
 
 
@@ -250,7 +251,7 @@ class Command(Struct, frozen=True, omit_defaults=True):
     v: Literal[1]
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     action: Literal["acknowledge", "shelve", "unshelve", "out_of_service", "in_service"]
-    code: Annotated[str, Meta(max_length=64)]
+    code: Annotated[str, Meta(max_length=80)]  # `device_` and a device alarm's name fit
     source: Annotated[str, Meta(max_length=16)] = "pack"
     duration_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] | None = None
     comment: Text | None = None
@@ -344,6 +345,8 @@ def decode_telemetry(payload: bytes) -> list[Frame]:
     """
     _check_length(payload)
     try:
+        if not payload.isascii():
+            payload.decode()  # the decoder skips ignored fields unread; the journal keeps text
         if payload[:1] == b"{":
             return [_frame_decoder.decode(payload)]
         if payload.lstrip()[:1] == b"[":
