@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import tempfile
+import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,13 +70,30 @@ async def embedded_broker() -> AsyncIterator[BrokerAddress]:
     port = DEFAULT_MQTT_PORT if is_free(DEFAULT_MQTT_PORT) else free_port()
     broker = Broker(port=port, listen="127.0.0.1", max_payload_size=BROKER_PAYLOAD)
     try:
-        await asyncio.to_thread(broker.start)
+        with deaf_to_ctrl_c():
+            await asyncio.to_thread(broker.start)
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(f"the embedded broker does not start: {error}") from error
     try:
         yield BrokerAddress("127.0.0.1", port)
     finally:
         await asyncio.shield(asyncio.to_thread(broker.stop))
+
+
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started in this block ignore Ctrl-C, so that the broker outlives its clients.
+
+    An ignored signal is inherited. Only the main thread may set it; elsewhere nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_free(port: int) -> bool:

@@ -118,7 +118,7 @@ class MqttLink:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker that these are kept; those of an earlier connection come again."""
         client = self._client
-        if client is None:
+        if client is None or not self.connected.is_set():
             return
         for message in messages:
             if message.qos and message.connection == self.connection:
