@@ -1,0 +1,303 @@
+"""Half-cycles of recorded cells as the monitor would see them, with capacity labels.
+
+Every operation of a recording goes through `monitor.features.update_inplace`, the kernel that runs
+live, and its `soh_inputs` rows are kept at instants `SNAPSHOT_S` apart. A charge is labelled with
+the next discharge's capacity over nominal, a discharge with its own; `excluded` says why a label is
+not used. A window that begins in mid-charge is cut from two snapshots (`window_inputs`): the
+histogram only grows, so the difference of two rows is what a kernel that began in between holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.features import (
+    BIN_V,
+    CHARGE_FIRST_V,
+    DISCHARGE_FIRST_V,
+    SOH_BINS,
+    CellState,
+    Feature,
+    FrameColumns,
+    Outputs,
+    Param,
+    Phase,
+    update_inplace,
+)
+from recordings.open import open_recording
+from recordings.types import Operation, OperationKind, Recording, RecordingInfo
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+
+SNAPSHOT_S = 30.0
+MAX_GAP_MS = {"calce": 1_200_000.0}  # CALCE logs its CV phase by current, up to 20 min apart
+USUAL_MAX_GAP_MS = 120_000.0
+START, END, TABLE, R60, C_MEAN, C_SPREAD = range(SOH_BINS, SOH_BINS + 6)  # columns of soh_inputs
+
+FULL_V = 4.18  # a complete charge comes to here
+EMPTY_V = 2.75  # and a complete discharge down to here, under load
+NASA_TAPER_A = 0.1
+CALCE_TAPER_A = 0.06
+NASA_CAPACITY_AH = (0.5, 2.1)
+CALCE_LOWEST_SOH = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class HalfCycle:
+    """One recorded charge or discharge, seen by the kernel.
+
+    The arrays hold k snapshots of its constant-current part (a discharge: of its loaded part);
+    k is 0 where the kernel had nothing for the model (B0025's square wave, sampled every 10 s).
+    """
+
+    cell: str
+    cell_type: str | None
+    nominal_ah: float
+    index: int  # of the operation in its recording
+    cycle: int  # the publisher's number
+    kind: OperationKind
+    start_ms: int
+    rest_s: float  # without load before it, as far as the clock tells; NaN for the first
+    soh: float  # the label, NaN where there is none
+    excluded: str  # why the label is not used; empty where it is
+    time_s: Floats  # (k,) since the load began
+    voltage_v: Floats  # (k,)
+    inputs: Floats32  # (k, SOH_WIDTH)
+    charge_ah: float  # coulomb count of the whole half-cycle
+    temperature_c: float  # mean, NaN where no sensor is
+    from_empty: bool  # the discharge before it was complete
+    complete: bool  # reached its own end: full and tapered, or empty under load
+
+    @property
+    def usable(self) -> bool:
+        return not self.excluded
+
+    @property
+    def whole(self) -> Floats32:
+        """The last row, (SOH_WIDTH,): all that was seen of this half-cycle."""
+        row: Floats32 = self.inputs[-1]
+        return row
+
+
+def read_cells(path: Path, table_of: dict[str, int]) -> list[list[HalfCycle]]:
+    """Half-cycles of each recording in a file or folder. Raises RecordingError."""
+    return [read_half_cycles(recording, table_of) for recording in open_recording(path)]
+
+
+def read_half_cycles(recording: Recording, table_of: dict[str, int]) -> list[HalfCycle]:
+    """Run a recording through the kernel. `table_of`: first table for each family of cells.
+
+    A cell of no known family gets table 0, so that its rows exist; the model is not asked then.
+    """
+    info = recording.info
+    state = CellState.empty(1)
+    state.params[0] = 0.0
+    state.params[0, Param.NOMINAL_AH] = info.nominal_capacity_ah
+    state.params[0, Param.CHARGE_V] = info.charge_voltage_v
+    state.params[0, Param.DISCHARGE_V] = info.discharge_voltage_v
+    state.params[0, Param.MAX_GAP_MS] = MAX_GAP_MS.get(info.dataset, USUAL_MAX_GAP_MS)
+    state.params[0, Param.HEAT_CAPACITY_J_PER_K] = 1.0
+    state.params[0, Param.TABLE] = table_of.get(info.cell_type or "", 0)
+    state.params[0, Param.CONFIGURED] = 1.0
+    state.sensor[0] = 0 if info.sensors else -1
+
+    found: list[HalfCycle] = []
+    loaded_until_ms: float = np.nan
+    out = Outputs(0)
+    for operation in recording.operations():
+        if len(operation) > out.size:
+            out = Outputs(len(operation))
+        update_inplace(state, frames_of(operation), out)
+        if operation.kind not in ("charge", "discharge"):
+            continue
+        half = _half_cycle(info, operation, out, loaded_until_ms)
+        if half is not None:
+            found.append(half)
+            loaded = np.flatnonzero(np.abs(operation.current_a) > 0.01 * info.nominal_capacity_ah)
+            loaded_until_ms = operation.start_ms + 1000.0 * float(operation.time_s[loaded[-1]])
+    return _labelled(found, info.dataset)
+
+
+def frames_of(operation: Operation) -> FrameColumns:
+    """One operation of one cell as the kernel's columns."""
+    n = len(operation)
+    each: NDArray[np.int64] = np.arange(n, dtype=np.int64)
+    one = np.ones(n, np.int64)
+    sensors = operation.temperature_c.shape[1]
+    nothing = np.full(n, np.nan)
+    return FrameColumns(
+        row=np.zeros(n, np.int64),
+        cells=one,
+        timestamp_ms=operation.start_ms + np.round(operation.time_s * 1000.0).astype(np.int64),
+        current_a=operation.current_a,
+        ambient_c=nothing if operation.ambient_c is None else operation.ambient_c,
+        volts=np.ascontiguousarray(operation.voltage_v[:, 0]),
+        volts_from=each,
+        volts_count=one,
+        temperatures=np.ascontiguousarray(operation.temperature_c[:, 0]) if sensors else nothing,
+        temperatures_from=each,
+        temperatures_count=one if sensors else np.zeros(n, np.int64),
+        new_segment=np.zeros(n, np.bool_),
+    )
+
+
+def window_inputs(half: HalfCycle, first: int, last: int, *, resistance: bool) -> Floats32:
+    """The row of a kernel that began at snapshot `first` and has come to `last`.
+
+    `resistance` keeps the resistance measured when the charge began, which a monitor that
+    joined in mid-charge lacks; without it the row says so (-1). From the first snapshot on it is
+    the row as it was.
+    """
+    row: Floats32 = half.inputs[last].copy()
+    if first > 0:
+        row[:SOH_BINS] -= half.inputs[first, :SOH_BINS]
+        v = half.voltage_v[first]
+        if half.kind == "charge":
+            start = np.ceil((v - CHARGE_FIRST_V) / BIN_V)
+            row[START] = min(max(start, 0.0), row[END])
+        else:
+            end = np.floor((v - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
+            row[END] = max(min(end, float(SOH_BINS)), row[START])
+    if not resistance:
+        row[R60] = -1.0
+    return row
+
+
+def _half_cycle(
+    info: RecordingInfo, operation: Operation, out: Outputs, loaded_until_ms: float
+) -> HalfCycle | None:
+    n = len(operation)
+    features = out.features[:n]
+    sign = 1.0 if operation.kind == "charge" else -1.0
+    phase = features[:, Feature.PHASE]
+    running = features[:, Feature.DIRECTION] == sign
+    wanted = Phase.CC_CHARGE if sign > 0 else Phase.DISCHARGE
+    seen = np.flatnonzero(running & out.soh_usable[:n] & (phase == wanted))
+    loaded = np.flatnonzero(
+        running & (operation.current_a * sign > 0.01 * info.nominal_capacity_ah)
+    )
+    if not len(loaded):
+        return None
+    began = operation.time_s[loaded[0]]
+    time_s = operation.time_s[seen] - began
+    step = np.floor(time_s / SNAPSHOT_S)
+    keep = np.flatnonzero(np.diff(step, prepend=-1.0) > 0)
+    if len(keep) and keep[-1] != len(seen) - 1:
+        keep = np.append(keep, len(seen) - 1)
+    inputs = out.soh_inputs[seen[keep]]
+    if sign > 0 and len(seen) and loaded[-1] > seen[-1] and out.soh_usable[loaded[-1]]:
+        inputs = np.vstack([inputs[:-1], out.soh_inputs[loaded[-1]]])  # with the last CC step in
+    start_ms = operation.start_ms + round(1000.0 * float(began))
+    temperature = features[loaded, Feature.TEMPERATURE_C]
+    return HalfCycle(
+        cell=info.asset,
+        cell_type=info.cell_type,
+        nominal_ah=info.nominal_capacity_ah,
+        index=operation.index,
+        cycle=operation.cycle,
+        kind=operation.kind,
+        start_ms=start_ms,
+        rest_s=(start_ms - loaded_until_ms) / 1000.0,
+        soh=np.nan if operation.capacity_ah is None
+        else operation.capacity_ah / info.nominal_capacity_ah,
+        excluded="",
+        time_s=time_s[keep],
+        voltage_v=features[seen[keep], Feature.VOLTAGE_V],
+        inputs=inputs,
+        charge_ah=float(features[loaded[-1], Feature.HALF_CYCLE_AH]),
+        temperature_c=float(np.nanmean(temperature)) if np.isfinite(temperature).any() else np.nan,
+        from_empty=False,
+        complete=_reached_its_end(info, operation, features, loaded),
+    )  # fmt: skip
+
+
+def _reached_its_end(
+    info: RecordingInfo, operation: Operation, features: Floats, loaded: NDArray[np.int64]
+) -> bool:
+    volts = features[loaded, Feature.VOLTAGE_V]
+    if not np.isfinite(volts).any():
+        return False
+    if operation.kind == "discharge":
+        return bool(np.nanmin(volts) <= EMPTY_V)
+    taper = CALCE_TAPER_A if info.dataset == "calce" else NASA_TAPER_A
+    tail = operation.current_a[loaded[-5:]]
+    return bool(np.nanmax(volts) >= FULL_V and np.nanmin(tail) <= taper)
+
+
+def _labelled(found: list[HalfCycle], dataset: str) -> list[HalfCycle]:
+    """Labels and the reasons against them; charges take the next discharge's."""
+    out: list[HalfCycle] = []
+    for i, half in enumerate(found):
+        before = found[:i]
+        if half.kind == "discharge":
+            label, own = half, half
+        else:
+            after = found[i + 1] if i + 1 < len(found) else None
+            if after is None or after.kind != "discharge":
+                out.append(replace(half, soh=np.nan, excluded="no discharge follows"))
+                continue
+            label, own = after, half
+            before = found[: i + 1]
+        from_empty, why = _why_not(label, before, dataset)
+        out.append(replace(own, soh=label.soh, excluded=why, from_empty=from_empty))
+    return out
+
+
+def _why_not(label: HalfCycle, before: list[HalfCycle], dataset: str) -> tuple[bool, str]:
+    """Whether the charge before began empty, and why the label is not used."""
+    charges = 0
+    while charges < len(before) and before[-1 - charges].kind == "charge":
+        charges += 1
+    earlier = before[-1 - charges] if charges < len(before) else None
+    from_empty = earlier is not None and earlier.complete and charges == 1
+    if np.isnan(label.soh):
+        return from_empty, "no capacity published"
+    if dataset == "nasa":
+        low, high = NASA_CAPACITY_AH
+        if not low <= label.soh * label.nominal_ah <= high:
+            return from_empty, f"capacity outside {low} to {high} Ah"
+    elif label.soh < CALCE_LOWEST_SOH:
+        return from_empty, f"SOH under {CALCE_LOWEST_SOH:.0%}"
+    if not label.complete:
+        return from_empty, f"the discharge ends above {EMPTY_V} V"
+    if charges != 1:
+        return from_empty, f"{charges} charges before the discharge, not one"
+    if not before[-1].complete:
+        return from_empty, "the charge before it is not complete"
+    if not from_empty:
+        return from_empty, "the discharge before that is not complete"
+    return from_empty, ""
+
+
+def exclusions(cells: list[HalfCycle]) -> dict[str, int]:
+    """How many labels each rule removed from one cell's discharges, and how many stay."""
+    counts: dict[str, int] = {"discharges": 0, "used": 0}
+    for half in cells:
+        if half.kind == "discharge":
+            counts["discharges"] += 1
+            counts[half.excluded or "used"] = counts.get(half.excluded or "used", 0) + 1
+    return counts
+
+
+def dataset_files(data: Path, dataset: str, cells: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """Where the named cells are under `data`: the publisher's form or the tidy one."""
+    for cell in cells:
+        choices = (
+            data / dataset / "tidy" / f"{cell}.parquet",
+            data / dataset / "mat" / f"{cell}.mat",
+            data / dataset / f"{cell}.mat",
+            data / dataset / cell,
+            data / dataset / f"{cell}.zip",
+        )
+        for path in choices:
+            if path.exists():
+                yield cell, path
+                break
+        else:
+            raise FileNotFoundError(f"{cell}: looked for {choices[0]} and {choices[1]}")

@@ -1,0 +1,497 @@
+"""The shipped SOH model: one small ridge regression for each window of voltage that may be seen.
+
+For a table (a family of cells, charge or discharge) and a window of whole bins [start, end), SOH is
+linear in the charge that moved in each of these bins and, where it is known, in the resistance at
+60 s. A histogram only lacks what lies outside its window, so every complete charge trains every
+window inside it; nothing is imputed.
+
+Each regression's penalty and its augmentation (copies of the histogram moved by a few millivolts up
+and down, as a sensor's offset would) are chosen by leaving each training cell out in turn; the
+errors on the cells left out give the half-width of the 90 % interval (split conformal prediction,
+Vovk et al. 2005, with cells, not rows, kept apart), smoothed over neighbouring windows and made
+never to shrink when less is seen.
+
+All of it is float64 NumPy: `Tables.predict` is the reference that the ONNX export must equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.features import SOH_BINS, SOH_WIDTH
+from training.dataset import C_MEAN, C_SPREAD, END, R60, START, TABLE
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+EDGES = SOH_BINS + 1
+_USED = np.append(np.arange(SOH_BINS), R60)  # the columns that a regression may look at
+COLUMNS = len(_USED)
+SQUARE_PENALTY = 100.0  # squares count a tenth
+ENSEMBLE = 3  # the best configurations are averaged; the mean of ridges is one more ridge
+COVERAGE = 0.9
+FEWEST_ROWS = 30
+LONGEST_RELATIVE = 30  # bins
+WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
+LATEST_START_BIN = 46  # 4.06 V: no charge window that starts here or higher is answered
+HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
+SOH_MARGIN = 0.05  # how far beyond the training cells' SOH an estimate is believed
+MOST_OUTSIDE = 0.1  # of a window's bins may lie outside the range seen in training
+OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What is chosen for each window on cells left out."""
+
+    shift_v: float  # copies of the histogram moved by so much up and down; 0 for none
+    penalty: float
+    quadratic: bool
+
+
+CONFIGURATIONS = tuple(
+    Configuration(shift_v, penalty, quadratic)
+    for shift_v in (0.0, 0.006, 0.012)
+    for penalty in (1e-3, 1e-2, 1e-1)
+    for quadratic in (False, True)
+)
+LINEAR_CONFIGURATIONS = tuple(how for how in CONFIGURATIONS if not how.quadratic)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """How one table is fitted. Windows are clamped to [first, last), bins of the kernel's row."""
+
+    table: int
+    name: str
+    bin_v: float
+    first: int
+    last: int
+    latest_start: int  # windows that start here or later are not answered
+    shortest: int = 2  # bins
+    discharge: bool = False
+    relative: bool = False  # bins counted down from the first voltage under load, not by voltage
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Training rows of one cell: whole half-cycles and their labels."""
+
+    cell: str
+    x: Floats  # (n, SOH_WIDTH)
+    y: Floats  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFit:
+    """One regression: SOH = [u, u^2] @ weights + bias, +- half."""
+
+    weights: Floats  # (2 * COLUMNS,)
+    bias: float
+    half: float
+
+
+Fits = dict[tuple[int, int], WindowFit]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFit:
+    """One table: its fits without and with resistance, and what it holds for plausible."""
+
+    spec: TableSpec
+    without: Fits
+    known: Fits
+    centre: Floats  # (SOH_WIDTH,)
+    low: Floats
+    high: Floats
+    soh_low: float
+    soh_high: float
+
+
+@dataclass(slots=True)
+class Tables:
+    """The whole model as arrays; row 0 answers nothing."""
+
+    index: Ints  # (tables, 2, EDGES, EDGES): table, resistance known, start, end -> row
+    centre: Floats  # (tables, SOH_WIDTH): u = x - centre
+    weights: Floats  # (rows, SOH_WIDTH), of u
+    squares: Floats  # (rows, SOH_WIDTH), of u squared
+    bias: Floats  # (rows,)
+    half: Floats  # (rows,)
+    first: Ints  # (tables,)
+    last: Ints  # (tables,)
+    low: Floats  # (tables, SOH_WIDTH): the plausible range of each column
+    high: Floats  # (tables, SOH_WIDTH)
+    soh_low: Floats  # (tables,)
+    soh_high: Floats  # (tables,)
+    most_outside: Floats  # (tables,): the largest share of a window's bins outside their range
+
+    def predict(self, x: NDArray[np.floating]) -> tuple[Floats, Floats, Floats, Ints]:
+        """SOH, low, high (n,) and state (n,) for rows (n, SOH_WIDTH)."""
+        x = np.asarray(x, dtype=np.float64)
+        table = x[:, TABLE].astype(np.int64)
+        start = np.minimum(np.maximum(x[:, START], self.first[table]), SOH_BINS).astype(np.int64)
+        end = np.maximum(np.minimum(x[:, END], self.last[table]), 0).astype(np.int64)
+        known = (x[:, R60] >= 0.0).astype(np.int64)
+        row = self.index[table, known, start, end]
+        u = x - self.centre[table]
+        soh = (u * (self.weights[row] + u * self.squares[row])).sum(axis=1) + self.bias[row]
+        soh = np.clip(soh, 0.0, HIGHEST_SOH)
+        half = self.half[row]
+        outside = (x < self.low[table]) | (x > self.high[table])
+        bins = np.arange(SOH_BINS)
+        inside = (bins >= start[:, None]) & (bins < end[:, None])
+        share = (outside[:, :SOH_BINS] & inside).sum(axis=1) / np.maximum(end - start, 1)
+        unlike = (
+            (share > self.most_outside[table])
+            | (outside[:, C_MEAN])
+            | (outside[:, C_SPREAD])
+            | (outside[:, R60] & (known == 1))
+            | (soh < self.soh_low[table])
+            | (soh > self.soh_high[table])
+        )
+        state = np.where(row == 0, NOT_ENOUGH, np.where(unlike, UNLIKE, OK))
+        return soh, soh - half, soh + half, state
+
+
+def clamped(spec: TableSpec, x: Floats) -> tuple[Ints, Ints]:
+    """The window of each row as the table sees it."""
+    start = np.minimum(np.maximum(x[:, START], spec.first), SOH_BINS).astype(np.int64)
+    return start, np.minimum(x[:, END], spec.last).astype(np.int64)
+
+
+def windows(spec: TableSpec) -> list[tuple[int, int]]:
+    """Every window the table may answer."""
+    return [
+        (start, end)
+        for start in range(spec.first, min(spec.latest_start, spec.last))
+        for end in range(start + spec.shortest, spec.last + 1)
+    ]
+
+
+def moved(x: Floats, bins: float) -> Floats:
+    """Rows whose histogram is moved up in voltage by a number of bins, its edge values repeated."""
+    source = np.arange(SOH_BINS) - bins
+    low = np.floor(source)
+    share = source - low
+    a = np.clip(low.astype(np.int64), 0, SOH_BINS - 1)
+    b = np.clip(low.astype(np.int64) + 1, 0, SOH_BINS - 1)
+    out = x.copy()
+    out[:, :SOH_BINS] = x[:, a] * (1.0 - share) + x[:, b] * share
+    return out
+
+
+class Fitter:
+    """Ridge fits on any window and any set of a table's cells; moment matrices are kept by cell.
+
+    Features are u = x - centre and, at a tenth of the scale, u squared.
+    """
+
+    def __init__(self, spec: TableSpec, cells: Sequence[Rows]) -> None:
+        self.spec = spec
+        self.cells = [
+            Rows(rows.cell, rows.x[keep], rows.y[keep])
+            for rows in cells
+            if (keep := (rows.x[:, R60] >= 0.0) | spec.relative).any()
+        ]
+        self.centre = np.zeros(SOH_WIDTH)
+        if not spec.relative:
+            x = np.vstack([rows.x for rows in self.cells])
+            for b in range(SOH_BINS):
+                crossed = (x[:, START] <= b) & (x[:, END] > b)
+                self.centre[b] = x[crossed, b].mean() if crossed.any() else 0.0
+            self.centre[R60] = x[:, R60].mean()
+        self._features = [self._expand(rows.x) for rows in self.cells]
+        self._moments = lru_cache(maxsize=None)(self._compute_moments)
+
+    def _expand(self, x: Floats) -> Floats:
+        """(n, 2 * COLUMNS): u, then u squared."""
+        u = x[:, _USED] - self.centre[_USED]
+        return np.hstack([u, u * u])
+
+    def _columns(self, start: int, end: int, resistance: bool, quadratic: bool) -> Ints:
+        linear = np.arange(start, end)
+        if resistance:
+            linear = np.append(linear, COLUMNS - 1)
+        return np.concatenate([linear, linear + COLUMNS]) if quadratic else linear
+
+    def eligible(self, cell: int, start: int, end: int) -> NDArray[np.bool_]:
+        """Rows of a cell whose own window covers [start, end)."""
+        x = self.cells[cell].x
+        mask: NDArray[np.bool_] = (x[:, START] <= start) & (x[:, END] >= end)
+        return mask
+
+    def _compute_moments(
+        self, cell: int, start: int, top: int, shift_v: float
+    ) -> tuple[int, Floats]:
+        """Mean of [1, u, u^2, y]^T [1, u, u^2, y], rows that reach from `start` to `top`."""
+        mask = self.eligible(cell, start, top)
+        x, y = self.cells[cell].x[mask], self.cells[cell].y[mask]
+        total = np.zeros((2 * COLUMNS + 2, 2 * COLUMNS + 2))
+        if not len(y):
+            return 0, total
+        copies = [x]
+        if shift_v:
+            copies += [moved(x, shift_v / self.spec.bin_v), moved(x, -shift_v / self.spec.bin_v)]
+        for copy in copies:
+            full = np.column_stack([np.ones(len(y)), self._expand(copy), y])
+            total += full.T @ full
+        return len(y), total / (len(copies) * len(y))
+
+    def fit(
+        self, held_out: int | None, start: int, end: int, resistance: bool, how: Configuration
+    ) -> tuple[Floats, float] | None:
+        """Weights (2 * COLUMNS,) and bias on all cells but one; each cell counts the same.
+
+        None where there are too few rows.
+        """
+        # A complete charge reaches the top, so windows share moments; a discharge begins anywhere.
+        top = end if self.spec.discharge else max(end, self.spec.last - 2)
+        rows, cells = 0, 0
+        moment = np.zeros((2 * COLUMNS + 2, 2 * COLUMNS + 2))
+        for cell in range(len(self.cells)):
+            if cell != held_out:
+                n, own = self._moments(cell, start, top, how.shift_v)
+                if n:
+                    rows, cells, moment = rows + n, cells + 1, moment + own
+        if rows < FEWEST_ROWS:
+            return None
+        moment /= cells
+        columns = self._columns(start, end, resistance, how.quadratic)
+        at = columns + 1
+        mean, mean_y = moment[0, at], moment[0, -1]
+        covariance = moment[np.ix_(at, at)] - np.outer(mean, mean)
+        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-18)) + 1e-9
+        against = (moment[at, -1] - mean * mean_y) / scale
+        normal = covariance / np.outer(scale, scale)
+        square = columns >= COLUMNS
+        normal[np.diag_indices_from(normal)] += how.penalty * np.where(square, SQUARE_PENALTY, 1.0)
+        solved = np.linalg.solve(normal, against) / scale
+        weights = np.zeros(2 * COLUMNS)
+        weights[columns] = solved
+        return weights, float(mean_y - solved @ mean)
+
+    def left_out_errors(
+        self, start: int, end: int, resistance: bool, how: Configuration
+    ) -> list[Floats] | None:
+        """Errors of each cell predicted by a fit on the others; NaN where it would be flagged."""
+        errors: list[Floats] = []
+        for cell in range(len(self.cells)):
+            mask = self.eligible(cell, start, end)
+            if not mask.any():
+                continue
+            found = self.fit(cell, start, end, resistance, how)
+            if found is None:
+                return None
+            weights, bias = found
+            columns = np.flatnonzero(weights)
+            y = self.cells[cell].y[mask]
+            soh = self._features[cell][mask][:, columns] @ weights[columns] + bias
+            others = [rows.y for i, rows in enumerate(self.cells) if i != cell]
+            low = min(float(o.min()) for o in others) - SOH_MARGIN
+            high = max(float(o.max()) for o in others) + SOH_MARGIN
+            errors.append(np.where((soh >= low) & (soh <= high), soh - y, np.nan))
+        return errors if len(errors) >= 2 else None
+
+    def fit_all(self, resistance: bool, progress: Callable[[str], None] | None = None) -> Fits:
+        """Every window that the cells allow, its configuration chosen on cells left out."""
+        configurations = CONFIGURATIONS if not self.spec.relative else LINEAR_CONFIGURATIONS
+        found = windows(self.spec)
+        score = np.full((len(configurations), EDGES, EDGES), np.nan)
+        errors: dict[tuple[int, int, int], list[Floats]] = {}
+        for start, end in found:
+            for k, how in enumerate(configurations):
+                left_out = self.left_out_errors(start, end, resistance, how)
+                if left_out is not None:
+                    errors[k, start, end] = left_out
+                    squares = [np.square(error[np.isfinite(error)]) for error in left_out]
+                    score[k, start, end] = np.sqrt(
+                        np.mean([square.mean() for square in squares if len(square)] or [np.inf])
+                    )
+        smooth = np.array([_neighbour_mean(plane) for plane in score])
+        half = np.full((EDGES, EDGES), np.nan)
+        chosen: dict[tuple[int, int], list[int]] = {}
+        for start, end in found:
+            if (0, start, end) in errors and np.isfinite(smooth[:, start, end]).all():
+                best = [int(k) for k in np.argsort(smooth[:, start, end])[:ENSEMBLE]]
+                chosen[start, end] = best
+                mean = [
+                    np.mean(members, axis=0)
+                    for members in zip(*(errors[k, start, end] for k in best), strict=True)
+                ]
+                half[start, end] = weighted_quantile(mean, COVERAGE)
+        half = never_shrinking(_neighbour_mean(half), self.spec.discharge)
+        fits: Fits = {}
+        for (start, end), best in chosen.items():
+            members = [self.fit(None, start, end, resistance, configurations[k]) for k in best]
+            solved = [member for member in members if member is not None]
+            if solved:
+                fits[start, end] = WindowFit(
+                    np.mean([weights for weights, _ in solved], axis=0),
+                    float(np.mean([bias for _, bias in solved])),
+                    float(half[start, end]),
+                )
+        if progress is not None:
+            known = "with" if resistance else "without"
+            progress(f"{self.spec.name}, {known} resistance: {len(fits)} windows of {len(found)}")
+        return fits
+
+
+def fit_table(
+    spec: TableSpec,
+    cells: Sequence[Rows],
+    seen: Sequence[Floats],
+    progress: Callable[[str], None] | None = None,
+) -> TableFit:
+    """Everything one table needs; `seen` are rows at many instants, for the plausible ranges."""
+    centre = np.zeros(SOH_WIDTH)
+    without: Fits
+    known: Fits
+    if spec.relative:
+        without = known = _fit_relative(spec, cells, progress)
+    else:
+        fitter = Fitter(spec, cells)
+        centre = fitter.centre
+        without, known = (fitter.fit_all(resistance, progress) for resistance in (False, True))
+    low, high = ranges(seen)
+    labels = np.concatenate([rows.y for rows in cells])
+    return TableFit(
+        spec, without, known, centre, low, high,
+        float(labels.min()) - SOH_MARGIN, float(labels.max()) + SOH_MARGIN,
+    )  # fmt: skip
+
+
+def _fit_relative(
+    spec: TableSpec, cells: Sequence[Rows], progress: Callable[[str], None] | None
+) -> Fits:
+    """One fit a window's length on bins counted down from the top, put where each window lies."""
+    lengths = replace(spec, first=0, last=LONGEST_RELATIVE, latest_start=1, discharge=False)
+    turned = [Rows(rows.cell, counted_down(rows.x), rows.y) for rows in cells]
+    by_length = Fitter(lengths, turned).fit_all(False, progress)
+    fits: Fits = {}
+    for start, end in windows(spec):
+        fit = by_length.get((0, end - start))
+        if fit is not None:
+            weights = np.zeros(2 * COLUMNS)
+            weights[start:end] = fit.weights[: end - start][::-1]
+            fits[start, end] = replace(fit, weights=weights)
+    return fits
+
+
+def counted_down(x: Floats) -> Floats:
+    """Rows whose bin k is the k-th below the first voltage under load: levels drop out."""
+    out = x.copy()
+    end = x[:, END].astype(np.int64)
+    source = end[:, None] - 1 - np.arange(SOH_BINS)
+    out[:, :SOH_BINS] = np.where(
+        source >= 0, np.take_along_axis(x, np.maximum(source, 0), axis=1), 0.0
+    )
+    out[:, START] = 0.0
+    out[:, END] = x[:, END] - x[:, START]
+    return out
+
+
+def weighted_quantile(errors: Sequence[Floats], level: float) -> float:
+    """The quantile of |errors| where each cell counts the same, with n+1 rows as conformal asks."""
+    errors = [kept for error in errors if len(kept := error[np.isfinite(error)])]
+    if not errors:
+        return float("nan")
+    values = np.concatenate([np.abs(error) for error in errors])
+    weights = np.concatenate([np.full(len(error), 1.0 / len(error)) for error in errors])
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order]) / weights.sum()
+    n = len(values)
+    rank = min(1.0, level * (n + 1) / n)
+    return float(values[order][min(int(np.searchsorted(cumulative, rank)), n - 1)])
+
+
+def never_shrinking(half: Floats, discharge: bool) -> Floats:
+    """Half-widths over (start, end) such that seeing more never widens the interval.
+
+    A charge sees more as its end rises, a discharge as its start falls.
+    """
+    out = (half.T if discharge else half[:, ::-1]).copy()
+    for line in out:
+        known = np.isfinite(line)
+        line[known] = np.maximum.accumulate(line[known])
+    return out.T if discharge else out[:, ::-1]
+
+
+def _neighbour_mean(plane: Floats) -> Floats:
+    """The mean over the 3 x 3 neighbours that are known, where the middle is."""
+    padded = np.pad(plane, 1, constant_values=np.nan)
+    stack = np.stack([padded[i : i + EDGES, j : j + EDGES] for i in range(3) for j in range(3)])
+    known = np.isfinite(stack)
+    total = np.where(known, stack, 0.0).sum(axis=0)
+    mean = total / np.maximum(known.sum(axis=0), 1)
+    return np.where(np.isfinite(plane), mean, np.nan)
+
+
+def ranges(seen: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """The plausible range of every column: what all snapshots of the training cells span, and more.
+
+    A bin may lie a quarter of its span outside, resistance and C-rate a tenth of their value.
+    """
+    low, high = np.full(SOH_WIDTH, -np.inf), np.full(SOH_WIDTH, np.inf)
+    x = np.vstack(seen)
+    for b in range(SOH_BINS):
+        crossed = x[(x[:, START] <= b) & (x[:, END] > b), b]
+        if len(crossed):
+            margin = 0.25 * float(np.ptp(crossed)) + 1e-3
+            low[b], high[b] = crossed.min() - margin, crossed.max() + margin
+    for column in (R60, C_MEAN):
+        values = x[x[:, column] >= 0.0, column]
+        if len(values):
+            low[column], high[column] = 0.9 * values.min(), 1.1 * values.max()
+    high[C_SPREAD] = 1.5 * float(x[:, C_SPREAD].max()) + 0.01
+    return low, high
+
+
+def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
+    """The model's arrays. A window whose interval would be wider than `WIDEST_HALF` stays out."""
+    index = np.zeros((tables, 2, EDGES, EDGES), np.int64)
+    weights, squares, bias, half = [np.zeros(SOH_WIDTH)], [np.zeros(SOH_WIDTH)], [0.0], [0.0]
+    model = Tables(
+        index=index,
+        centre=np.zeros((tables, SOH_WIDTH)),
+        weights=np.zeros((1, SOH_WIDTH)),
+        squares=np.zeros((1, SOH_WIDTH)),
+        bias=np.zeros(1),
+        half=np.zeros(1),
+        first=np.zeros(tables, np.int64),
+        last=np.full(tables, SOH_BINS),
+        low=np.full((tables, SOH_WIDTH), -np.inf),
+        high=np.full((tables, SOH_WIDTH), np.inf),
+        soh_low=np.zeros(tables),
+        soh_high=np.full(tables, 2.0),
+        most_outside=np.full(tables, MOST_OUTSIDE),
+    )
+    for table in fits:
+        spec = table.spec
+        for known, found in enumerate((table.without, table.known)):
+            for (start, end), fit in found.items():
+                if not fit.half <= WIDEST_HALF:
+                    continue
+                index[spec.table, known, start, end] = len(bias)
+                for kept, part in (
+                    (weights, fit.weights[:COLUMNS]),
+                    (squares, fit.weights[COLUMNS:]),
+                ):
+                    line = np.zeros(SOH_WIDTH)
+                    line[_USED] = part
+                    kept.append(line)
+                bias.append(fit.bias)
+                half.append(fit.half)
+        model.first[spec.table], model.last[spec.table] = spec.first, spec.last
+        model.centre[spec.table] = table.centre
+        model.low[spec.table], model.high[spec.table] = table.low, table.high
+        model.soh_low[spec.table] = table.soh_low
+        model.soh_high[spec.table] = table.soh_high
+    model.weights, model.squares = np.array(weights), np.array(squares)
+    model.bias, model.half = np.array(bias), np.array(half)
+    return model
