@@ -233,7 +233,16 @@ def ica_peaks(curve: IcaCurve) -> list[tuple[float, float]]:
     if high <= 0:
         return []
     at, _ = find_peaks(curve.dq_dv, prominence=PEAK_PROMINENCE * high)
-    return [(float(curve.voltage_v[i]), float(curve.dq_dv[i])) for i in at]
+    return [_vertex(curve.voltage_v[i - 1 : i + 2], curve.dq_dv[i - 1 : i + 2]) for i in at]
+
+
+def _vertex(x: Floats, y: Floats) -> tuple[float, float]:
+    """The top of the parabola through three points with equal steps: finer than the 10 mV grid."""
+    bend = y[0] - 2 * y[1] + y[2]
+    if bend >= 0:  # a flat top
+        return float(x[1]), float(y[1])
+    shift = 0.5 * (y[0] - y[2]) / bend
+    return float(x[1] + shift * (x[2] - x[1])), float(y[1] - 0.25 * (y[0] - y[2]) * shift)
 
 
 @dataclass(frozen=True, slots=True)

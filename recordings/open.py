@@ -13,7 +13,7 @@ from recordings.types import Recording, RecordingError
 FORMATS: dict[str, str] = {
     "nasa": "NASA PCoE .mat (MATLAB level 5), a folder or a zip of them",
     "calce": "CALCE Arbin .xlsx workbooks: a folder, a zip or one workbook",
-    "cellpulse": "Cellpulse's own Parquet recording",
+    "bundle": "Cellpulse's own Parquet recording",
     "tidy": "tidy Parquet of published cells (cell_id, cycle, step, time_s, ...)",
     "bdf": "Battery Data Format, CSV or Parquet (.bdf, .bdf.csv, .bdf.parquet)",
     "generic": "CSV, Parquet or HDF5 with a column mapping in a .toml file beside it",
@@ -47,7 +47,7 @@ def open_recording(
         from recordings.calce import open_calce
 
         return list(open_calce(path, on_bad=on_bad))
-    if kind == "cellpulse":
+    if kind == "bundle":
         from recordings.bundle import open_bundle
 
         return list(open_bundle(path, on_bad=on_bad))
@@ -117,7 +117,7 @@ def _detect_parquet(path: Path) -> str:
     with opened(path) as file:
         schema = file.schema_arrow
         if METADATA_KEY in (file.metadata.metadata or {}):
-            return "cellpulse"
+            return "bundle"
         if set(schema.names) >= REQUIRED:
             return "tidy"
     return "generic"
