@@ -54,6 +54,11 @@ def _runner(name: str) -> tuple[type[Common], Runner]:
         from bridge.settings import SerialSettings
 
         return SerialSettings, run_serial
+    if name == "translate":
+        from bridge.run_translate import run_translate
+        from bridge.settings import TranslateSettings
+
+        return TranslateSettings, run_translate
     raise ValueError(f"no bridge of the kind {name!r}")
 
 

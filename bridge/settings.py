@@ -38,6 +38,10 @@ class Common:
             speed=speed,
         )
 
+    def choices(self) -> Choices:
+        """Where boards or decoders differ."""
+        return Choices(invert_current=self.invert_current)
+
     def address(self) -> BrokerAddress:
         """The broker; raises MappingError."""
         return BrokerAddress.of(self.broker)
@@ -61,6 +65,18 @@ class SerialSettings(Common):
     def choices(self) -> Choices:
         """Where boards or decoders differ."""
         return Choices(self.board, self.invert_current, self.jk_cold_zero)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranslateSettings(Common):
+    """`cellpulse bridge translate`. With `asset` empty, each source names its assets."""
+
+    preset: str | None = None
+    mapping: str | None = None
+    base: str | None = None
+    device: str | None = None
+    source_broker: str | None = field(default=None, repr=False)  # the same broker where None
+    stale_s: float = 300.0
 
 
 def legal_name(name: str) -> str:

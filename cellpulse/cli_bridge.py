@@ -123,6 +123,62 @@ def play(
 
 
 @app.command()
+def translate(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="batmon-ha, dbus-serialbattery, battery-emulator, esphome, opendtu-onbattery, "
+            "statestream or sparkplug.",
+        ),
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="A TOML file of rules, for anything else.")
+    ] = None,
+    broker: BrokerUrl = "mqtt://localhost",
+    source_broker: Annotated[
+        str | None, typer.Option(help="Where the source publishes, if at another broker.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The source's base topic, where it was changed.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Entities' prefix, for statestream.")] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="The pack's name, instead of the source's own.")
+    ] = None,
+    gateway: GatewayName = None,
+    root: RootTopic = "bms",
+    capacity_ah: Capacity = None,
+    chemistry: ChemistryName = None,
+    invert_current: InvertCurrent = False,
+    stale_s: Annotated[
+        float, typer.Option(min=1, help="A value not told again for so long is not known.")
+    ] = 300.0,
+    verbose: Verbose = False,
+) -> None:
+    """Translate another bridge's topics."""
+    from bridge.entry import hand_over
+    from bridge.settings import TranslateSettings
+
+    settings = TranslateSettings(
+        broker=broker,
+        root=root,
+        asset=asset or "",
+        gateway=gateway,
+        capacity_ah=capacity_ah,
+        chemistry=chemistry,
+        invert_current=invert_current,
+        preset=source,
+        mapping=str(mapping) if mapping else None,
+        base=base,
+        device=device,
+        source_broker=source_broker,
+        stale_s=stale_s,
+    )
+    hand_over("translate", settings, verbose)
+
+
+@app.command()
 def simulate(
     protocol: Annotated[str, typer.Option(help="jbd, daly, daly-d2, jk or jk-pb.")] = "jbd",
     cells: Annotated[int, typer.Option(min=1, max=32, help="Of the digital twin.")] = 16,

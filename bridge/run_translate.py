@@ -1,0 +1,162 @@
+"""The wiring of `cellpulse bridge translate`: listen to foreign topics, publish ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+
+from bridge import sparkplug
+from bridge.backoff import Backoff
+from bridge.broker import BrokerAddress
+from bridge.clock import SystemClock
+from bridge.errors import FrameError, MappingError
+from bridge.gateway import Gateway, Outbox
+from bridge.mapping import Mapping, load
+from bridge.presets import preset
+from bridge.publisher import Publisher
+from bridge.run import session
+from bridge.serve import serve
+from bridge.settings import TranslateSettings, legal_name
+from bridge.translate import Timing, Translator
+
+_log = logging.getLogger("cellpulse.bridge")
+_QUEUE = 10_000
+
+
+async def run_translate(settings: TranslateSettings) -> None:
+    """Translate until cancelled."""
+    mapping = mapping_of(settings)
+    gateway = settings.gateway or f"translate-{legal_name(mapping.name)}"
+    settings = replace(settings, gateway=gateway)
+    outbox = Publisher(
+        settings.address(), settings.topics(), gateway, wall_ms=SystemClock().wall_ms
+    )
+    translator = Translator(
+        mapping,
+        Timing(stale_ms=round(settings.stale_s * 1000)),
+        settings.asset or None,
+    )
+    source = BrokerAddress.of(settings.source_broker or settings.broker)
+    listener = Listener(source, mapping, translator, Assets(outbox, settings, mapping.name))
+    outbox.count(lambda: {"ignored": translator.ignored, "assets": len(listener.assets.names)})
+    await serve(outbox, [listener.run], listener.assets.names)
+
+
+def mapping_of(settings: TranslateSettings) -> Mapping:
+    """The mapping that was asked for; raises MappingError."""
+    if (settings.preset is None) == (settings.mapping is None):
+        raise MappingError("translate: expected either --from or --mapping")
+    if settings.preset is not None:
+        return preset(settings.preset, settings.base, settings.device)
+    return load(Path(settings.mapping or ""))
+
+
+class Assets:
+    """A gateway for each asset that a source names, made when it is first heard of."""
+
+    def __init__(self, outbox: Outbox, settings: TranslateSettings, source: str) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._source = source
+        self._session = session()
+        self._gateways: dict[str, Gateway] = {}
+        self.names: list[str] = []
+
+    def of(self, asset: str) -> Gateway:
+        """The asset's gateway."""
+        if asset not in self._gateways:
+            told = replace(self._settings, asset=asset).told(f"translated from {self._source}")
+            self._gateways[asset] = Gateway(
+                self._outbox, told, self._session, self._settings.choices()
+            )
+            self.names.append(asset)
+        return self._gateways[asset]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Listens at the source's broker, reconnecting with back-off."""
+
+    source: BrokerAddress
+    mapping: Mapping
+    translator: Translator
+    assets: Assets
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            try:
+                async with self._client() as client:
+                    filters = [sparkplug.FILTER] if self.mapping.sparkplug else []
+                    for wanted in filters or self.translator.filters():
+                        await client.subscribe(wanted, qos=1)
+                    backoff.reset()
+                    _log.info("listening to %s at %s", self.mapping.name, self.source)
+                    await self._listen(client)
+            except aiomqtt.MqttError as error:
+                _log.warning("source %s: %s", self.source, error)
+            await asyncio.sleep(backoff.wait_s())
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        edge = sparkplug.Edge()
+        clock = SystemClock()
+        messages = aiter(client.messages)
+        coming: asyncio.Task[aiomqtt.Message] | None = None
+        try:
+            while True:
+                coming = coming or asyncio.ensure_future(anext(messages))
+                wait_ms = self.translator.wait_ms(clock.wall_ms())
+                done, _ = await asyncio.wait(
+                    {coming}, timeout=None if wait_ms is None else wait_ms / 1000
+                )
+                if done:
+                    message, coming = coming.result(), None
+                    self._take(message, edge, clock.wall_ms())
+                for told in self.translator.due(clock.wall_ms()):
+                    gateway = self.assets.of(told.asset)
+                    if told.reading is None:
+                        gateway.offline("its source says so")
+                    else:
+                        gateway.reading(told.reading, told.timestamp_ms)
+        finally:
+            if coming is not None:
+                coming.cancel()
+                with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
+                    await coming
+
+    def _take(self, message: aiomqtt.Message, edge: sparkplug.Edge, now_ms: int) -> None:
+        topic = str(message.topic)
+        payload = message.payload if isinstance(message.payload, bytes) else b""
+        if not self.mapping.sparkplug:
+            self.translator.receive(topic, payload, now_ms, message.retain)
+            return
+        try:
+            heard = edge.receive(topic, payload)
+        except FrameError as error:
+            self.translator.ignored += 1
+            _log.debug("%s: %s", topic, error)
+            return
+        if isinstance(heard, sparkplug.Known):
+            self.translator.receive_value(heard.topic, heard.metrics, now_ms)
+        elif isinstance(heard, sparkplug.Death):
+            self.translator.lost(heard.prefix, now_ms)
+
+    def _client(self) -> aiomqtt.Client:
+        tls: dict[str, Any] = {"tls_params": aiomqtt.TLSParameters()} if self.source.tls else {}
+        return aiomqtt.Client(
+            self.source.host,
+            self.source.port,
+            username=self.source.username,
+            password=self.source.password,
+            # Past this a burst loses messages: their values are told again in the next round.
+            max_queued_incoming_messages=_QUEUE,
+            timeout=10,
+            **tls,
+        )
