@@ -71,43 +71,71 @@ def asset_config(info: RecordingInfo, options: ReplayOptions, gateway: str) -> A
     )
 
 
+class _Clock:
+    """Recorded time to replayed time: re-based once, long gaps shortened, never backwards."""
+
+    def __init__(self, options: ReplayOptions) -> None:
+        self._rebase_ms = options.rebase_ms
+        gap_s = options.longest_gap_s
+        self._longest_ms = None if gap_s is None else int(gap_s * 1000)
+        self._shift_ms = 0
+        self._last_ms: int | None = None
+        self.origin_ms = 0
+
+    def begin(self, first_ms: int) -> int:
+        """An operation begins: when its first sample is replayed."""
+        if self._last_ms is None:
+            if self._rebase_ms is not None:
+                self._shift_ms = self._rebase_ms - first_ms
+            self.origin_ms = first_ms + self._shift_ms
+        elif first_ms + self._shift_ms <= self._last_ms:
+            self._shift_ms = self._last_ms + 1_000 - first_ms  # a new loop, or one that overlaps
+        return self._shortened(first_ms)
+
+    def at(self, time_ms: int) -> int | None:
+        """When a sample is replayed; None where the publisher's clock stood still."""
+        stamp = self._shortened(time_ms)
+        if self._last_ms is not None and stamp <= self._last_ms:
+            return None
+        self._last_ms = stamp
+        return stamp
+
+    def _shortened(self, time_ms: int) -> int:
+        if self._last_ms is not None and self._longest_ms is not None:
+            gap_ms = time_ms + self._shift_ms - self._last_ms
+            self._shift_ms -= max(0, gap_ms - self._longest_ms)
+        return time_ms + self._shift_ms
+
+
 def messages(recording: Recording, options: ReplayOptions, track: int = 0) -> Iterator[Timed]:
     """Every frame and truth of one recording, in time order; endless where `loop` is set."""
+    clock = _Clock(options)
     seq = 0
-    shift_ms: int | None = None
-    last_ms: int | None = None
-    origin_ms = 0
     start = options.start_operation
     while True:
         played = False
         for operation in recording.operations(start):
+            if len(operation) == 0:
+                continue
             played = True
             times = operation.start_ms + np.rint(operation.time_s * 1000.0).astype(np.int64)
-            if shift_ms is None:
-                shift_ms = 0 if options.rebase_ms is None else options.rebase_ms - int(times[0])
-                origin_ms = int(times[0]) + shift_ms
-            if last_ms is not None and len(times) and times[0] + shift_ms <= last_ms:
-                shift_ms = last_ms + 1_000 - int(times[0])  # a new loop, or operations that overlap
-            truth = _truth(operation, recording.info, int(times[0]) + shift_ms)
-            yield Timed(truth.timestamp_ms - origin_ms, track, truth)
+            truth = _truth(operation, recording.info, clock.begin(int(times[0])))
+            yield Timed(truth.timestamp_ms - clock.origin_ms, track, truth)
             fault = False
             for k, time_ms in enumerate(times.tolist()):
-                stamp = time_ms + shift_ms
-                if last_ms is not None:
-                    gap_ms = stamp - last_ms
-                    if options.longest_gap_s is not None and gap_ms > options.longest_gap_s * 1000:
-                        shift_ms -= gap_ms - int(options.longest_gap_s * 1000)
-                        stamp = time_ms + shift_ms
-                    if gap_ms <= 0:
-                        continue  # the publisher's clock stood still: the first reading counts
-                last_ms = stamp
-                frame = _frame(operation, k, stamp, options.session, seq)
+                stamp = clock.at(time_ms)
+                if stamp is None:
+                    continue
+                yield Timed(
+                    stamp - clock.origin_ms,
+                    track,
+                    _frame(operation, k, stamp, options.session, seq),
+                )
                 seq += 1
-                yield Timed(stamp - origin_ms, track, frame)
                 if operation.fault_active is not None and operation.fault_active[k] != fault:
                     fault = not fault
                     label = _truth(operation, recording.info, stamp, fault)
-                    yield Timed(stamp - origin_ms, track, label)
+                    yield Timed(stamp - clock.origin_ms, track, label)
         if not options.loop or not played:
             return
         start = 0
