@@ -399,6 +399,8 @@ def _update_inplace(
             hist = histogram[row]
             win = window[row]
             param = params[row]
+            if new_segment[f]:
+                _forget_times_inplace(state)
             q, v, i, temp = _screen_inplace(state, param, f_t[f], v, f_i[f], temp, new_segment[f])
             finished = _half_cycle_inplace(
                 state, hist, param, f_t[f], v, i, new_segment[f], ended[m], ended_histogram[m]
@@ -423,6 +425,15 @@ def _update_inplace(
             _features_inplace(state, param, v, i, temp, f_ambient[f], features[n])
             n += 1
     return n, m
+
+
+@njit
+def _forget_times_inplace(s: Floats) -> None:
+    """The clock was set back: no earlier instant may be compared with what comes."""
+    for column in (
+        S.V_LAST_MS, S.T_LAST_MS, S.V_REST, S.V_REST_MS, S.RAW_V, S.RAW_T, S.DV_DT, S.DT_DT,
+    ):  # fmt: skip
+        s[column] = np.nan
 
 
 @njit
@@ -528,7 +539,9 @@ def _half_cycle_inplace(
 
     finished = False
     if gap and s[S.DIRECTION] != 0.0:
-        if not segment and (before == Phase.REST or s[S.HC_REACHED_END] == 1.0):
+        if segment:
+            s[S.HC_GAP] = 1.0  # the old clock's half-cycle ends here, incomplete
+        if segment or before == Phase.REST or s[S.HC_REACHED_END] == 1.0:
             finished = _end_inplace(s, hist, nominal, end_row, end_hist)
         else:
             s[S.HC_GAP] = 1.0
