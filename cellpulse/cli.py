@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cellpulse import cli_bridge, cli_data
+
 app = typer.Typer(
     name="cellpulse",
     help="A streaming, real-time battery monitor. `cellpulse demo` shows it.",
@@ -20,6 +22,8 @@ bench_app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(bench_app, name="bench")
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_bridge.app, name="bridge")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
@@ -185,6 +189,35 @@ def warm() -> None:
     compile_kernels()
 
 
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="CELLPULSE_DATA",
+        help="Folder with the recordings.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
+Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
+
+
+@train_app.command("soh")
+def train_soh(data: DataFolder = None, out: Out = Path("models"), seed: Seed = 0) -> None:
+    """Fit the SOH model and measure it leaving one cell out."""
+    from training.soh import train
+
+    train(_data(data), out, seed)
+
+
+@train_app.command("thermal")
+def train_thermal(data: DataFolder = None, out: Out = Path("models"), seed: Seed = 0) -> None:
+    """Fit the thermal model and measure it leaving one group out."""
+    from training.thermal import train
+
+    train(_data(data), out, seed)
+
+
 @bench_app.command("engine")
 def bench_engine(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -200,6 +233,16 @@ def bench_engine(
             f"bench needs a checkout with `make test`'s packages: {error}"
         ) from error
     run_benchmark(json_out=json_out, budget_s=budget)
+
+
+def _data(folder: Path | None) -> Path:
+    from monitor.errors import ConfigurationError
+
+    if folder is None or not folder.is_dir():
+        raise ConfigurationError(
+            f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
+        )
+    return folder
 
 
 def _settings(file: Path | None, **flags: Any) -> Any:

@@ -179,6 +179,88 @@ def translate(
 
 
 @app.command()
+def modbus(
+    port: Annotated[
+        str, typer.Option(help="tcp://host[:port], rtu+tcp://host:port or a serial port.")
+    ],
+    register_map: Annotated[Path, typer.Option("--map", help="A TOML register map.")],
+    broker: BrokerUrl = "mqtt://localhost",
+    asset: Annotated[str, typer.Option(help="The pack's name.")] = "modbus",
+    gateway: GatewayName = None,
+    root: RootTopic = "bms",
+    interval_s: Interval = 1.0,
+    baud: Annotated[int, typer.Option(help="Of a serial port.")] = 9_600,
+    parity: Annotated[str, typer.Option(help="Of a serial port: N, E or O.")] = "N",
+    capacity_ah: Capacity = None,
+    chemistry: ChemistryName = None,
+    invert_current: InvertCurrent = False,
+    verbose: Verbose = False,
+) -> None:
+    """Read a pack over Modbus TCP or RTU by a register map."""
+    from bridge.entry import hand_over
+    from bridge.settings import ModbusSettings
+
+    settings = ModbusSettings(
+        broker=broker,
+        root=root,
+        asset=asset,
+        gateway=gateway,
+        interval_s=interval_s,
+        capacity_ah=capacity_ah,
+        chemistry=chemistry,
+        invert_current=invert_current,
+        port=port,
+        map=str(register_map),
+        baud=baud,
+        parity=parity,
+    )
+    hand_over("modbus", settings, verbose)
+
+
+@app.command()
+def can(
+    dbc: Annotated[Path, typer.Option(help="The DBC file of the bus.")],
+    mapping: Annotated[Path, typer.Option(help="A TOML file of rules for its signals.")],
+    interface: Annotated[str, typer.Option(help="python-can's name of the adapter.")] = "socketcan",
+    channel: Annotated[str, typer.Option(help="can0, PCAN_USBBUS1, ...")] = "can0",
+    bitrate: Annotated[int | None, typer.Option(help="Where the adapter sets it.")] = None,
+    broker: BrokerUrl = "mqtt://localhost",
+    asset: Annotated[str, typer.Option(help="The pack's name.")] = "can",
+    gateway: GatewayName = None,
+    root: RootTopic = "bms",
+    interval_s: Annotated[float, typer.Option(min=0.05, help="Seconds between readings.")] = 1.0,
+    capacity_ah: Capacity = None,
+    chemistry: ChemistryName = None,
+    invert_current: InvertCurrent = False,
+    stale_s: Annotated[
+        float, typer.Option(min=1, help="A signal not sent for so long is not known.")
+    ] = 30.0,
+    verbose: Verbose = False,
+) -> None:
+    """Listen to a pack on CAN by a DBC file."""
+    from bridge.entry import hand_over
+    from bridge.settings import CanSettings
+
+    settings = CanSettings(
+        broker=broker,
+        root=root,
+        asset=asset,
+        gateway=gateway,
+        interval_s=interval_s,
+        capacity_ah=capacity_ah,
+        chemistry=chemistry,
+        invert_current=invert_current,
+        dbc=str(dbc),
+        mapping=str(mapping),
+        interface=interface,
+        channel=channel,
+        bitrate=bitrate,
+        stale_s=stale_s,
+    )
+    hand_over("can", settings, verbose)
+
+
+@app.command()
 def simulate(
     protocol: Annotated[str, typer.Option(help="jbd, daly, daly-d2, jk or jk-pb.")] = "jbd",
     cells: Annotated[int, typer.Option(min=1, max=32, help="Of the digital twin.")] = 16,

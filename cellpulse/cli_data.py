@@ -163,10 +163,11 @@ def plot(
     from recordings.knee import find_knee
 
     first, last = _cycle_range(cycles)
+    everything, without = batteries == ["all"], 0
     skipped: list[str] = []
     found = [
         recording
-        for name in (_all_ids(data) if batteries == ["all"] else batteries)
+        for name in (_all_ids(data) if everything else batteries)
         for recording in _find(name, data, nominal, skipped if skip_bad else None)
     ]
     rows: list[list[str]] = []
@@ -175,13 +176,19 @@ def plot(
         life = gather(recording, first, last)
         cycle, capacity = life.capacities()
         knee = find_knee(cycle, capacity / life.info.nominal_capacity_ah)
-        rows.append(_knee_row(life.info.asset, capacity[np.isfinite(capacity)], knee))
+        known = capacity[np.isfinite(capacity)]
+        if everything and not len(known):
+            without += 1
+            continue
+        rows.append(_knee_row(life.info.asset, known, knee))
         if not table_only:
             figures.append((life.info.asset, _sheet(life, panel or [], window=out is None)))
     _table(
         ["cell", "capacities", "first", "last", "Bacon-Watts", "Kneedle", "of first 80 %", "knee"],
         rows,
     )
+    if without:
+        typer.echo(f"and {without} recordings without any capacity", err=True)
     for text in skipped:
         typer.echo(f"skipped: {text}", err=True)
     _deliver(figures, out)
