@@ -71,7 +71,7 @@ def _unfit(y: Floats) -> str | None:
     """Why no knee should be looked for in this curve, or None."""
     first, last = float(np.median(y[:5])), float(np.median(y[-5:]))
     if first - last < LEAST_FADE * first:
-        return "no knee: less than 5 % fade"
+        return "no knee: ends less than 5 % below its start"
     rest = y - _running_mean(y, _smooth_width(len(y)))
     scatter = 1.4826 * float(np.median(np.abs(rest)))
     if scatter > SCATTER * (first - last):

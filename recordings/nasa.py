@@ -19,7 +19,7 @@ Choices, each of them tested:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -94,7 +94,11 @@ class NasaRecording:
         self.records = array.count
         if array.count == 0:
             raise RecordingError(f"{self._name}: no operations in it")
-        self._info = nasa_info(asset_name(array.variable or Path(self._name).stem), str(path))
+        info = nasa_info(asset_name(array.variable or Path(self._name).stem), str(path))
+        if ".reconstructed" in self._name:
+            rebuilt = "rebuilt from CSV, not the publisher's own bytes"
+            info = replace(info, problems=(rebuilt, *info.problems))
+        self._info = info
 
     @property
     def info(self) -> RecordingInfo:

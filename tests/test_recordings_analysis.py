@@ -80,7 +80,7 @@ def test_disagreement_is_said() -> None:
     ("y", "verdict"),
     [
         (np.ones(10), "too few capacities (10)"),
-        (np.linspace(1, 0.97, 50), "no knee: less than 5 % fade"),
+        (np.linspace(1, 0.97, 50), "no knee: ends less than 5 % below its start"),
         (
             np.linspace(1, 0.8, 105) + np.where(np.arange(105) // 5 % 2, 0.2, 0.0),
             "too scattered: discharges are not alike",
