@@ -27,6 +27,7 @@ __all__ = [
     "Tables",
     "TwinState",
     "load_parameters",
+    "run_inplace",
     "step_inplace",
     "terminal_voltage",
 ]
@@ -66,6 +67,7 @@ class TwinState:
         values[k.CAPACITY_LOSS] = loss
         values[k.RESISTANCE_AGE] = loss
         values[k.RESISTANCE_SCALE] = 1.0
+        values[k.SEI : k.ELECTROLYTE + 1] = tables.reaction_start[:, None]
         return cls(values)
 
     @classmethod
@@ -101,6 +103,11 @@ class TwinState:
         """Factor on all resistances of a cell, 1 for the calibrated one."""
         return _row(self.values, k.RESISTANCE_SCALE)
 
+    @property
+    def melted(self) -> Floats:
+        """1 where the separator has melted and shorts the cell for good."""
+        return _row(self.values, k.MELTED)
+
     def soc(self, tables: Tables) -> Floats:
         """State of charge as a fraction of the reference capacity."""
         capacity_ah = tables.nominal_ah * (1.0 - self.capacity_loss)
@@ -127,7 +134,6 @@ class Conditions:
         values[k.VOLTAGE_MAX_V] = np.inf
         values[k.AMBIENT_C] = ambient_c
         values[k.COOLING] = 1.0
-        values[k.CONTACT_HEAT_SHARE] = 1.0
         return cls(values)
 
     @property
@@ -165,6 +171,11 @@ class Conditions:
         """Resistance in series outside the electrodes, inside the measured voltage."""
         return _row(self.values, k.CONTACT_OHM)
 
+    @property
+    def loss_per_s(self) -> Floats:
+        """Capacity lost by a fault, on top of ageing, as a fraction of nominal a second."""
+        return _row(self.values, k.LOSS_PER_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -196,6 +207,11 @@ class Output:
         return _row(self.values, k.OCV_V)
 
     @property
+    def reaction_w(self) -> Floats:
+        """Heat of the decomposition reactions, included in `heat_w`."""
+        return _row(self.values, k.REACTION_W)
+
+    @property
     def loss_to_ambient_w(self) -> Floats:
         return _row(self.values, k.LOSS_TO_AMBIENT_W)
 
@@ -218,6 +234,29 @@ def step_inplace(
         output = Output(np.empty((k.OUTPUT_ROWS, state.n)))
     k.step_kernel_inplace(state.values, conditions.values, output.values, tables, dt_s)
     return output
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a driven cell did: one value a step of each output, and the temperature after it."""
+
+    output: Output
+    temperature_c: Floats
+
+
+def run_inplace(state: TwinState, profile: Conditions, tables: Tables, dt_s: Floats) -> Run:
+    """Drive one cell (n = 1) through a profile of len(dt_s) conditions. Changes `state`.
+
+    Raises ValueError when lengths disagree or a step is not positive.
+    """
+    if state.n != 1 or profile.values.shape[1] != len(dt_s):
+        raise ValueError(f"one cell and {profile.values.shape[1]} steps, not {len(dt_s)}")
+    if not np.all(dt_s > 0):
+        raise ValueError("every step must be positive")
+    output = Output(np.empty((k.OUTPUT_ROWS, len(dt_s))))
+    temperature_c = np.empty(len(dt_s))
+    k.run_kernel_inplace(state.values, profile.values, dt_s, output.values, temperature_c, tables)
+    return Run(output, temperature_c)
 
 
 def terminal_voltage(state: TwinState, conditions: Conditions, tables: Tables) -> Floats:

@@ -108,17 +108,16 @@ def _phase(
 ) -> tuple[Floats, float, bool]:
     """Step one phase to its end: rows of (time, V, I, T, ambient, fault), the time, tripped."""
     p = rig.protocol
-    conditions = Conditions.resting(1, ambient_c=rig.ambient_c(time_s))
     rows: list[tuple[float, ...]] = []
     begun_s = time_s
     rest_s = p.rest_after_charge_s if after_charge else p.rest_after_discharge_s
     while time_s < end_s:
-        conditions.ambient_c[0] = rig.ambient_c(time_s)
+        conditions = Conditions.resting(1, ambient_c=rig.ambient_c(time_s))
         conditions.voltage_max_v[0] = p.charge_voltage_v
         conditions.setpoint[0] = {"charge": p.charge_a, "discharge": -p.discharge_a}.get(phase, 0.0)
         faulty = rig.fault is not None and time_s >= rig.fault_onset_s
         if rig.fault is not None:
-            rig.fault.apply_inplace(conditions, 0, time_s - rig.fault_onset_s)
+            rig.fault.apply_inplace(conditions, np.array([time_s - rig.fault_onset_s]))
         output = step_inplace(state, conditions, rig.tables, p.sample_s)
         time_s = round(time_s + p.sample_s, 6)
         voltage_v, current_a = float(output.voltage_v[0]), float(output.current_a[0])

@@ -3,16 +3,19 @@ notice that a callee in another file changed.
 
 Rows of the arrays are quantities, columns are cells: see `twin.TwinState` and `twin.Conditions`.
 
-A cell is an open-circuit voltage U(z), an ohmic resistance and two diffusion-like pairs
+Electrical. An open-circuit voltage U(z), an ohmic resistance and two diffusion-like pairs:
 
     V = U + f(T) (R0 I + R1 i1 + R2 i2),   di/dt = (I - i) / tau,
 
-with i the current that has settled in each pair (Plett 2015, "Battery Management Systems I",
-eq. 2.8), so a resistance may change with state of charge and the cell still relaxes to U. The pairs
-are stepped by the exact exponential solution for constant current, and the terminal voltage is
-solved for at the end of the step, so any step is stable, also with a short circuit or at constant
-voltage. Heat is Bernardi's (1985): I (V - U) + I T dU/dT; the lumped temperature is stepped by its
-own exact exponential.
+with i the current that has settled in each pair (Plett 2015, Battery Management Systems I, section
+2.6), so a resistance may change with state of charge and the cell still relaxes to U. The pairs are
+stepped by the exact solution for constant current and the terminal voltage is solved for at the end
+of the step, so any step is stable, also with a short circuit or at constant voltage.
+
+Thermal. Bernardi's heat (Bernardi et al. 1985, eq. 22): I (V - U) + I T dU/dT, into one lumped heat
+capacity, stepped by its exact exponential. Above `REACTION_C` four decomposition reactions add
+heat (Hatchard et al. 2001; Kim et al. 2007, eq. 9-20) in substeps of at most 2 K, and where the
+separator has melted a hard short circuit stays.
 """
 
 from __future__ import annotations
@@ -31,21 +34,25 @@ GAS_CONSTANT = 8.314462618
 ZERO_CELSIUS_K = 273.15
 _SECONDS_PER_HOUR = 3600.0
 _SECONDS_PER_DAY = 86400.0
+REACTION_C = 60.0  # below it a reaction moves less than 1e-6 of its reactant an hour
+_SUBSTEP_K = 2.0
+_AGEING_LIMIT_C = 100.0  # hotter, decomposition takes over from ageing
+_LOSS_LIMIT = 0.95
 
 # Rows of the state.
 DISCHARGED_AH, PAIR1_A, PAIR2_A, TEMPERATURE_C = 0, 1, 2, 3
-CAPACITY_LOSS, RESISTANCE_AGE, LOSS_CALENDAR, LOSS_CYCLE = 4, 5, 6, 7
-THROUGHPUT_AH, RESISTANCE_SCALE = 8, 9
-STATE_ROWS = 10
+CAPACITY_LOSS, RESISTANCE_AGE, CALENDAR_ROOT, THROUGHPUT_AH, RESISTANCE_SCALE = 4, 5, 6, 7, 8
+SEI, ANODE, SEI_GROWN, CATHODE, ELECTROLYTE, MELTED = 9, 10, 11, 12, 13, 14
+STATE_ROWS = 15
 
-# Rows of the conditions: what the outside does to a cell during a step.
+# Rows of the conditions: what the outside and a fault do to a cell during a step.
 SETPOINT, IS_POWER, VOLTAGE_MAX_V, AMBIENT_C, COOLING = 0, 1, 2, 3, 4
-SHORT_S, EXTERNAL_HEAT_W, CONTACT_OHM, CONTACT_HEAT_SHARE = 5, 6, 7, 8
+SHORT_S, EXTERNAL_HEAT_W, CONTACT_OHM, LOSS_PER_S = 5, 6, 7, 8
 CONDITION_ROWS = 9
 
-# Rows of the outputs: terminal values at the end of the step, means over it.
-VOLTAGE_V, CURRENT_A, CELL_CURRENT_A, HEAT_W, OCV_V, LOSS_TO_AMBIENT_W = 0, 1, 2, 3, 4, 5
-OUTPUT_ROWS = 6
+# Rows of the outputs.
+VOLTAGE_V, CURRENT_A, CELL_CURRENT_A, HEAT_W, OCV_V, LOSS_TO_AMBIENT_W, REACTION_W = range(7)
+OUTPUT_ROWS = 7
 
 
 class Tables(NamedTuple):
@@ -57,7 +64,8 @@ class Tables(NamedTuple):
     ocv_v: Floats  # (m,) over z, the charge left as a fraction of total_ah; past 0..1 in abuse
     entropy_v_per_k: Floats  # (m,) dU/dT over the same axis
     soc_low: float  # first point of the resistances' axis, which ends at 1
-    loss_high: float  # last point of the ageing axis, which starts at 0
+    loss_low: float  # first and last point of the ageing axis
+    loss_high: float
     total_ah: Floats  # (k,) charge between OCV limits, over capacity loss
     resistance_ohm: Floats  # (3, k, s): ohmic and two pairs, over ageing and state of charge
     charge_factor: float  # of the pairs when charging
@@ -67,7 +75,12 @@ class Tables(NamedTuple):
     reference_k: float
     heat_capacity_j_per_k: float
     heat_transfer_w_per_k: float
-    ageing: Floats  # (9,) coefficients, see twin_parameters
+    ageing: Floats  # (12,) in the order of twin_parameters.Ageing
+    reactions: Floats  # (4, 3): frequency in 1/s, activation temperature in K, heat in J
+    reaction_start: Floats  # (5,): SEI, anode, SEI grown, cathode, electrolyte of a sound cell
+    sei_reference: float  # z0 of the anode reaction's damping
+    melt_c: float
+    melted_s: float  # conductance of the short circuit through a melted separator
 
 
 def njit(function: F) -> F:
@@ -102,110 +115,190 @@ def _bilinear(table: Floats, row: float, column: float) -> float:
 
 
 @njit
-def _step_ageing(
-    state: Floats, c: int, p: Tables, dt_s: float, current_a: float, voltage_v: float
+def _age_inplace(
+    state: Floats,
+    c: int,
+    p: Tables,
+    dt_s: float,
+    current_a: float,
+    ocv_v: float,
+    loss_per_s: float,
 ) -> None:
-    """Advance capacity loss and resistance age of cell c by the law in `twin_parameters`."""
+    """Advance capacity loss and resistance age of cell c; the law is in `twin_parameters`."""
     a = p.ageing
-    kelvin = state[TEMPERATURE_C, c] + ZERO_CELSIUS_K
-    days = dt_s / _SECONDS_PER_DAY
-    stress = max(a[0] * voltage_v - a[1], 0.0)
-    rate = stress * np.exp(-a[2] / kelvin)  # loss per day^a3
-    if rate > 0.0 and days > 0.0:
-        exponent = a[3]
-        elapsed = (state[LOSS_CALENDAR, c] / rate) ** (1.0 / exponent)
-        grown = rate * (elapsed + days) ** exponent
-        calendar = grown - state[LOSS_CALENDAR, c]
-        state[LOSS_CALENDAR, c] = grown
-    else:
-        calendar = 0.0
+    kelvin = min(state[TEMPERATURE_C, c], _AGEING_LIMIT_C) + ZERO_CELSIUS_K
+    # Calendar loss L = rate t^n at any rate: L^(1/n) grows by rate^(1/n) dt.
+    grown = loss_per_s * dt_s
+    stress = a[0] * ocv_v - a[1]
+    if stress > 0.0:
+        before = state[CALENDAR_ROOT, c]
+        after = before + np.exp((np.log(stress) - a[2] / kelvin) / a[3]) * dt_s / _SECONDS_PER_DAY
+        state[CALENDAR_ROOT, c] = after
+        grown += np.exp(a[3] * np.log(after))
+        if before > 0.0:
+            grown -= np.exp(a[3] * np.log(before))
     moved_ah = abs(current_a) * dt_s / _SECONDS_PER_HOUR
-    cycle = 0.0
     if moved_ah > 0.0:
+        away_v = ocv_v - a[5]
+        inverse = 1.0 / p.reference_k - 1.0 / kelvin
+        exponent = (a[7] if inverse > 0.0 else a[8]) * inverse
         c_rate = abs(current_a) / p.nominal_ah
-        away = voltage_v - a[5]
-        per = a[4] * (1.0 + a[6] * away * away)
-        per *= np.exp((a[7] + a[8] * c_rate) * (1.0 / p.reference_k - 1.0 / kelvin))
-        cycle = per * moved_ah / p.nominal_ah
-        state[LOSS_CYCLE, c] += cycle
+        exponent += max(a[9] * kelvin + a[10], 0.0) * (c_rate - a[11])
+        per_throughput = a[4] * (1.0 + a[6] * away_v * away_v) * np.exp(exponent)
+        grown += per_throughput * moved_ah / p.nominal_ah
         state[THROUGHPUT_AH, c] += moved_ah
-    state[CAPACITY_LOSS, c] += calendar + cycle
-    state[RESISTANCE_AGE, c] += calendar + cycle
+    state[CAPACITY_LOSS, c] = min(state[CAPACITY_LOSS, c] + grown, _LOSS_LIMIT)
+    state[RESISTANCE_AGE, c] = min(state[RESISTANCE_AGE, c] + grown, _LOSS_LIMIT)
+
+
+@njit
+def _react_inplace(state: Floats, c: int, p: Tables, dt_s: float) -> float:
+    """Advance the four decomposition reactions at constant temperature; the heat freed, in J."""
+    r = p.reactions
+    kelvin = state[TEMPERATURE_C, c] + ZERO_CELSIUS_K
+    # First order in what is left: exact exponentials.
+    sei = state[SEI, c] * np.exp(-r[0, 0] * np.exp(-r[0, 1] / kelvin) * dt_s)
+    damping = np.exp(-state[SEI_GROWN, c] / p.sei_reference)
+    anode = state[ANODE, c] * np.exp(-r[1, 0] * damping * np.exp(-r[1, 1] / kelvin) * dt_s)
+    electrolyte = state[ELECTROLYTE, c] * np.exp(-r[3, 0] * np.exp(-r[3, 1] / kelvin) * dt_s)
+    # Autocatalytic, da/dt = k a (1 - a): the exact logistic.
+    a = state[CATHODE, c]
+    growth = np.exp(-r[2, 0] * np.exp(-r[2, 1] / kelvin) * dt_s)
+    cathode = a / (a + (1.0 - a) * growth)
+    heat_j = r[0, 2] * (state[SEI, c] - sei) + r[1, 2] * (state[ANODE, c] - anode)
+    heat_j += r[2, 2] * (cathode - a) + r[3, 2] * (state[ELECTROLYTE, c] - electrolyte)
+    state[SEI_GROWN, c] += state[ANODE, c] - anode
+    state[SEI, c], state[ANODE, c] = sei, anode
+    state[CATHODE, c], state[ELECTROLYTE, c] = cathode, electrolyte
+    return float(heat_j)
+
+
+@njit
+def _warm_inplace(
+    state: Floats, c: int, p: Tables, dt_s: float, heat_w: float, ambient_c: float, cooling: float
+) -> float:
+    """Advance the temperature under constant heat; the mean heat of the reactions, in W."""
+    transfer = p.heat_transfer_w_per_k * cooling
+    left_s, freed_j = dt_s, 0.0
+    while left_s > 0.0:
+        before_c = state[TEMPERATURE_C, c]
+        step_s, power_w = left_s, heat_w
+        if before_c > REACTION_C:
+            # A trial over a short time tells how fast the reactions run now.
+            sei, anode, grown = state[SEI, c], state[ANODE, c], state[SEI_GROWN, c]
+            cathode, electrolyte = state[CATHODE, c], state[ELECTROLYTE, c]
+            trial_s = min(left_s, 1e-3)
+            trial_w = abs(_react_inplace(state, c, p, trial_s) / trial_s + heat_w)
+            state[SEI, c], state[ANODE, c], state[SEI_GROWN, c] = sei, anode, grown
+            state[CATHODE, c], state[ELECTROLYTE, c] = cathode, electrolyte
+            step_s = min(left_s, _SUBSTEP_K * p.heat_capacity_j_per_k / max(trial_w, 1e-9))
+            step_s = min(max(step_s, 1e-4), left_s, 10.0)
+            reaction_j = _react_inplace(state, c, p, step_s)
+            freed_j += reaction_j
+            power_w += reaction_j / step_s
+        if transfer > 0.0:
+            settled_c = ambient_c + power_w / transfer
+            fade = np.exp(-transfer * step_s / p.heat_capacity_j_per_k)
+            state[TEMPERATURE_C, c] = settled_c + (before_c - settled_c) * fade
+        else:
+            state[TEMPERATURE_C, c] = before_c + power_w * step_s / p.heat_capacity_j_per_k
+        left_s -= step_s
+    if state[TEMPERATURE_C, c] > p.melt_c:
+        state[MELTED, c] = 1.0
+    return freed_j / dt_s
+
+
+@njit
+def _step_cell_inplace(
+    state: Floats, conditions: Floats, output: Floats, p: Tables, dt_s: float, c: int, at: int
+) -> None:
+    """Advance cell c under the conditions in column `at`; write output to the same column."""
+    decay1, decay2 = np.exp(-dt_s / p.tau1_s), np.exp(-dt_s / p.tau2_s)
+    hours = dt_s / _SECONDS_PER_HOUR
+    kelvin = state[TEMPERATURE_C, c] + ZERO_CELSIUS_K
+    # Where the cell stands.
+    ageing_steps = (p.total_ah.shape[0] - 1) / (p.loss_high - p.loss_low)
+    capacity_ah = p.nominal_ah * (1.0 - state[CAPACITY_LOSS, c])
+    total_ah = _interpolate(p.total_ah, (state[CAPACITY_LOSS, c] - p.loss_low) * ageing_steps)
+    out_ah = state[DISCHARGED_AH, c]
+    z = 1.0 - out_ah / total_ah
+    z_steps = (p.ocv_v.shape[0] - 1) / (p.stoichiometry_high - p.stoichiometry_low)
+    place = (z - p.stoichiometry_low) * z_steps
+    ocv_v = _interpolate(p.ocv_v, place)
+    slope_v = _interpolate(p.ocv_v, place + 0.5) - _interpolate(p.ocv_v, place - 0.5)
+    slope_v *= z_steps / total_ah  # volts per Ah
+    age = (state[RESISTANCE_AGE, c] - p.loss_low) * ageing_steps
+    soc_steps = (p.resistance_ohm.shape[2] - 1) / (1.0 - p.soc_low)
+    soc = (1.0 - out_ah / capacity_ah - p.soc_low) * soc_steps
+    warm = np.exp(p.activation_j_per_mol / GAS_CONSTANT * (1.0 / kelvin - 1.0 / p.reference_k))
+    warm *= state[RESISTANCE_SCALE, c]
+    r0 = _bilinear(p.resistance_ohm[0], age, soc) * warm
+    r1 = _bilinear(p.resistance_ohm[1], age, soc) * warm
+    r2 = _bilinear(p.resistance_ohm[2], age, soc) * warm
+    i1, i2 = state[PAIR1_A, c], state[PAIR2_A, c]
+    # Each pair by its own sign, so that its voltage passes through zero without a jump.
+    if i1 * decay1 + conditions[SETPOINT, at] * (1.0 - decay1) > 0.0:
+        r1 *= p.charge_factor
+    if i2 * decay2 + conditions[SETPOINT, at] * (1.0 - decay2) > 0.0:
+        r2 *= p.charge_factor
+    # The electrodes at the end of the step are V = source + resistance * I; a short in parallel
+    # and a contact in series make it, seen from outside, Thevenin's source.
+    source = ocv_v + r1 * i1 * decay1 + r2 * i2 * decay2
+    resistance = r0 + r1 * (1.0 - decay1) + r2 * (1.0 - decay2) + slope_v * hours
+    short_s = conditions[SHORT_S, at] + p.melted_s * state[MELTED, c]
+    contact = conditions[CONTACT_OHM, at]
+    outer_source = source / (1.0 + short_s * resistance)
+    outer_resistance = resistance / (1.0 + short_s * resistance) + contact
+    current = conditions[SETPOINT, at]
+    if conditions[IS_POWER, at] > 0.0:
+        # V I = P, the root with the smaller current; the peak power where P cannot be had.
+        root = outer_source * outer_source + 4.0 * outer_resistance * current
+        current = (np.sqrt(max(root, 0.0)) - outer_source) / (2.0 * outer_resistance)
+    if current > 0.0:
+        limit = (conditions[VOLTAGE_MAX_V, at] - outer_source) / outer_resistance
+        current = min(current, max(limit, 0.0))
+    terminal_v = outer_source + outer_resistance * current
+    node_v = terminal_v - contact * current
+    cell_a = current - short_s * node_v
+    heat_w = cell_a * (node_v - ocv_v - 0.5 * cell_a * slope_v * hours)
+    heat_w += cell_a * kelvin * _interpolate(p.entropy_v_per_k, place)
+    heat_w += short_s * node_v * node_v + contact * current * current
+    heat_w += conditions[EXTERNAL_HEAT_W, at]
+    if z > 1.0 and cell_a > 0.0:
+        # Overcharge: a growing share of the charge goes into side reactions, as heat.
+        heat_w += min((z - 1.0) / 0.3, 1.0) * cell_a * ocv_v
+    state[PAIR1_A, c] = i1 * decay1 + cell_a * (1.0 - decay1)
+    state[PAIR2_A, c] = i2 * decay2 + cell_a * (1.0 - decay2)
+    state[DISCHARGED_AH, c] = out_ah - cell_a * hours
+    _age_inplace(state, c, p, dt_s, cell_a, ocv_v, conditions[LOSS_PER_S, at])
+    before_c = state[TEMPERATURE_C, c]
+    reaction_w = _warm_inplace(
+        state, c, p, dt_s, heat_w, conditions[AMBIENT_C, at], conditions[COOLING, at]
+    )
+    gained_w = (state[TEMPERATURE_C, c] - before_c) * p.heat_capacity_j_per_k / dt_s
+    output[VOLTAGE_V, at] = terminal_v
+    output[CURRENT_A, at] = current
+    output[CELL_CURRENT_A, at] = cell_a
+    output[HEAT_W, at] = heat_w + reaction_w
+    output[OCV_V, at] = ocv_v
+    output[LOSS_TO_AMBIENT_W, at] = heat_w + reaction_w - gained_w
+    output[REACTION_W, at] = reaction_w
 
 
 @njit
 def step_kernel_inplace(
     state: Floats, conditions: Floats, output: Floats, p: Tables, dt_s: float
 ) -> None:
-    """Advance every cell by dt_s under constant conditions; write terminal values to `output`."""
-    decay1, decay2 = np.exp(-dt_s / p.tau1_s), np.exp(-dt_s / p.tau2_s)
-    ocv_steps = (p.ocv_v.shape[0] - 1) / (p.stoichiometry_high - p.stoichiometry_low)
-    soc_steps = (p.resistance_ohm.shape[2] - 1) / (1.0 - p.soc_low)
-    loss_steps = (p.total_ah.shape[0] - 1) / p.loss_high
-    hours = dt_s / _SECONDS_PER_HOUR
+    """Advance every cell by dt_s under constant conditions, one column a cell."""
     for c in range(state.shape[1]):
-        temperature_c = state[TEMPERATURE_C, c]
-        kelvin = temperature_c + ZERO_CELSIUS_K
-        capacity_ah = p.nominal_ah * (1.0 - state[CAPACITY_LOSS, c])
-        total_ah = _interpolate(p.total_ah, state[CAPACITY_LOSS, c] * loss_steps)
-        out_ah = state[DISCHARGED_AH, c]
-        z = 1.0 - out_ah / total_ah
-        place = (z - p.stoichiometry_low) * ocv_steps
-        ocv_v = _interpolate(p.ocv_v, place)
-        slope_v = _interpolate(p.ocv_v, place + 0.5) - _interpolate(p.ocv_v, place - 0.5)
-        slope_v *= ocv_steps / total_ah  # volts per Ah
-        age = state[RESISTANCE_AGE, c] * loss_steps
-        soc = (1.0 - out_ah / capacity_ah - p.soc_low) * soc_steps
-        warm = np.exp(p.activation_j_per_mol / GAS_CONSTANT * (1.0 / kelvin - 1.0 / p.reference_k))
-        warm *= state[RESISTANCE_SCALE, c]
-        r0 = _bilinear(p.resistance_ohm[0], age, soc) * warm
-        r1 = _bilinear(p.resistance_ohm[1], age, soc) * warm
-        r2 = _bilinear(p.resistance_ohm[2], age, soc) * warm
-        i1, i2 = state[PAIR1_A, c], state[PAIR2_A, c]
-        if i2 * decay2 + conditions[SETPOINT, c] * (1.0 - decay2) > 0.0:
-            r1 *= p.charge_factor
-            r2 *= p.charge_factor
-        # The cell at the end of the step is V = source + resistance * I.
-        source = ocv_v + r1 * i1 * decay1 + r2 * i2 * decay2
-        resistance = r0 + r1 * (1.0 - decay1) + r2 * (1.0 - decay2) + slope_v * hours
-        short_s = conditions[SHORT_S, c]
-        contact = conditions[CONTACT_OHM, c]
-        # A short in parallel: as seen from outside, Thevenin's theorem.
-        outer_source = source / (1.0 + short_s * resistance)
-        outer_resistance = resistance / (1.0 + short_s * resistance) + contact
-        if conditions[IS_POWER, c] > 0.0:
-            # V I = P, the root with the smaller current; at the peak when P cannot be delivered.
-            root = outer_source * outer_source + 4.0 * outer_resistance * conditions[SETPOINT, c]
-            current = (np.sqrt(max(root, 0.0)) - outer_source) / (2.0 * outer_resistance)
-        else:
-            current = conditions[SETPOINT, c]
-        if current > 0.0:
-            limit = (conditions[VOLTAGE_MAX_V, c] - outer_source) / outer_resistance
-            current = min(current, max(limit, 0.0))
-        terminal_v = outer_source + outer_resistance * current
-        node_v = terminal_v - contact * current
-        cell_a = current - short_s * node_v
-        heat_w = cell_a * (node_v - ocv_v - 0.5 * cell_a * slope_v * hours)
-        heat_w += short_s * node_v * node_v
-        entropy = _interpolate(p.entropy_v_per_k, place)
-        heat_w += cell_a * kelvin * entropy
-        heat_w += conditions[CONTACT_HEAT_SHARE, c] * contact * current * current
-        heat_w += conditions[EXTERNAL_HEAT_W, c]
-        state[PAIR1_A, c] = i1 * decay1 + cell_a * (1.0 - decay1)
-        state[PAIR2_A, c] = i2 * decay2 + cell_a * (1.0 - decay2)
-        state[DISCHARGED_AH, c] = out_ah - cell_a * hours
-        transfer = p.heat_transfer_w_per_k * conditions[COOLING, c]
-        if transfer > 0.0:
-            settled_c = conditions[AMBIENT_C, c] + heat_w / transfer
-            fade = np.exp(-transfer * dt_s / p.heat_capacity_j_per_k)
-            state[TEMPERATURE_C, c] = settled_c + (temperature_c - settled_c) * fade
-        else:
-            state[TEMPERATURE_C, c] = temperature_c + heat_w * dt_s / p.heat_capacity_j_per_k
-        gained_w = (state[TEMPERATURE_C, c] - temperature_c) * p.heat_capacity_j_per_k / dt_s
-        output[VOLTAGE_V, c] = terminal_v
-        output[CURRENT_A, c] = current
-        output[CELL_CURRENT_A, c] = cell_a
-        output[HEAT_W, c] = heat_w
-        output[OCV_V, c] = ocv_v
-        output[LOSS_TO_AMBIENT_W, c] = heat_w - gained_w
-        _step_ageing(state, c, p, dt_s, cell_a, ocv_v)
+        _step_cell_inplace(state, conditions, output, p, dt_s, c, c)
+
+
+@njit
+def run_kernel_inplace(
+    state: Floats, profile: Floats, dt_s: Floats, output: Floats, temperature_c: Floats, p: Tables
+) -> None:
+    """Drive one cell through a profile: conditions and output have one column a step."""
+    for j in range(dt_s.shape[0]):
+        _step_cell_inplace(state, profile, output, p, dt_s[j], 0, j)
+        temperature_c[j] = state[TEMPERATURE_C, 0]
