@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_bridge, cli_data
+from cellpulse import cli_alarms, cli_bridge, cli_data
 
 app = typer.Typer(
     name="cellpulse",
@@ -23,6 +23,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(bench_app, name="bench")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_alarms.app, name="alarms")
 app.add_typer(cli_bridge.app, name="bridge")
 
 ConfigFile = Annotated[
