@@ -88,7 +88,13 @@ def njit(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-@njit
+def inlined(function: F) -> F:
+    """Put the function's body where it is called: a call would count references on every table,
+    which costs more than the arithmetic."""
+    return cast(F, numba.njit(inline="always", nogil=True, error_model="numpy")(function))
+
+
+@inlined
 def _interpolate(table: Floats, position: float) -> float:
     """Linear interpolation at a position in grid steps; held constant outside."""
     last = table.shape[0] - 1
@@ -100,7 +106,7 @@ def _interpolate(table: Floats, position: float) -> float:
     return float(table[index] + (table[index + 1] - table[index]) * (position - index))
 
 
-@njit
+@inlined
 def _bilinear(table: Floats, row: float, column: float) -> float:
     """Bilinear interpolation at a position in grid steps; held constant outside."""
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
@@ -114,7 +120,7 @@ def _bilinear(table: Floats, row: float, column: float) -> float:
     return float(low + (high - low) * u)
 
 
-@njit
+@inlined
 def _age_inplace(
     state: Floats,
     c: int,
@@ -151,7 +157,7 @@ def _age_inplace(
     state[RESISTANCE_AGE, c] = min(state[RESISTANCE_AGE, c] + grown, _LOSS_LIMIT)
 
 
-@njit
+@inlined
 def _react_inplace(state: Floats, c: int, p: Tables, dt_s: float) -> float:
     """Advance the four decomposition reactions at constant temperature; the heat freed, in J."""
     r = p.reactions
@@ -173,7 +179,7 @@ def _react_inplace(state: Floats, c: int, p: Tables, dt_s: float) -> float:
     return float(heat_j)
 
 
-@njit
+@inlined
 def _warm_inplace(
     state: Floats, c: int, p: Tables, dt_s: float, heat_w: float, ambient_c: float, cooling: float
 ) -> float:
@@ -208,7 +214,7 @@ def _warm_inplace(
     return freed_j / dt_s
 
 
-@njit
+@inlined
 def _step_cell_inplace(
     state: Floats, conditions: Floats, output: Floats, p: Tables, dt_s: float, c: int, at: int
 ) -> None:
