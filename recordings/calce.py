@@ -23,7 +23,7 @@ import io
 import itertools
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,7 +271,8 @@ def _peek(name: str, member: archive.Member, path: Path) -> _Workbook:
     book = _open_book(content, name)
     start = _stated_start(book, name)
     if start is None:
-        start = _moment(_sheet_rows(book, _data_sheets(book, name)[0], name)[1], name)
+        dates = _sheet_columns(book, _data_sheets(book, name)[0], name)["Date_Time"]
+        start = _moment(dates[0], name)
     data = sorted(sheets, key=lambda entry: entry.file_size)[1:] or sheets
     return _Workbook(
         name,
@@ -345,7 +346,8 @@ def _data_sheets(book: Any, name: str) -> list[str]:
     return sheets
 
 
-def _sheet_rows(book: Any, sheet: str, name: str) -> list[list[Any]]:
+def _sheet_columns(book: Any, sheet: str, name: str) -> dict[str, tuple[Any, ...]]:
+    """The needed columns of one sheet, cells as calamine gives them."""
     where = f"{name}, sheet {sheet}"
     with _calamine(where):
         rows: list[list[Any]] = book.get_sheet_by_name(sheet).to_python()
@@ -354,12 +356,11 @@ def _sheet_rows(book: Any, sheet: str, name: str) -> list[list[Any]]:
     missing = [column for column in _NEEDED if column not in rows[0]]
     if missing:
         raise RecordingError(f"{where}: no column {', '.join(missing)}")
-    at = [rows[0].index(column) for column in _NEEDED]
-    return [[row[i] for i in at] for row in rows]
+    columns = list(zip(*rows[1:], strict=True))
+    return {column: columns[rows[0].index(column)] for column in _NEEDED}
 
 
-def _moment(row: list[Any], name: str) -> datetime:
-    value = row[_NEEDED.index("Date_Time")]
+def _moment(value: Any, name: str) -> datetime:
     if not isinstance(value, datetime):
         raise RecordingError(f"{name}: the first Date_Time is {value!r}, not a date and time")
     return value
@@ -368,16 +369,14 @@ def _moment(row: list[Any], name: str) -> datetime:
 def _read_rows(book: _Workbook, cycles_before: int) -> Rows:
     """All samples of one workbook; raises RecordingError naming sheet and row."""
     opened = _open_book(book.read(), book.name)
-    rows: list[list[Any]] = []
+    first_date: Any = None
+    parts: dict[str, list[Floats]] = {name: [] for name in _NEEDED if name != "Date_Time"}
     for sheet in _data_sheets(opened, book.name):
-        found = _sheet_rows(opened, sheet, book.name)[1:]
-        _check_cells(found, f"{book.name}, sheet {sheet}")
-        rows += found
-    columns = {
-        name: np.array([row[i] for row in rows], dtype=np.float64)
-        for i, name in enumerate(_NEEDED)
-        if name != "Date_Time"
-    }
+        found = _sheet_columns(opened, sheet, book.name)
+        first_date = found["Date_Time"][0] if first_date is None else first_date
+        for name, chunks in parts.items():
+            chunks.append(_numbers(found[name], name, f"{book.name}, sheet {sheet}"))
+    columns = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     elapsed_s = columns["Test_Time(s)"] - columns["Test_Time(s)"][0]
     index = columns["Cycle_Index"].astype(np.int64)
     if not np.isfinite(elapsed_s).all() or np.abs(elapsed_s).max() > _LONGEST_S:
@@ -385,7 +384,7 @@ def _read_rows(book: _Workbook, cycles_before: int) -> Rows:
     steps = np.flatnonzero(np.diff(index) < 0)
     if len(steps):
         raise RecordingError(f"{book.name}, row {int(steps[0]) + 3}: Cycle_Index runs backwards")
-    start = _moment(rows[0], book.name).replace(tzinfo=UTC)
+    start = _moment(first_date, book.name).replace(tzinfo=UTC)
     return Rows(
         start_ms=round(start.timestamp() * 1000),
         elapsed_s=elapsed_s,
@@ -396,11 +395,11 @@ def _read_rows(book: _Workbook, cycles_before: int) -> Rows:
     )
 
 
-def _check_cells(rows: Iterable[list[Any]], where: str) -> None:
-    for number, row in enumerate(rows, start=2):
-        for name, value in zip(_NEEDED, row, strict=True):
-            if name != "Date_Time" and not isinstance(value, int | float):
-                raise RecordingError(f"{where}, row {number}: {name} is {value!r}, not a number")
+def _numbers(cells: tuple[Any, ...], name: str, where: str) -> Floats:
+    if not set(map(type, cells)) <= {float, int}:
+        row = next(i for i, cell in enumerate(cells) if type(cell) not in (float, int))
+        raise RecordingError(f"{where}, row {row + 2}: {name} is {cells[row]!r}, not a number")
+    return np.array(cells, dtype=np.float64)
 
 
 def _reason(error: BaseException) -> str:

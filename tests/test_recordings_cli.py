@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -103,6 +104,12 @@ def test_plot_writes_files_and_a_table(folder: Path, tmp_path: Path) -> None:
     single = tmp_path / "one.svg"
     run("plot", "B0005", "--data", str(folder), "-o", str(single), "--panel", "fade")
     assert "Capacity fade" in single.read_text() or single.stat().st_size > 5_000
+
+
+def test_no_window_is_said(folder: Path) -> None:
+    matplotlib.use("agg")
+    told = run("plot", "B0005", "--data", str(folder))
+    assert "no window can be opened here; say --out FILE.png" in str(told.exception)
 
 
 def test_table_of_every_cell(folder: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cellpulse.cli_data import app
 from recordings.catalogue import CALCE, DATASETS, NASA, Dataset, Download, cache_dir, search_path
 from recordings.fetch import ATTEMPTS, FetchError, fetch, verify
 from recordings.open import open_recording
@@ -241,6 +243,19 @@ def test_nasa_zip_of_zips_becomes_mat_files(server: Server, tmp_path: Path) -> N
     assert path.name == "B0005.mat"
     [recording] = open_recording(path)
     assert len(list(recording.operations())) == 4  # the longer of the two
+
+
+def test_the_command_shows_progress_terms_and_citation(
+    server: Server, zipped: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.content = zipped
+    monkeypatch.setitem(DATASETS, "calce", dataset(server))
+    told = CliRunner().invoke(app, ["fetch", "calce", "data", "--into", str(tmp_path / "c")])
+    assert told.exit_code == 0
+    assert told.stdout == f"{tmp_path / 'c' / 'data.zip'}\n"
+    assert "data.zip  0.6 MB of 0.6 MB  100 %" in told.stderr
+    assert "terms Open access" in told.stderr
+    assert "Please cite: Center for Advanced Life Cycle Engineering" in told.stderr
 
 
 def test_unknown_names_are_told_the_known_ones(tmp_path: Path) -> None:

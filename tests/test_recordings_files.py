@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,12 +172,26 @@ def _hdf5(path: Path) -> Path:
     return path
 
 
+def _zip_of(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    def zipped(path: Path) -> Path:
+        inner = make(path.parent / path.name.replace(".zip", ""))
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(inner, inner.name)
+        return path
+
+    return zipped
+
+
+def _workbook(path: Path) -> Path:
+    return made.arbin_workbook(path, made.arbin_rows(made.START, 2), start=made.START)
+
+
 WHOLE: dict[str, Callable[[Path], Path]] = {
     "B0005.mat": made.nasa_mat,
     "plain.mat": lambda path: made.nasa_mat(path, compress=False),
-    "CS2_9_1_1_10.xlsx": lambda path: made.arbin_workbook(
-        path, made.arbin_rows(made.START, 2), start=made.START
-    ),
+    "CS2_9_1_1_10.xlsx": _workbook,
+    "B0005.mat.zip": _zip_of(made.nasa_mat),
+    "CS2_9_1_1_10.xlsx.zip": _zip_of(_workbook),
     "tidy.parquet": made.tidy_parquet,
     "bundle.parquet": _bundle,
     "cell.bdf.csv": made.bdf_csv,
@@ -193,7 +208,7 @@ voltage = "u_v"
 
 @pytest.mark.parametrize("name", WHOLE)
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
