@@ -59,6 +59,16 @@ def _runner(name: str) -> tuple[type[Common], Runner]:
         from bridge.settings import TranslateSettings
 
         return TranslateSettings, run_translate
+    if name == "modbus":
+        from bridge.run_modbus import run_modbus
+        from bridge.settings import ModbusSettings
+
+        return ModbusSettings, run_modbus
+    if name == "can":
+        from bridge.run_can import run_can
+        from bridge.settings import CanSettings
+
+        return CanSettings, run_can
     raise ValueError(f"no bridge of the kind {name!r}")
 
 

@@ -147,13 +147,13 @@ class Publisher:
                 await self._say(client, topic, payload)
                 if self._changed.get(topic) is payload:
                     del self._changed[topic]
-            while self._queue:
+            if self._queue:
                 await self._send_next(client)
+            if self._changed or self._queue:
+                continue
             if self._stopping:
                 await self._say(client, self._status_topic, b"offline")
                 return
-            if self._changed:
-                continue
             self._wake.clear()
             try:
                 async with asyncio.timeout(self._metrics_s):

@@ -79,6 +79,28 @@ class TranslateSettings(Common):
     stale_s: float = 300.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusSettings(Common):
+    """`cellpulse bridge modbus`."""
+
+    port: str
+    map: str
+    baud: int = 9_600
+    parity: str = "N"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanSettings(Common):
+    """`cellpulse bridge can`."""
+
+    dbc: str
+    mapping: str
+    interface: str = "socketcan"
+    channel: str = "can0"
+    bitrate: int | None = None
+    stale_s: float = 30.0
+
+
 def legal_name(name: str) -> str:
     """The nearest name that may stand in a topic."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "bms"

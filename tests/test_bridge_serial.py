@@ -69,11 +69,17 @@ class Awaited(Notes):
         super().__init__()
         self._wanted = frames
         self.enough = asyncio.Event()
+        self.offline = asyncio.Event()
 
     def telemetry(self, asset: str, frame: Frame) -> None:
         super().telemetry(asset, frame)
         if len(self.frames) >= self._wanted:
             self.enough.set()
+
+    def status(self, asset: str, online: bool) -> None:
+        super().status(asset, online)
+        if not online:
+            self.offline.set()
 
 
 async def poll(port: str, name: str, frames: int = 3) -> Awaited:
