@@ -69,6 +69,11 @@ def _runner(name: str) -> tuple[type[Common], Runner]:
         from bridge.settings import CanSettings
 
         return CanSettings, run_can
+    if name == "ble":
+        from bridge.run_ble import run_ble
+        from bridge.settings import BleSettings
+
+        return BleSettings, run_ble
     raise ValueError(f"no bridge of the kind {name!r}")
 
 

@@ -101,6 +101,13 @@ class CanSettings(Common):
     stale_s: float = 30.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BleSettings(Common):
+    """`cellpulse bridge ble`."""
+
+    address_or_name: str
+
+
 def legal_name(name: str) -> str:
     """The nearest name that may stand in a topic."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "bms"

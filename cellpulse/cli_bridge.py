@@ -261,6 +261,37 @@ def can(
 
 
 @app.command()
+def ble(
+    device: Annotated[str, typer.Option(help="The board's Bluetooth address or name.")],
+    broker: BrokerUrl = "mqtt://localhost",
+    asset: AssetName = None,
+    gateway: GatewayName = None,
+    root: RootTopic = "bms",
+    interval_s: Interval = 2.0,
+    capacity_ah: Capacity = None,
+    chemistry: ChemistryName = None,
+    invert_current: InvertCurrent = False,
+    verbose: Verbose = False,
+) -> None:
+    """Poll a board over Bluetooth LE (Python 3.12 or later, aiobmsble)."""
+    from bridge.entry import hand_over
+    from bridge.settings import BleSettings, legal_name
+
+    settings = BleSettings(
+        broker=broker,
+        root=root,
+        asset=asset or legal_name(f"ble-{device}"),
+        gateway=gateway,
+        interval_s=interval_s,
+        capacity_ah=capacity_ah,
+        chemistry=chemistry,
+        invert_current=invert_current,
+        address_or_name=device,
+    )
+    hand_over("ble", settings, verbose)
+
+
+@app.command()
 def simulate(
     protocol: Annotated[str, typer.Option(help="jbd, daly, daly-d2, jk or jk-pb.")] = "jbd",
     cells: Annotated[int, typer.Option(min=1, max=32, help="Of the digital twin.")] = 16,

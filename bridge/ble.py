@@ -1,0 +1,64 @@
+"""Boards over Bluetooth LE, through aiobmsble: its samples as our readings.
+
+aiobmsble (Apache-2.0, Python 3.12 and later) knows some fifty kinds of board and counts charging
+as positive, as we do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.reading import Identity, Reading, fraction
+
+_NOT_THE_BATTERY = frozenset(("PCB", "HEATER", "BALANCER", "AMBIENT"))
+PROBLEM = "problem"  # aiobmsble gives a code without names
+
+
+def reading_of(sample: Mapping[str, Any]) -> Reading:
+    """An aiobmsble `BMSSample` as a reading; what the sample lacks is None.
+
+    Sensors that are not on the battery are left out, the transistors' is apart.
+    """
+    battery: list[float | None] = []
+    mos: float | None = None
+    for sensor in sample.get("temp_values", ()):
+        kind = getattr(getattr(sensor, "type", None), "name", "GENERIC")
+        if kind == "MOSFET":
+            mos = float(sensor) if mos is None else mos
+        elif kind not in _NOT_THE_BATTERY:
+            battery.append(float(sensor))
+    level, health = sample.get("battery_level"), sample.get("battery_health")
+    cycles = sample.get("cycles")
+    balancer = sample.get("balancer")
+    return Reading(
+        cell_voltage_v=tuple(map(float, sample.get("cell_voltages", ()))),
+        temperature_c=tuple(battery),
+        mos_temperature_c=mos,
+        current_a=_number(sample.get("current")),
+        pack_voltage_v=_number(sample.get("voltage")),
+        soc=None if level is None else fraction(level),
+        soh=None if health is None else fraction(health),
+        remaining_capacity_ah=_number(sample.get("cycle_charge")),
+        nominal_capacity_ah=_number(sample.get("design_capacity")) or None,
+        cycles=None if cycles is None else int(cycles),
+        charge_enabled=sample.get("chrg_mosfet"),
+        discharge_enabled=sample.get("dischrg_mosfet"),
+        balancing=None if balancer is None else bool(balancer),
+        alarms=(PROBLEM,) if sample.get("problem_code") else (),
+    )
+
+
+def identity_of(info: Mapping[str, str]) -> Identity:
+    """An aiobmsble `BMSInfo` as an identity."""
+    return Identity(
+        model=info.get("model") or info.get("default_model"),
+        hardware=info.get("hw_version"),
+        firmware=info.get("sw_version") or info.get("fw_version"),
+        serial=info.get("serial_number"),
+        alarm_names=(PROBLEM,),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
