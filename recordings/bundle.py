@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recordings.checking import OnBad, checked, raise_or_report
-from recordings.parquet import arrow_errors, opened
+from recordings.parquet import arrow_errors, floats, opened
 from recordings.types import (
     Floats,
     Operation,
@@ -214,17 +214,15 @@ class BundleRecording:
                 cycle=entry.cycle,
                 kind=entry.kind,
                 start_ms=entry.start_ms,
-                time_s=_floats(rows.column("time_s")),
-                current_a=_floats(rows.column("current_a")),
+                time_s=floats(rows.column("time_s")),
+                current_a=floats(rows.column("current_a")),
                 voltage_v=_matrix(rows.column("voltage_v"), entry.rows, self._info.cells),
                 temperature_c=_matrix(rows.column("temperature_c"), entry.rows, self._info.sensors),
-                ambient_c=None if ambient.null_count == entry.rows else _floats(ambient),
+                ambient_c=None if ambient.null_count == entry.rows else floats(ambient),
                 capacity_ah=entry.capacity_ah,
                 fault=entry.fault,
                 fault_active=(
-                    None
-                    if active.null_count == entry.rows
-                    else np.asarray(active.fill_null(False).to_numpy(), dtype=np.bool_)
+                    None if active.null_count == entry.rows else np.nan_to_num(floats(active)) != 0
                 ),
                 notes=tuple(entry.notes),
             )
@@ -259,12 +257,8 @@ def _entries(operations: list[dict[str, Any]]) -> list[_Entry]:
     return [_Entry(**fields) for fields in operations]
 
 
-def _floats(column: pa.ChunkedArray) -> Floats:
-    return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
 def _matrix(column: pa.ChunkedArray, n: int, width: int) -> Floats:
     flat = cast("pa.Array", column.combine_chunks()).flatten()
     if len(flat) != n * width:
         raise ValueError(f"{len(flat)} values where {n} x {width} belong")
-    return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float64).reshape(n, width)
+    return floats(flat).reshape(n, width)

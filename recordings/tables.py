@@ -14,10 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from numpy.typing import NDArray
 
 from recordings.mapping import Mapping
-from recordings.parquet import arrow_errors, opened
+from recordings.parquet import arrow_errors, floats, opened
 from recordings.types import Floats, RecordingError
 
 BATCH_ROWS = 1 << 15
@@ -248,19 +247,14 @@ def _numbers(column: Any, name: str, where: str) -> Floats:
         kind = column.type
     try:
         if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-            flat = column.flatten().cast(pa.float64())
-            return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
+            return floats(column.flatten()).reshape(len(column), -1)
         if pa.types.is_timestamp(kind):
             plain = column.cast(pa.timestamp("ms", tz=kind.tz), safe=False).cast(pa.int64())
-            return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False))
+            return floats(plain)
         if pa.types.is_null(kind):
             return np.full(len(column), np.nan)
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            column = column.cast(pa.timestamp("ms"))
-            return _numbers(column, name, where)
-        values: NDArray[np.float64] = np.asarray(
-            column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64
-        )
-        return values
+            return _numbers(column.cast(pa.timestamp("ms")), name, where)
+        return floats(column)
     except (pa.ArrowException, ValueError) as error:
         raise RecordingError(f"{where}: column {name!r} is not numbers: {error}") from None
