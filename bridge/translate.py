@@ -160,7 +160,7 @@ class Translator:
             return online is not None
         if target == "alarm":
             active = is_true(one.value)
-            alarm = (rule.rule.name or found.get("name") or one.key or "alarm")[:64]
+            alarm = legal_name(rule.rule.name or found.get("name") or one.key or "alarm")
             if active is None or (len(asset.alarms) >= 64 and alarm not in asset.alarms):
                 return False
             asset.alarms[alarm] = active
