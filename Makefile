@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-ALL := dev,train,influx,report,bridge
+ALL := dev,train,influx,report,bridge,data
 
 .PHONY: demo test test-all check bench schema screenshots clean
 
