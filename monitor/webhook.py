@@ -77,10 +77,12 @@ class Outbox:
             db.close()
 
 
-async def run(webhook: Webhook, outbox: Outbox) -> None:
+async def run(
+    webhook: Webhook, outbox: Outbox, *, first_wait_s: float = FIRST_WAIT_S, poll_s: float = POLL_S
+) -> None:
     """Send what waits, for ever."""
     position = await asyncio.to_thread(outbox.position)
-    wait_s = FIRST_WAIT_S
+    wait_s = first_wait_s
     while True:
         try:
             waiting = await asyncio.to_thread(outbox.waiting, position)
@@ -91,11 +93,11 @@ async def run(webhook: Webhook, outbox: Outbox) -> None:
             while not await asyncio.to_thread(send, webhook, record):
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            wait_s = FIRST_WAIT_S
+            wait_s = first_wait_s
             position = event
             await asyncio.to_thread(outbox.confirm, position)
         if not waiting:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(poll_s)
 
 
 def send(webhook: Webhook, record: str) -> bool:
