@@ -46,13 +46,12 @@ def check_inplace(
     active: NDArray[np.int8], since: Floats, limits: Floats,
     quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
     row: Ints, t: Ints, features: Floats, extras: Floats, n: int,
-    change_sample: Ints, change_rule: Ints,
+    change_sample: Ints, change_rule: Ints, change_active: NDArray[np.int8],
 ) -> int:  # fmt: skip
-    """Walk n samples; returns the number of changes, each a sample and a rule.
+    """Walk n samples; returns the number of changes, each a sample, a rule and what it became.
 
     `active` and `since` (when the pending change began, NaN for none) are (rows, rules), `limits`
-    too, NaN where a rule does not apply. The rule's new condition is in `active` only after the
-    last change, so changes of one rule alternate. A missing value holds the condition.
+    too, NaN where a rule does not apply. A missing value holds the condition.
     """
     changes = 0
     rules = len(quantity)
@@ -83,5 +82,6 @@ def check_inplace(
                 since[r, j] = np.nan
                 change_sample[changes] = k
                 change_rule[changes] = j
+                change_active[changes] = active[r, j]
                 changes += 1
     return changes

@@ -136,6 +136,7 @@ class Engine:
         self._score = np.empty(size)
         self._change_sample = np.empty(size * len(rules), np.int64)
         self._change_rule = np.empty(size * len(rules), np.int64)
+        self._change_active = np.empty(size * len(rules), np.int8)
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
 
     def process(self, inputs: Sequence[Input]) -> Results:
@@ -145,13 +146,22 @@ class Engine:
         samples = 0
         for item in inputs:
             if type(item) is FrameIn:
-                run.append(item)
-                voltage = item.frame.voltage_v
                 asset = self.fleet.assets.get(item.asset)
-                if asset is not None:
-                    samples += asset.config.cells
-                else:
-                    samples += len(voltage) if isinstance(voltage, list) else 1
+                if asset is None:
+                    asset = self._discover(item)
+                    self._presence(asset, item.arrival_ms, results)
+                temperature = item.frame.temperature_c
+                if temperature is not None:
+                    sensors = len(temperature) if type(temperature) is list else 1
+                    if sensors not in (asset.sensors, 0):
+                        # Frames before this one were wired otherwise: they are computed first.
+                        if run and asset.sensors:
+                            self._frames(run, results)
+                            run = []
+                            samples = 0
+                        self._wire(asset, sensors, results)
+                run.append(item)
+                samples += asset.config.cells
                 if samples >= CHUNK_SAMPLES:
                     self._frames(run, results)
                     run = []
@@ -237,10 +247,21 @@ class Engine:
         asset = self.fleet.assets.get(item.asset)
         results.touched.add(item.asset)
         if asset is None:
-            self.fleet.add(item.asset, item.config, configured=True)
-            return
-        self.fleet.configure(asset, item.config)
-        # An alarm whose limit or cell is gone with the old config has nothing left to hold it.
+            asset = self.fleet.add(item.asset, item.config, configured=True)
+        else:
+            self.fleet.configure(asset, item.config)
+            self._drop_orphans(asset, results)
+        self._presence(asset, item.arrival_ms, results)
+
+    def _wire(self, asset: Asset, sensors: int, results: Results) -> None:
+        """Frames come with another number of temperatures from here on."""
+        rewired = asset.sensors != 0
+        self.fleet.see_sensors(asset, sensors)
+        if rewired:
+            self._drop_orphans(asset, results)
+
+    def _drop_orphans(self, asset: Asset, results: Results) -> None:
+        """Clear alarms whose limit, cell or sensor is gone: nothing is left to hold them."""
         rows = self.fleet.slice(asset)
         for column, rule in enumerate(self.fleet.rules):
             watched = ~np.isnan(self.fleet.limits[rows, column])
@@ -279,9 +300,7 @@ class Engine:
         temperatures_from: list[int] = []
         for item in run:
             frame = item.frame
-            asset = fleet.assets.get(item.asset)
-            if asset is None:
-                asset = self._discover(item)
+            asset = fleet.assets[item.asset]
             if frame.session != asset.session:
                 asset.session = frame.session
                 asset.session_number += 1
@@ -289,12 +308,8 @@ class Engine:
             temperatures_from.append(len(temperatures))
             if type(temperature) is list:
                 temperatures.extend(temperature)
-                if len(temperature) != asset.sensors and temperature:
-                    fleet.see_sensors(asset, len(temperature))
             elif temperature is not None:
                 temperatures.append(temperature)  # type: ignore[arg-type]
-                if asset.sensors == 0:
-                    fleet.see_sensors(asset, 1)
             volts_from.append(len(volts))
             voltage = frame.voltage_v
             if type(voltage) is list:
@@ -317,7 +332,9 @@ class Engine:
             fleet.admission, index, np.array(session, np.int64), np.array(seq, np.int64),
             times, arrivals, fleet.replay[index], verdict, missed,
         )  # fmt: skip
-        fleet.last_arrival_ms[index] = arrivals
+        # Only what the journal keeps may count, else a recovery would see another past.
+        kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
+        fleet.last_arrival_ms[index[kept]] = arrivals[kept]
         ends_v = [*volts_from[1:], len(volts)]
         ends_t = [*temperatures_from[1:], len(temperatures)]
         columns = FrameColumns(
@@ -339,13 +356,21 @@ class Engine:
         if not everything:
             columns = _select(columns, taken)
         self._count(verdict, missed)
+        first_event = len(results.events)
+        came_with: list[int] = []  # the frame of every event of this run
         notable = np.flatnonzero((missed > 0) | (verdict == Verdict.NEW_SEGMENT))
         for k in notable.tolist():
             self._data_notices(
                 assets[k], t[k], arrival[k], int(verdict[k]), int(missed[k]), results
             )
+            came_with += [k] * (len(results.events) - first_event - len(came_with))
         taken_assets = assets if everything else [assets[k] for k in np.flatnonzero(taken)]
-        rows = self._samples(columns, taken_assets, results)
+        rows, changed = self._samples(columns, taken_assets, results)
+        came_with += np.flatnonzero(taken)[changed].tolist()
+        if len(came_with) > 1:
+            order = np.argsort(came_with, kind="stable").tolist()
+            events = results.events[first_event:]
+            results.events[first_event:] = [events[k] for k in order]
         judged = verdict.tolist()
         results.verdicts.extend(judged)
         results.replies.extend([None] * n)
@@ -357,10 +382,13 @@ class Engine:
 
     def _samples(
         self, columns: FrameColumns, assets: list[Asset], results: Results
-    ) -> list[NDArray[np.float32]]:
-        """Run accepted frames through features, models and limits; one result matrix a frame."""
+    ) -> tuple[list[NDArray[np.float32]], list[int]]:
+        """Run accepted frames through features, models and limits.
+
+        Returns one result matrix a frame, and the frames that its alarm transitions came with.
+        """
         if not assets:
-            return []
+            return [], []
         fleet, out = self.fleet, self._out
         n, ended = update_inplace(fleet.cells, columns, out)
         usable = out.soh_usable[:n]
@@ -394,10 +422,9 @@ class Engine:
         changes = check_inplace(
             fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
             rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features, extras,
-            n, self._change_sample, self._change_rule,
+            n, self._change_sample, self._change_rule, self._change_active,
         )  # fmt: skip
-        if changes:
-            self._alarm_changes(changes, assets, results)
+        changed = self._alarm_changes(changes, assets, results) if changes else []
         for k in range(ended):
             results.cycles.append(self._cycle(k, assets, result))
         self.counters.frames += len(assets)
@@ -406,21 +433,20 @@ class Engine:
         results.touched.update([asset.name for asset in assets])
         ends = np.cumsum(columns.cells)
         if n == len(assets):
-            return list(result[:, None, :])
-        return np.split(result, ends[:-1])
+            return list(result[:, None, :]), changed
+        return np.split(result, ends[:-1]), changed
 
-    def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> None:
+    def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> list[int]:
+        came_with: list[int] = []
         out, fleet = self._out, self.fleet
         samples = self._change_sample[:changes].tolist()
         rules = self._change_rule[:changes].tolist()
-        # A condition alternates, so its value at the n-th change follows from the alarm's own.
-        for sample, column in zip(samples, rules, strict=True):
+        conditions = (self._change_active[:changes] != 0).tolist()
+        for sample, column, active in zip(samples, rules, conditions, strict=True):
             rule = fleet.rules[column]
             asset = assets[int(out.frame[sample])]
             row = int(out.row[sample])
             source = self._source(asset, row, rule)
-            alarm = self.book.alarms.get((asset.name, rule.code, source))
-            active = alarm is None or not alarm.active
             q = int(rule.quantity)
             first = len(Feature)
             value = out.features[sample, q] if q < first else self._extras[sample, q - first]
@@ -430,6 +456,8 @@ class Engine:
             )  # fmt: skip
             if event is not None:
                 results.events.append(event)
+                came_with.append(int(out.frame[sample]))
+        return came_with
 
     def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
         out = self._out
@@ -495,16 +523,19 @@ class Engine:
             self._notice(results, asset.name, CLOCK_JUMP, False, None, None, t)
 
     def _status(self, item: StatusIn, results: Results) -> None:
-        names = [item.name]
-        if item.gateway:
-            names = [a.name for a in self.fleet.by_index if a.config.gateway == item.name]
-        for name in names:
-            asset = self.fleet.assets.get(name)
-            if asset is None:
-                continue
-            asset.online = item.online
-            self._notice(results, name, OFFLINE, not item.online, None, None, item.arrival_ms)
-            results.touched.add(name)
+        """A status may come before the config or frame that makes its asset known."""
+        said = self.fleet.offline_gateways if item.gateway else self.fleet.offline_names
+        (said.discard if item.online else said.add)(item.name)
+        for asset in self.fleet.by_index:
+            if item.name == (asset.config.gateway if item.gateway else asset.name):
+                self._presence(asset, item.arrival_ms, results)
+                results.touched.add(asset.name)
+
+    def _presence(self, asset: Asset, arrival_ms: int, results: Results) -> None:
+        """An asset is offline when its own status or its gateway's says so."""
+        gateways = self.fleet.offline_gateways
+        offline = asset.name in self.fleet.offline_names or asset.config.gateway in gateways
+        self._notice(results, asset.name, OFFLINE, offline, None, None, arrival_ms)
 
     def _tick(self, now_ms: int, results: Results) -> None:
         fleet = self.fleet
@@ -513,13 +544,17 @@ class Engine:
         stale = (age > fleet.stale_after_ms[:count]) & (fleet.last_arrival_ms[:count] >= 0)
         for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
             alarm = self.book.alarms.get((asset.name, STALE.code, "pack"))
-            if is_stale or (alarm is not None and alarm.active):
+            if is_stale != (alarm is not None and alarm.active):
                 limit = float(fleet.stale_after_ms[asset.index]) / 1000.0
                 seconds = float(age[asset.index]) / 1000.0
                 self._notice(results, asset.name, STALE, is_stale, seconds, limit, now_ms)
+                results.touched.add(asset.name)  # a shelved alarm changes without an event
+                results.touched.add(asset.name)  # a shelved alarm changes without an event
             if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
                 asset.missing_since_ms = -1
                 self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
+                results.touched.add(asset.name)
+                results.touched.add(asset.name)
 
     def _notice(
         self, results: Results, asset: str, notice: Notice, active: bool,

@@ -35,7 +35,6 @@ class Asset:
     sensors: int = 0
     session: str | None = None
     session_number: int = 0
-    online: bool = True
     missing_since_ms: int = -1  # arrival time of the newest sequence gap, while its alarm stands
 
     @property
@@ -54,6 +53,7 @@ class _Portable(Struct):
     session: str | None
     session_number: int
     online: bool
+    gateway_online: bool
     missing_since_ms: int
     last_arrival_ms: int
     rules: list[str]
@@ -83,6 +83,8 @@ class Fleet:
     last_arrival_ms: Ints = field(default_factory=lambda: np.full(16, -1, np.int64))
     stale_after_ms: Ints = field(default_factory=lambda: np.zeros(16, np.int64))
     replay: Ints = field(default_factory=lambda: np.zeros(16, np.int64))
+    offline_names: set[str] = field(default_factory=set)  # assets, known or not, that said so
+    offline_gateways: set[str] = field(default_factory=set)
     _free: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,7 +145,8 @@ class Fleet:
         return msgspec.msgpack.encode(
             _Portable(
                 STATE_VERSION, asset.name, asset.config, asset.configured, asset.sensors,
-                asset.session, asset.session_number, asset.online, asset.missing_since_ms,
+                asset.session, asset.session_number, asset.name not in self.offline_names,
+                asset.config.gateway not in self.offline_gateways, asset.missing_since_ms,
                 int(self.last_arrival_ms[asset.index]), [rule.code for rule in self.rules],
                 arrays, alarms,
             )
@@ -167,7 +170,11 @@ class Fleet:
             self.configure(asset, portable.config)
         asset.configured = portable.configured
         asset.session, asset.session_number = portable.session, portable.session_number
-        asset.online, asset.missing_since_ms = portable.online, portable.missing_since_ms
+        asset.missing_since_ms = portable.missing_since_ms
+        if not portable.online:
+            self.offline_names.add(asset.name)
+        if not portable.gateway_online and portable.config.gateway is not None:
+            self.offline_gateways.add(portable.config.gateway)
         self.see_sensors(asset, portable.sensors)
         rows = self.slice(asset)
         for name, array in self._row_arrays().items():

@@ -224,7 +224,12 @@ class Pipeline:
     def _read(self, message: Message, inputs: list[Input]) -> None:
         asset, rest = self._topics.split(message.topic)
         payload, arrival = message.payload, message.arrival_ms
-        if rest == ("telemetry",):
+        if asset.startswith("_"):
+            if asset != "_gateway" or len(rest) != 2 or rest[1] != "status":
+                raise PayloadError("the contract has no such topic")
+            if payload:
+                inputs.append(StatusIn(rest[0], True, decode_status(payload), arrival))
+        elif rest == ("telemetry",):
             frames = decode_telemetry(payload)
             if len(frames) == 1 and payload[:1] == b"{":
                 inputs.append(FrameIn(asset, frames[0], arrival, payload))
@@ -238,9 +243,6 @@ class Pipeline:
                 inputs.append(StatusIn(asset, False, decode_status(payload), arrival))
         elif rest == ("device_alarm",):
             inputs.append(DeviceAlarmIn(asset, decode(DeviceAlarm, payload), arrival))
-        elif asset == "_gateway" and len(rest) == 2 and rest[1] == "status":
-            if payload:
-                inputs.append(StatusIn(rest[0], True, decode_status(payload), arrival))
         elif len(rest) == 2 and rest[0] == "command":
             if message.retain:
                 raise PayloadError("a retained command is ignored")

@@ -134,26 +134,29 @@ class Journal:
         return int(self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0])
 
     def commit(self, inputs: Sequence[Input], results: Results) -> None:
-        """Write one micro-batch in one transaction; raises StoreError and writes nothing else."""
-        rows = [
-            row
-            for item, verdict, result in zip(inputs, results.verdicts, results.rows, strict=True)
-            if (row := self._row(item, verdict, result, results)) is not None
-        ]
-        cycles = [
-            (
-                self._asset(c.summary.asset), c.summary.cell, c.summary.kind, c.summary.start_ms,
-                c.summary.end_ms, encode(c.summary).decode(), c.histogram.tobytes(),
-            )
-            for c in results.cycles
-        ]  # fmt: skip
-        events = [
-            (e.event_id, self._asset(e.alarm.asset), e.alarm.timestamp_ms, encode(e).decode())
-            for e in results.events
-        ]
+        """Write one micro-batch in one transaction; raises StoreError and writes nothing then."""
+        known = len(self._assets)
         try:
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN")
+            self._db.execute("BEGIN")
+            rows = [
+                row
+                for item, verdict, result in zip(
+                    inputs, results.verdicts, results.rows, strict=True
+                )
+                if (row := self._row(item, verdict, result, results)) is not None
+            ]
+            cycles = [
+                (
+                    self._asset(c.summary.asset), c.summary.cell, c.summary.kind,
+                    c.summary.start_ms, c.summary.end_ms, encode(c.summary).decode(),
+                    c.histogram.tobytes(),
+                )
+                for c in results.cycles
+            ]  # fmt: skip
+            events = [
+                (e.event_id, self._asset(e.alarm.asset), e.alarm.timestamp_ms, encode(e).decode())
+                for e in results.events
+            ]
             self._db.executemany(
                 "INSERT INTO input (kind, asset_id, timestamp_ms, arrival_ms, payload, result) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -171,7 +174,8 @@ class Journal:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._assets = dict(self._db.execute("SELECT name, id FROM asset").fetchall())
+            for name in list(self._assets)[known:]:
+                del self._assets[name]
             raise StoreError(f"store {self.path}: {error}") from error
 
     def inputs_after(self, input_id: int) -> Iterator[Input]:
@@ -190,8 +194,6 @@ class Journal:
     def _asset(self, name: str) -> int:
         number = self._assets.get(name)
         if number is None:
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN")
             cursor = self._db.execute("INSERT INTO asset (name) VALUES (?)", (name,))
             number = self._assets[name] = int(cursor.lastrowid or 0)
         return number
@@ -209,7 +211,7 @@ class Journal:
                 item.payload.decode(), data,
             )  # fmt: skip
         if isinstance(item, Tick):
-            if not results.events:
+            if not results.touched:
                 return None  # a tick that changed nothing leaves nothing
             return (int(Kind.TICK), None, None, item.now_ms, None, None)
         if isinstance(item, ConfigIn):
