@@ -27,6 +27,7 @@ from monitor.contract import (
     Provenance,
     Reading,
     Reply,
+    SimulatorCommand,
     SohReading,
     Topics,
     Truth,
@@ -51,6 +52,7 @@ def make_config(cells: int = 1, **more: object) -> AssetConfig:
         chemistry="NCA",
         cells=cells,
         limits=Limits(temperature_max_c=60.0),
+        gateway="world",
         provenance=Provenance(source="test world", replay=True, synthetic=True, speed=60.0),
         **more,  # type: ignore[arg-type]
     )
@@ -215,6 +217,7 @@ class World:
         self.assets = assets
         self.history = history
         self.commands: list[tuple[str, str, Command]] = []
+        self.replay_commands: list[SimulatorCommand] = []
         self.scores: dict[str, float] = {}
         self.silent: set[str] = set()
         self.period_s = 0.1
@@ -230,6 +233,7 @@ class World:
         async with aiomqtt.Client("127.0.0.1", self.port, identifier="world") as client:
             self._client = client
             await client.subscribe("bms/+/command/+", 1)
+            await client.subscribe("bms/_simulator/world/command", 1)
             await self.publish("bms/_monitor/m1/status", b"online", retain=True)
             for asset, cells in self.assets.items():
                 await self.publish(TOPICS.of(asset, "status"), b"online", retain=True)
@@ -278,6 +282,10 @@ class World:
     async def _answer(self) -> None:
         async for message in self.client.messages:
             asset, rest = TOPICS.split(message.topic.value)
+            if asset == "_simulator":
+                control = decode(SimulatorCommand, bytes(message.payload))  # type: ignore[arg-type]
+                self.replay_commands.append(control)
+                continue
             command = decode(Command, bytes(message.payload))  # type: ignore[arg-type]
             self.commands.append((asset, rest[1], command))
             reply = Reply(v=1, id=command.id, result="done", user=rest[1])
@@ -313,7 +321,9 @@ class Page:
     async def start(self) -> None:
         self.hub = Hub()
         feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
-        app = make_app(self.hub, self.history, actions=Actions(command=feed.request))
+        app = make_app(
+            self.hub, self.history, actions=Actions(feed.request, feed.send_to_simulator)
+        )
         started = asyncio.Event()
         self._tasks = [
             asyncio.create_task(feed.run()),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
+from axe_playwright_python.base import AXE_FILE_PATH
 from iotcore import Broker
 from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Page as Tab
@@ -28,6 +29,7 @@ CHROMIUM_ARGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+expect.set_options(timeout=30_000)  # a bound, not an expectation: the machine may be busy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -100,6 +102,11 @@ async def stage(chromium: str) -> AsyncIterator[Stage]:
     await asyncio.to_thread(broker.stop)
 
 
+async def until(tab: Tab, condition: str) -> None:
+    """Wait for a condition in the page; a function, since the page's policy forbids eval."""
+    await tab.wait_for_function(f"() => {condition}")
+
+
 async def see_it_move(tab: Tab, selector: str) -> None:
     """Wait until the text of an element has changed twice."""
     element = tab.locator(selector)
@@ -149,14 +156,14 @@ async def test_a_silent_asset_is_shown_as_stale_with_its_age(stage: Stage) -> No
         await expect(tab.locator("#tile-1-fresh")).to_have_text("live")
 
 
-TRACE_X = "document.querySelector('#traces .js-plotly-plot').data[0].x"
+TRACE_X = "document.querySelector('#traces .js-plotly-plot')?.data?.[0]?.x"
 AXIS = "document.querySelector('#traces .js-plotly-plot').layout.xaxis"
 
 
 async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Stage) -> None:
     async with stage.tab("/asset/B0005") as tab:
         await see_it_move(tab, "#a-v")
-        await tab.wait_for_function(f"{TRACE_X}.length > 20")
+        await until(tab, f"{TRACE_X}?.length > 20")
         await expect(tab.locator("#a-soh-sub")).to_contain_text("Recorded truth")
         await expect(tab.locator("#cycle-grid")).to_contain_text("Discharge")
 
@@ -166,25 +173,25 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         await tab.mouse.down()
         await tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 30, steps=4)
         await tab.mouse.up()
-        await tab.wait_for_function(f"{AXIS}.autorange === false")
+        await until(tab, f"{AXIS}.autorange === false")
         zoomed = await tab.evaluate(f"JSON.stringify({AXIS}.range)")
-        count = await tab.evaluate(f"{TRACE_X}.at(-1)")
-        await tab.wait_for_function(f"{TRACE_X}.at(-1) > {count}")
+        count = await tab.evaluate(f"{TRACE_X}?.at(-1)")
+        await until(tab, f"{TRACE_X}?.at(-1) > {count}")
         assert await tab.evaluate(f"JSON.stringify({AXIS}.range)") == zoomed
 
-        await tab.get_by_role("button", name="Pause").click()
+        await tab.get_by_role("button", name="Pause", exact=True).click()
         await expect(tab.locator("#trace-note")).to_contain_text("Paused")
-        still = await tab.evaluate(f"{TRACE_X}.at(-1)")
+        still = await tab.evaluate(f"{TRACE_X}?.at(-1)")
         await see_it_move(tab, "#a-v")
-        assert await tab.evaluate(f"{TRACE_X}.at(-1)") == still
+        assert await tab.evaluate(f"{TRACE_X}?.at(-1)") == still
         await tab.get_by_role("button", name="Resume").click()
-        await tab.wait_for_function(f"{TRACE_X}.at(-1) > {still}")
+        await until(tab, f"{TRACE_X}?.at(-1) > {still}")
 
         await tab.get_by_text("All", exact=True).click()
         oldest = stage.history.frames["B0005"][0].timestamp_ms
-        await tab.wait_for_function(f"{TRACE_X}[0] === cellpulse.axisTime({oldest})")
+        await until(tab, f"{TRACE_X}?.[0] === cellpulse.axisTime({oldest})")
         await tab.reload()
-        await tab.wait_for_function(f"{TRACE_X}[0] === cellpulse.axisTime({oldest})")
+        await until(tab, f"{TRACE_X}?.[0] === cellpulse.axisTime({oldest})")
         times = await tab.evaluate(TRACE_X)
         assert times == sorted(set(times))
 
@@ -193,7 +200,7 @@ async def test_a_packs_cells_are_shown_and_one_can_be_chosen(stage: Stage) -> No
     async with stage.tab("/asset/pack-A.1") as tab:
         cells = tab.locator("#pack-map .cp-cell")
         await expect(cells).to_have_count(8)
-        await cells.nth(4).click()
+        await cells.nth(4).press("Enter")
         await expect(tab.locator("#a-v-sub")).to_contain_text("Cell 5")
         assert tab.url.endswith("/asset/pack-A.1/5")
 
@@ -230,7 +237,7 @@ async def test_language_theme_search_and_phone_width(stage: Stage) -> None:
         await expect(tab.locator("#tile-0-fresh")).to_have_text("实时")
         dark = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
         await tab.emulate_media(color_scheme="light")
-        await tab.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{dark}'")
+        await until(tab, f"getComputedStyle(document.body).backgroundColor !== '{dark}'")
         width = await tab.evaluate("document.documentElement.scrollWidth")
         assert width <= phone["width"]
         await tab.get_by_text("EN", exact=True).click()
@@ -243,3 +250,32 @@ async def test_language_theme_search_and_phone_width(stage: Stage) -> None:
         ).to_have_count(1)
         await tab.reload()
         await expect(tab.get_by_role("heading", name="Fleet")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/asset/pack-A.1", "/alarms"])
+async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
+    still = {"reduced_motion": "reduce", "bypass_csp": True}
+    async with stage.tab(path, color_scheme="light", **still) as tab:
+        await until(tab, "cellpulse.frames > 3")
+        await tab.add_script_tag(path=AXE_FILE_PATH)
+        for scheme in ("light", "dark"):
+            await tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            attribute = "document.documentElement.dataset.mantineColorScheme"
+            await until(tab, f"{attribute} === '{scheme}'")
+            result = await tab.evaluate("axe.run({resultTypes: ['violations']})")
+            serious = [
+                (violation["id"], [node["html"][:160] for node in violation["nodes"][:3]])
+                for violation in result["violations"]
+                if violation["impact"] in ("serious", "critical")
+            ]
+            assert serious == []
+
+
+async def test_a_replay_is_controlled_from_its_page(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005") as tab:
+        await tab.get_by_role("button", name="Pause replay").click()
+        await expect(tab.locator("#replay-result")).to_contain_text("sent")
+        await tab.get_by_role("button", name="Go to cycle").click()
+        await expect(tab.locator("#replay-result")).to_contain_text("Go to cycle")
+    assert [command.action for command in stage.world.replay_commands] == ["pause", "seek"]
+    assert stage.world.replay_commands[1].asset == "B0005"

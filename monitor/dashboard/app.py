@@ -12,24 +12,26 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import dash_mantine_components as dmc
+import msgspec
 import uvicorn
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
-from monitor.contract import Command, Reply, is_asset_name
+from monitor.contract import Command, Reply, SimulatorCommand, is_asset_name
 from monitor.dashboard import pages
 from monitor.dashboard.feed import FeedError, wall_clock_ms
 from monitor.dashboard.guard import OriginGuard
-from monitor.dashboard.history import read_history
+from monitor.dashboard.history import curve_columns, read_history
 from monitor.dashboard.hub import Hub
+from monitor.dashboard.ica import read_curves
 from monitor.dashboard.live import Live, mount_live
 from monitor.dashboard.texts import LANGUAGES, Language, as_language, table, text
 from monitor.errors import ConfigurationError, StoreError
@@ -62,10 +64,13 @@ class Actions:
     """What the page may do besides showing; None leaves the control out.
 
     `command(asset, command, user)` sends an operator's wish to the monitor and gives its reply;
-    it raises FeedError where there was none.
+    it raises FeedError where there was none. `simulator(name, command)` controls a replay, which
+    knows the named `faults`.
     """
 
     command: Callable[[str, Command, str], Awaitable[Reply]] | None = None
+    simulator: Callable[[str, SimulatorCommand], Awaitable[None]] | None = None
+    faults: Sequence[str] = ()
 
 
 def make_app(
@@ -101,9 +106,11 @@ def make_app(
     server.state.live = live
     _add_shell_callbacks(app, title, actions)
     _add_client_callbacks(app)
-    _add_history_callback(app, hub, history)
+    _add_history_callbacks(app, hub, history)
     if actions.command is not None:
         _add_action_callback(app, actions.command)
+    if actions.simulator is not None:
+        _add_replay_callback(app, hub, actions.simulator)
     # Dash finds its callbacks and assets at the first request to `/`; on FastAPI a first request
     # to another page, such as a bookmarked asset, would get a page without scripts.
     app._setup_server()  # type: ignore[no-untyped-call]
@@ -207,7 +214,7 @@ def _layout() -> Any:
         defaultColorScheme="auto",
         theme={
             "primaryColor": "cyan",
-            "primaryShade": {"light": 9, "dark": 8},
+            "primaryShade": 9,
             "autoContrast": True,
             "defaultRadius": "md",
             "fontFamily": (
@@ -239,7 +246,12 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
         return pages.alarms_page(language, can_act=actions.command is not None)
     match = _ASSET_PATH.match(path)
     if match is not None and is_asset_name(unquote(match[1])):
-        return pages.asset_page(language, unquote(match[1]), max(0, int(match[2] or 1) - 1))
+        return pages.asset_page(
+            language,
+            unquote(match[1]),
+            max(0, int(match[2] or 1) - 1),
+            faults=actions.faults if actions.simulator is not None else None,
+        )
     return pages.not_found_page(language)
 
 
@@ -273,11 +285,13 @@ def _add_client_callbacks(app: Dash) -> None:
     )
     client("pause", Output("pause", "children"), Input("pause", "n_clicks"))
     client("history", Output("history-drawn", "data"), Input("history", "data"))
+    client("ica", Output("ica-drawn", "data"), Input("ica", "data"))
+    client("events", Output("events-drawn", "data"), Input("events", "data"))
     client("packOf", Output("pack-chosen", "data"), Input("pack-of", "value"))
     client("sound", Output("sound-chosen", "data"), Input("sound", "checked"))
 
 
-def _add_history_callback(app: Dash, hub: Hub, history: History | None) -> None:
+def _add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
     @app.callback(Output("history", "data"), Input("range", "value"), State("look", "data"))
     async def load_history(range_name: str | None, look: dict[str, Any]) -> dict[str, Any]:
         asset, cell = str(look["asset"]), int(look["cell"])
@@ -292,6 +306,71 @@ def _add_history_callback(app: Dash, hub: Hub, history: History | None) -> None:
         except StoreError as error:
             return {**answer, "error": str(error)}
         return {**answer, **found}
+
+    @app.callback(Output("ica", "data"), Input("ica-ask", "data"), State("look", "data"))
+    async def load_ica(asked: object, look: dict[str, Any]) -> list[dict[str, Any]]:
+        if history is None:
+            return []
+        try:
+            curves = await asyncio.to_thread(
+                read_curves, history, str(look["asset"]), int(look["cell"])
+            )
+        except StoreError:
+            return []  # the trace, which asks the same store, says why
+        return [curve_columns(curve) for curve in curves]
+
+    @app.callback(Output("events", "data"), Input("events-ask", "data"))
+    async def load_events(asked: object) -> list[Any]:
+        if history is None:
+            return []
+        try:
+            events = await asyncio.to_thread(history.events, None, 200)
+        except StoreError:
+            return []
+        return [msgspec.to_builtins(event) for event in events]
+
+
+def _add_replay_callback(
+    app: Dash, hub: Hub, send: Callable[[str, SimulatorCommand], Awaitable[None]]
+) -> None:
+    @app.callback(
+        Output("replay-result", "children"),
+        Input({"replay": ALL}, "n_clicks"),
+        State("replay-speed", "value"),
+        State("replay-cycle", "value"),
+        State("replay-fault", "value"),
+        State("look", "data"),
+        State("language", "data"),
+        prevent_initial_call=True,
+    )
+    async def control(
+        clicks: list[int | None],
+        speed: str | None,
+        cycle: int | None,
+        fault: str | None,
+        look: dict[str, Any],
+        language_value: str | None,
+    ) -> str:
+        if not any(clicks) or not isinstance(ctx.triggered_id, dict):
+            raise PreventUpdate
+        action = ctx.triggered_id["replay"]
+        config = hub.config_of(str(look["asset"]))
+        if config is None or config.gateway is None:
+            raise PreventUpdate
+        command = SimulatorCommand(
+            v=1,
+            action=action,
+            asset=str(look["asset"]) if action in ("seek", "inject") else None,
+            cycle=max(1, int(cycle or 1)) if action == "seek" else None,
+            speed=float(speed or 1) if action == "speed" else None,
+            fault=fault if action == "inject" else None,
+        )
+        try:
+            await send(config.gateway, command)
+        except FeedError as error:
+            return str(error)
+        language = as_language(language_value)
+        return f"{text(f'replay_{action}', language)}: {text('sent', language)}"
 
 
 def _add_action_callback(app: Dash, send: Callable[[str, Command, str], Awaitable[Reply]]) -> None:

@@ -57,7 +57,6 @@ _SUBSCRIPTIONS = (
     ("_gateway/+/status", 1),
     ("_monitor/+/status", 1),
     ("_monitor/+/metrics", 0),
-    ("_simulator/+/status", 1),
 )
 
 
@@ -73,8 +72,8 @@ def wall_clock_ms() -> int:
 class Feed:
     """One subscription to a broker that feeds a hub, and the way for commands back.
 
-    `url` is `mqtt://user:password@host:port` or `mqtts://...`; raises ConfigurationError where it
-    is neither.
+    `url` is `mqtt://user:password@host:port` or `mqtts://...`, for which `tls` may hold what is
+    trusted beside the system's own; raises ConfigurationError where it is neither.
     """
 
     def __init__(
@@ -83,17 +82,17 @@ class Feed:
         url: str,
         root: str = "bms",
         *,
+        tls: ssl.SSLContext | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.topics = Topics(root)
         self.rejected = 0
         self.shed = 0
-        self.simulators: dict[str, bool] = {}
         self._hub = hub
         self._clock_ms = clock_ms
         self._client: aiomqtt.Client | None = None
         self._replies: dict[str, asyncio.Future[Reply]] = {}
-        self._new_client = _client_factory(url)
+        self._new_client = _client_factory(url, tls)
 
     async def run(self) -> None:
         """Stay connected until cancelled: back-off with jitter from 0.5 s to 5 s, without end."""
@@ -203,13 +202,11 @@ class Feed:
                 self._hub.on_gateway_status(name, online)
             elif service == "_monitor":
                 self._hub.on_monitor_status(name, online)
-            elif service == "_simulator":
-                self.simulators[name] = online
         elif service == "_monitor" and kind == "metrics":
             self._hub.on_metrics(decode(MonitorMetrics, payload))
 
 
-def _client_factory(url: str) -> Callable[[], aiomqtt.Client]:
+def _client_factory(url: str, tls: ssl.SSLContext | None) -> Callable[[], aiomqtt.Client]:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -230,7 +227,7 @@ def _client_factory(url: str) -> Callable[[], aiomqtt.Client]:
             identifier=f"cellpulse-page-{uuid.uuid4().hex[:12]}",
             keepalive=KEEPALIVE_S,
             timeout=REPLY_WITHIN_S,
-            tls_context=ssl.create_default_context() if secure else None,
+            tls_context=(tls or ssl.create_default_context()) if secure else None,
         )
 
     return new_client

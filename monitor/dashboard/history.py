@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import cell_name
+from monitor.dashboard.ica import Curve
 from monitor.store.history import History, Trace
 
 SPANS_MS = {"1m": 60_000, "10m": 600_000, "1h": 3_600_000, "6h": 21_600_000}
@@ -51,6 +52,16 @@ def trace_columns(trace: Trace) -> dict[str, list[float | int | None]]:
         "hi": _rounded(trace.soh_high, 4),
         "r": _rounded(trace.resistance_ohm, 5),
         "heat": _rounded(trace.excess_heat_w, 3),
+    }
+
+
+def curve_columns(curve: Curve) -> dict[str, Any]:
+    """An incremental-capacity curve for JSON."""
+    return {
+        "number": curve.number,
+        "age": curve.age,
+        "v": _rounded(curve.voltage_v, 3),
+        "q": _rounded(curve.dqdv_ah_per_v, 4),
     }
 
 

@@ -36,6 +36,7 @@ STALE_CHECK_MS = 500
 MAX_ALARMS = 1_000
 MAX_EVENTS = 200
 MAX_CYCLES = 50
+MAX_TRUTHS = 600
 
 Kind = Literal["fleet", "asset", "alarms", "none"]
 
@@ -79,6 +80,7 @@ class _Asset:
     cycles: deque[tuple[int, CycleSummary]] = field(
         default_factory=lambda: deque(maxlen=MAX_CYCLES)
     )
+    truths: deque[tuple[int, Truth]] = field(default_factory=lambda: deque(maxlen=MAX_TRUTHS))
     row: Row | None = None
 
 
@@ -173,7 +175,11 @@ class Hub:
 
     def on_truth(self, asset: str, truth: Truth) -> None:
         """The recording's own labels, shown beside the estimate during a replay."""
-        self._touch(asset).truth = truth
+        state = self._touch(asset)
+        state.truth = truth
+        before = state.truths[-1][1] if state.truths else None
+        if before is None or (before.soh, before.cycle) != (truth.soh, truth.cycle):
+            state.truths.append((self.version + 1, truth))
 
     def on_monitor_status(self, monitor: str, online: bool) -> None:
         """Whether a monitor runs; without one, estimates and alarms do not move."""
@@ -374,6 +380,11 @@ class Hub:
             body["now_cell"] = _cell_now(state.estimate, view.cell)
         if state.truth is not None:
             body["truth"] = state.truth
+            body["truths"] = [
+                [truth.timestamp_ms, truth.soh]
+                for version, truth in state.truths
+                if since < version <= self.version and truth.soh is not None
+            ]
         row = self._row(state)
         if row.cells > 1 and state.newest is not None:
             body["pack"] = _pack_now(state, state.newest)

@@ -5,6 +5,7 @@ Every element that shows a live value has an id, which `assets/` fills by `dash_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dash_ag_grid as dag
@@ -26,6 +27,7 @@ GRID_THEME = {
     )
 }
 COLUMN = {"sortable": True, "resizable": True, "suppressMovable": True}
+REPLAY_SPEEDS = ("1", "10", "60", "120", "600", "3600")
 RANGES = ("1m", "10m", "1h", "6h", "all")
 SHELVE_HOURS = ("0.25", "1", "8", "24")
 GRAPH_CONFIG: Any = {
@@ -199,11 +201,16 @@ def fleet_page(language: Language) -> list[Any]:
     ]
 
 
-def asset_page(language: Language, asset: str, cell: int) -> list[Any]:
-    """One asset: what it is now, its traces, its life, its alarms."""
+def asset_page(
+    language: Language, asset: str, cell: int, *, faults: Sequence[str] | None
+) -> list[Any]:
+    """One asset: what it is now, its traces, its life, its alarms.
+
+    `faults` are those that a replay can be asked to show; None leaves the replay controls out.
+    """
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
-        *_look(look, "history", "history-drawn", "pack-chosen"),
+        *_look(look, "history", "history-drawn", "pack-chosen", "ica", "ica-ask", "ica-drawn"),
         html.Div(
             [
                 html.Div(
@@ -225,6 +232,7 @@ def asset_page(language: Language, asset: str, cell: int) -> list[Any]:
             className="cp-head",
         ),
         html.Div("", id="a-note", className="cp-note cp-hidden"),
+        None if faults is None else _replay_bar(language, faults),
         html.Div(
             [
                 _figure("v", text("voltage", language)),
@@ -295,7 +303,7 @@ def asset_page(language: Language, asset: str, cell: int) -> list[Any]:
                     className="cp-card-head",
                 ),
                 html.Div("", id="trace-note", className="cp-muted"),
-                dcc.Graph(id="traces", className="cp-traces", config=GRAPH_CONFIG),
+                _graph("traces", "cp-traces"),
             ],
             className="cp-card",
         ),
@@ -304,14 +312,14 @@ def asset_page(language: Language, asset: str, cell: int) -> list[Any]:
                 html.Section(
                     [
                         html.H2(text("soh_history", language)),
-                        dcc.Graph(id="soh-graph", style={"height": "320px"}, config=GRAPH_CONFIG),
+                        _graph("soh-graph", "cp-graph"),
                     ],
                     className="cp-card",
                 ),
                 html.Section(
                     [
                         html.H2(text("ica", language)),
-                        dcc.Graph(id="ica-graph", style={"height": "320px"}, config=GRAPH_CONFIG),
+                        _graph("ica-graph", "cp-graph"),
                     ],
                     className="cp-card",
                 ),
@@ -362,7 +370,7 @@ def asset_page(language: Language, asset: str, cell: int) -> list[Any]:
 def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
     """What stands, what can be done about it, and what has happened."""
     return [
-        *_look({"look": "alarms"}, "sound-chosen"),
+        *_look({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
         html.Div(
             [
                 html.H1(text("alarms", language)),
@@ -435,6 +443,64 @@ def _look(look: dict[str, Any], *stores: str) -> list[Any]:
     return [dcc.Store(id="look", data=look), *(dcc.Store(id=name) for name in ("looked", *stores))]
 
 
+def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
+    """Controls of a replay; shown by the browser's side where the asset is one."""
+
+    def button(action: str) -> Any:
+        return dmc.Button(
+            text(f"replay_{action}", language),
+            id={"replay": action},
+            size="xs",
+            variant="default",
+            n_clicks=0,
+        )
+
+    return html.Section(
+        [
+            html.H2(text("replay_controls", language)),
+            button("pause"),
+            button("resume"),
+            button("step"),
+            dmc.Select(
+                id="replay-speed",
+                data=[{"value": speed, "label": f"× {speed}"} for speed in REPLAY_SPEEDS],
+                value="120",
+                allowDeselect=False,
+                size="xs",
+                w=100,
+                **_aria(text("replay_speed", language)),
+            ),
+            button("speed"),
+            dmc.NumberInput(
+                id="replay-cycle",
+                value=1,
+                min=1,
+                size="xs",
+                w=90,
+                **_aria(text("cycles", language)),
+            ),
+            button("seek"),
+            html.Div(
+                [
+                    dmc.Select(
+                        id="replay-fault",
+                        data=list(faults),
+                        value=faults[0] if faults else None,
+                        size="xs",
+                        w=170,
+                        **_aria(text("replay_fault", language)),
+                    ),
+                    button("inject"),
+                ],
+                className="cp-replay-fault" if faults else "cp-hidden",
+            ),
+            html.Span("", id="replay-result", className="cp-muted", role="status"),
+        ],
+        id="replay",
+        className="cp-card cp-replay cp-hidden",
+    )
+
+
 def _operator_bar(language: Language) -> Any:
     actions = ("acknowledge", "shelve", "unshelve", "out_of_service", "in_service")
     return html.Div(
@@ -500,6 +566,12 @@ def _named(control: Any, name: str) -> Any:
 
 def _aria(name: str) -> dict[str, Any]:
     return {"aria-label": name}
+
+
+def _graph(name: str, class_name: str) -> Any:
+    """A graph that fills a box of fixed height; a responsive one sets its own height to 100 %."""
+    graph = dcc.Graph(id=name, config=GRAPH_CONFIG, style={"height": "100%"})
+    return html.Div(graph, className=class_name)
 
 
 def _count(key: str, label: str) -> Any:

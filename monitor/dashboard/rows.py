@@ -30,14 +30,7 @@ STALE_INTERVALS = 3  # missed frames in a row, and at least STALE_MIN_MS, before
 STALE_MIN_MS = 3_000
 
 _QUIET_STATES = frozenset({"normal", "shelved", "suppressed", "out of service"})
-_THERMAL_CODES = (
-    "thermal",
-    "over_temperature",
-    "overtemperature",
-    "temperature",
-    "dtdt",
-    "runaway",
-)
+_THERMAL_CODES = ("thermal", "over_temperature", "dtdt", "runaway")
 
 
 class Row(Struct, omit_defaults=True):

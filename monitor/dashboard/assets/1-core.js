@@ -39,7 +39,7 @@
       let words = shown.toFixed(digits);
       if (Number(words) === 0) words = words.replace("-", "");
       words = words.replace("-", "−");
-      return unit ? words + " " + unit : words;
+      return unit && unit !== "1" ? words + " " + unit : words;
     },
 
     soh(row) {
@@ -278,6 +278,8 @@
     },
     pause(clicks) { return handlers.asset.pause(clicks || 0); },
     history(data) { handlers.asset.history(data); return null; },
+    ica(data) { handlers.asset.ica(data); return null; },
+    events(data) { handlers.alarms.events(data); return null; },
     packOf(value) { handlers.asset.packOf(value); return null; },
     sound(checked) {
       store.set("cp-sound", checked ? "1" : "");

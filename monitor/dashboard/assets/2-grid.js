@@ -50,12 +50,14 @@
   components.CpAlarmSource = (props) =>
     h("span", null, link(props.data.asset, props.data.asset), " ",
       h("span", { className: "cp-muted" }, props.data.source === "pack" ? "" : props.data.source));
+  /* In the record's own unit: "1" is a plain number, and nothing is converted here. */
+  const reading = (value, unit) =>
+    cp.number(value, Math.abs(value) >= 100 ? 0 : 2) + (unit && unit !== "1" ? " " + unit : "");
   components.CpReading = (props) => {
     const row = props.data;
     if (row.value === null || row.value === undefined) return h("span", null, "–");
-    const digits = Math.abs(row.value) >= 100 ? 0 : 2;
-    return h("span", null, h("strong", null, cp.number(row.value, digits) + " " + row.unit), h("br"),
-      h("span", { className: "cp-muted" }, cp.text("limit") + " " + cp.number(row.limit, digits) + " " + row.unit));
+    return h("span", null, h("strong", null, reading(row.value, row.unit)), h("br"),
+      h("span", { className: "cp-muted" }, cp.text("limit") + " " + reading(row.limit, row.unit)));
   };
   components.CpAlarmState = (props) => cp.text("state_" + props.data.state);
 })();

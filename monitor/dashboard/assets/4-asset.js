@@ -5,13 +5,15 @@
   const SPANS = { "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, all: Infinity };
   const MOST = 4000, THINNED = 2000;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
-  let S, E, cycles, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
+  let S, E, truths, curves, cycles, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
 
   function reset(look) {
     asset = look.asset; cell = look.cell;
     S = [[], [], [], [], []];
     E = [[], [], [], [], [], [], [], []];
     cycles = new Map();
+    truths = [];
+    curves = [];
     config = null; truth = null; pack = null; lastRow = null; cellNow = null;
     range = "10m"; paused = false; drawn = false;
   }
@@ -63,7 +65,7 @@
 
   function axis(domain, title, more) {
     return {
-      domain, title: { text: title, font: { size: 12 }, standoff: 6 }, zeroline: false, automargin: true,
+      domain, title: { text: title, font: { size: 12 }, standoff: 6 }, zeroline: false,
       gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, nticks: 5, fixedrange: false, ...more,
     };
   }
@@ -72,7 +74,7 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: cp.css("--cp-text"), family: "inherit", size: 12 },
-      margin: { l: 58, r: 14, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
+      margin: { l: 62, r: 14, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
       hoverlabel: { bgcolor: cp.css("--cp-surface"), bordercolor: cp.css("--cp-line"), font: { color: cp.css("--cp-text") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: cp.css("--cp-muted"), activecolor: cp.css("--cp-text") },
       ...more,
@@ -124,6 +126,7 @@
     };
     const s = missing(S, 0), e = missing(E, 4);
     if (s === S[0].length && e === E[0].length) return;
+    const begin = performance.now();
     const x = times(S[0].slice(s));
     const many = S[0].length;
     const counts = [many, many, many, many, E[0].length];
@@ -133,6 +136,16 @@
       [0, 1, 2, 3, 4],
       { x: counts, y: counts },
     );
+    // Drawing may take a quarter of a slow machine's time, no more: the numbers come first.
+    const took = performance.now() - begin;
+    nextTraceAt = begin + Math.min(1500, 4 * took);
+  }
+
+  /* A first point alone would be shown in a window of milliseconds. */
+  function wide(data) {
+    const all = data.flatMap((trace) => trace.x);
+    const low = Math.min(...all), high = Math.max(...all);
+    return all.length && high - low < 3600e3 ? { range: [low - 3600e3, high + 3600e3] } : {};
   }
 
   function drawSoh() {
@@ -147,7 +160,7 @@
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_high)), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_low)), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-band"), name: cp.text("interval"), hoverinfo: "skip" },
       { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: 4 }, name: cp.text("soh") + " %" },
-      { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("capacity") + " %" },
+      { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("full_discharges") + " %" },
     ];
     if (cellNow && cellNow.soh !== null && cellNow.soh !== undefined) {
       data.push({
@@ -156,16 +169,41 @@
         error_y: cellNow.lo === null ? undefined : { type: "data", symmetric: false, array: [percent(cellNow.hi - cellNow.soh)], arrayminus: [percent(cellNow.soh - cellNow.lo)], color: colour, thickness: 1.4 },
       });
     }
-    if (truth && truth.soh !== null && truth.soh !== undefined) {
-      data.push({ type: "scatter", mode: "markers", x: times([truth.timestamp_ms]), y: [percent(truth.soh)], name: cp.text("truth"), marker: { size: 10, symbol: "x-thin-open", color: cp.css("--cp-text") } });
+    if (truths.length) {
+      data.push({ type: "scatter", mode: "markers", x: times(truths.map((t) => t[0])), y: truths.map((t) => percent(t[1])), name: cp.text("truth"), marker: { size: 7, symbol: "x-thin-open", color: cp.css("--cp-text") } });
+    }
+    const ends = known.map((c) => c.soh).concat(cellNow && cellNow.soh ? [cellNow.soh] : []);
+    const shapes = [], annotations = [];
+    if (ends.length && Math.min(...ends) < 0.88) {
+      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 80, y1: 80, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
+      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 80, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life"), font: { size: 11, color: cp.css("--cp-muted") } });
     }
     window.dash_clientside.set_props("soh-graph", {
       figure: {
         data,
         layout: baseLayout({
-          uirevision: asset + "|" + cell, showlegend: true, hovermode: "closest",
-          legend: { orientation: "h", y: 1.14, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 30, b: 34 },
-          xaxis: { type: "date", gridcolor: cp.css("--cp-line") }, yaxis: axis([0, 1], "%"),
+          uirevision: asset + "|" + cell, showlegend: true, hovermode: "closest", shapes, annotations,
+          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 60 },
+          xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
+        }),
+      },
+    });
+  }
+
+  function drawIca() {
+    const colours = { first: cp.css("--cp-muted"), newest: cp.css("--cp-v") };
+    window.dash_clientside.set_props("ica-graph", {
+      figure: {
+        data: curves.map((curve, n) => ({
+          type: "scatter", mode: "lines", x: curve.v, y: curve.q, name: cp.text(curve.age === "first" ? "ica_first" : "ica_now") + " · " + cp.text("ica_number", { n: curve.number }),
+          line: { color: colours[curve.age], width: curve.age === "first" ? 1.2 : 2.2, dash: curve.age === "first" ? ["solid", "dash", "dot"][n % 3] : "solid" },
+        })),
+        layout: baseLayout({
+          uirevision: asset + "|" + cell, showlegend: true,
+          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 70 },
+          xaxis: { title: { text: cp.text("voltage_axis"), font: { size: 12 }, standoff: 4 }, gridcolor: cp.css("--cp-line") },
+          yaxis: axis([0, 1], "dQ/dV Ah/V", { rangemode: "tozero" }),
+          annotations: curves.length ? [] : [{ xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, text: cp.text("ica_none"), font: { color: cp.css("--cp-muted"), size: 13 } }],
         }),
       },
     });
@@ -183,7 +221,14 @@
 
   function addCycles(list) {
     for (const cycle of list) cycles.set(cycle.kind + cycle.number + "@" + cycle.start_ms, cycle);
-    if (list.length) { drawCycles(); drawSoh(); }
+    if (!list.length) return;
+    drawCycles();
+    drawSoh();
+    const charges = [...cycles.values()].filter((c) => c.kind === "charge" && c.complete).length;
+    if (charges !== chargesAsked && document.getElementById("ica-graph")) {
+      chargesAsked = charges;
+      window.dash_clientside.set_props("ica-ask", { data: charges });
+    }
   }
 
   function paintNumbers() {
@@ -244,6 +289,7 @@
         cp.el("Span", { className: "cp-label" }, name), cp.el("Span", null, value),
       ])),
     });
+    cp.show("replay", !!(from.replay && config.gateway));
     const notes = [];
     if (from.replay) notes.push(cp.text("replay") + (from.speed ? " (× " + from.speed + ")" : ""));
     if (from.synthetic) notes.push(cp.text("synthetic"));
@@ -267,19 +313,31 @@
     const known = values.filter((value) => value !== null && value !== undefined);
     const low = Math.min(...known), high = Math.max(...known);
     const format = { v: [3, "V"], t: [1, "°C"], soc: [0, "%"], soh: [1, "%"], score: [2, ""] }[packOf];
-    cp.put("pack-map", {
-      children: pack.v.map((_, n) => {
-        const value = values[n];
-        const style = value === null || value === undefined ? {} : shade(high > low ? (value - low) / (high - low) : 0.5);
-        return cp.link(cp.assetPath(asset, n), { className: "cp-cell" + (n === cell ? " cp-cell-here" : ""), style, refresh: false },
-          [cp.el("Span", { className: "cp-cell-n" }, String(n + 1)), cp.number(value, ...format)]);
-      }),
+    if (packLaid !== pack.v.length || !document.getElementById("pack-0")) {
+      packLaid = pack.v.length;
+      cp.forget("pack-");
+      cp.put("pack-map", {
+        children: pack.v.map((_, n) =>
+          cp.link(cp.assetPath(asset, n), { id: "pack-" + n, className: "cp-cell" + (n === cell ? " cp-cell-here" : "") }, [
+            cp.el("Span", { className: "cp-cell-n" }, String(n + 1)),
+            cp.el("Span", { id: "pack-value-" + n }, "–"),
+          ])),
+      });
+      setTimeout(paintPack, 50);
+      return;
+    }
+    pack.v.forEach((_, n) => {
+      const value = values[n];
+      const none = value === null || value === undefined;
+      const part = Math.round(20 * (high > low ? (value - low) / (high - low) : 0.5)) / 20;
+      cp.put("pack-value-" + n, { children: cp.number(value, ...format) });
+      cp.put("pack-" + n, { style: none ? {} : shade(part) });
     });
   }
 
-  let packAt = 0, sohAt = 0;
+  let packAt = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   cp.handlers.asset = {
-    enter(look) { reset(look); },
+    enter(look) { reset(look); chargesAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
     frame(frame) {
       if (frame.missing) {
         cp.put("a-note", { children: cp.text("missing_asset", { name: asset }), className: "cp-note" });
@@ -287,6 +345,7 @@
       }
       if (frame.config) { config = frame.config; paintConfig(); if (drawn && !paused) drawTraces(); }
       if (frame.truth) truth = frame.truth;
+      if (frame.truths && frame.truths.length) truths = (frame.full ? [] : truths).concat(frame.truths);
       if (frame.now_cell) cellNow = frame.now_cell;
       lastRow = frame.row;
       const restarted = frame.full && frame.s.length > 0 && last(frame.s[0]) < S[0][0];
@@ -297,15 +356,18 @@
       if (frame.alarms) paintAlarms(frame.alarms);
       paintNumbers();
       const now = performance.now();
-      if (frame.pack) { pack = frame.pack; if (now - packAt > 400) { packAt = now; paintPack(); } }
-      if (now - sohAt > 2000) { sohAt = now; drawSoh(); }
+      if (frame.pack) { pack = frame.pack; if (now - packAt > 4 * pack.v.length + 600) { packAt = now; paintPack(); } }
+      const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
+      if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
       if (paused) return;
       const newest = Math.max(last(S[0]), last(E[0]));
       trim(S, newest); trim(E, newest);
-      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces(); else extendTraces();
+      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces();
+      else if (now >= nextTraceAt) extendTraces();
     },
     second() { paintStatus(); },
-    redraw() { if (drawn) drawTraces(); drawSoh(); },
+    redraw() { if (drawn) drawTraces(); drawSoh(); drawIca(); },
+    ica(data) { curves = data || []; drawIca(); },
     history(data) {
       if (!data || data.asset !== asset || data.cell !== cell) return;
       range = data.range in SPANS ? data.range : "all";

@@ -21,23 +21,27 @@
     const children = events.slice(0, 200).map((event) => cp.el("Div", { className: "cp-entry" }, [
       cp.el("Span", { className: "cp-muted" }, cp.time(event.alarm.timestamp_ms)),
       cp.el("Span", { className: "cp-badge cp-sev-" + event.alarm.severity }, cp.text("severity_" + event.alarm.severity)),
-      cp.el("Span", null, event.alarm.asset + " · " + event.alarm.source + " · " + words(event.alarm)),
+      cp.el("Span", null, words(event.alarm)),
       cp.el("Span", { className: "cp-muted" }, cp.text("state_" + event.previous) + " → " + cp.text("state_" + event.alarm.state) +
         (event.user ? " · " + cp.text("user_caused", { user: event.user }) : "") + (event.comment ? " · “" + event.comment + "”" : "")),
     ]));
     cp.put("journal", { children: children.length ? children : cp.text("no_events") });
   }
 
+  /* Newest first; an event may come from the store and over the wire. */
+  function merge(list) {
+    const known = new Map(events.concat(list).map((event) => [event.event_id, event]));
+    events = [...known.values()].sort((a, b) => b.alarm.timestamp_ms - a.alarm.timestamp_ms).slice(0, 200);
+    paintJournal();
+  }
+
   cp.handlers.alarms = {
     enter() { alarms = []; events = []; },
     frame(frame) {
-      if (frame.full) events = [];
       if (frame.alarms) { alarms = frame.alarms; paint(); }
-      if (frame.events.length || frame.full) {
-        events = frame.events.slice().reverse().concat(events).slice(0, 200);
-        paintJournal();
-      }
+      merge(frame.events.slice().reverse());
     },
+    events(list) { merge(list || []); },
     redraw() { paint(); paintJournal(); },
   };
 
