@@ -108,8 +108,12 @@ class SerialLink:
 
 
 def _open(port: str, baud: int) -> Any:
-    import serial
-
+    try:
+        import serial
+    except ImportError as error:
+        raise MappingError(
+            f"a serial port needs pyserial: pip install 'cellpulse[bridge]' ({error})"
+        ) from error
     options: dict[str, Any] = {"baudrate": baud, "timeout": _SLICE_S}
     if "://" not in port:
         # Two readers on one port would each get half of every answer. A write time-out is for an

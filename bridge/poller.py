@@ -123,7 +123,7 @@ class Poller:
                 failures = 0
                 backoff.reset()
                 self.counters.polls += 1
-                self._sink.reading(reading, self._clock.wall_ms())
+                self._sink.reading(reading, session.answered_ms)
             # A poll that took longer than the interval loses its turn: no burst follows it.
             late_s = self._clock.monotonic_s() - next_s
             next_s += self._rhythm.interval_s * max(1, math.ceil(late_s / self._rhythm.interval_s))

@@ -52,9 +52,8 @@ class Recorder:
     Writing a few hundred bytes a second to a file does not hold the loop up.
     """
 
-    def __init__(self, file: TextIOBase, clock: Clock, choices: Choices) -> None:
+    def __init__(self, file: TextIOBase, choices: Choices) -> None:
         self._file = file
-        self._clock = clock
         self._choices = choices
         self._started = False
 
@@ -66,9 +65,9 @@ class Recorder:
             self._line({**header, "choices": asdict(self._choices)})
         return self
 
-    def tap(self, direction: Literal["tx", "rx"], data: bytes) -> None:
+    def tap(self, direction: Literal["tx", "rx"], data: bytes, t_ms: int) -> None:
         """Write what went by."""
-        self._line({"t": self._clock.wall_ms(), direction: data.hex()})
+        self._line({"t": t_ms, direction: data.hex()})
 
     def _line(self, entry: dict[str, object]) -> None:
         self._file.write(json.dumps(entry) + "\n")
@@ -77,7 +76,11 @@ class Recorder:
 
 def read(path: Path) -> Recording:
     """A recording from a file; raises MappingError with the line that is wrong."""
-    with path.open(encoding="utf-8") as lines:
+    try:
+        lines_of = path.open(encoding="utf-8")
+    except OSError as error:
+        raise MappingError(f"{path}: {error.strerror}") from error
+    with lines_of as lines:
         try:
             header = json.loads(next(lines, ""))
             if header["cellpulse_frames"] != VERSION:
@@ -123,7 +126,7 @@ async def play(
                 counters.bad_frames += isinstance(error, FrameError)
                 continue
             counters.polls += 1
-            sink.reading(reading, wire.wall_ms())
+            sink.reading(reading, session.answered_ms)
             if room is not None:
                 await room()
     except EndOfRecordingError:

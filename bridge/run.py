@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bridge.clock import SystemClock
 from bridge.device import Told
+from bridge.errors import MappingError
 from bridge.gateway import Gateway
 from bridge.link import serial_opener
 from bridge.poller import Poller, Rhythm
@@ -32,9 +33,12 @@ async def run_serial(settings: SerialSettings) -> None:
     with contextlib.ExitStack() as stack:
         recorder: Recorder | None = None
         if settings.record is not None:
-            # Opened once, before anything runs.
-            file = stack.enter_context(open(settings.record, "a", encoding="utf-8"))  # noqa: ASYNC230
-            recorder = Recorder(file, clock, choices)
+            try:
+                # Opened once, before anything runs.
+                file = stack.enter_context(open(settings.record, "a", encoding="utf-8"))  # noqa: ASYNC230
+            except OSError as error:
+                raise MappingError(f"--record {settings.record}: {error.strerror}") from error
+            recorder = Recorder(file, choices)
         poller = Poller(
             serial_opener(settings.port),
             settings.protocol,

@@ -52,6 +52,7 @@ async def run_can(settings: CanSettings) -> None:
 def open_database(path: Path) -> Any:
     """The DBC file; raises MappingError where it cannot be read or cantools is missing."""
     try:
+        import can  # noqa: F401 — the listener's, asked for before anything runs
         import cantools
     except ImportError as error:
         raise MappingError(

@@ -12,7 +12,8 @@ from bridge.errors import NoAnswerError
 from bridge.link import Link
 
 T = TypeVar("T")
-Tap = Callable[[Literal["tx", "rx"], bytes], None]
+Tap = Callable[[Literal["tx", "rx"], bytes, int], None]
+"""Direction, bytes, and when they went by, in milliseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class Patience:
 
 
 class Session:
-    """One open link, one protocol."""
+    """One open link, one protocol. `answered_ms` is when bytes last came."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Session:
         self._counters = counters
         self._tap = tap
         self._buffer = FrameBuffer(protocol.split)
+        self.answered_ms = 0
 
     async def hold(self, conversation: Conversation[T], patience: Patience) -> T:
         """Drive a conversation to its end.
@@ -85,7 +87,7 @@ class Session:
         self._buffer.clear()
         self._counters.requests += 1
         if self._tap is not None:
-            self._tap("tx", ask.request)
+            self._tap("tx", ask.request, self._clock.wall_ms())
         await self._link.write(ask.request)
         end_s = self._clock.monotonic_s() + timeout_s
         answers: list[bytes] = []
@@ -93,8 +95,9 @@ class Session:
             received = await self._link.read(left_s)
             if not received:
                 break
+            self.answered_ms = self._clock.wall_ms()
             if self._tap is not None:
-                self._tap("rx", received)
+                self._tap("rx", received, self.answered_ms)
             before = self._buffer.dropped_bytes
             answers += [frame for frame in self._buffer.feed(received) if ask.answers(frame)]
             self._counters.dropped_bytes += self._buffer.dropped_bytes - before

@@ -322,7 +322,7 @@ async def test_record_and_play_give_the_same_frames(tmp_path: Path) -> None:
     wire.silences = [(5.0, 7.2), (12.0, 12.3)]
     file = io.StringIO()
     choices = Choices(invert_current=True)
-    recorder = Recorder(file, wire.clock, choices)
+    recorder = Recorder(file, choices)
     await run(
         wire,
         notes,
@@ -343,14 +343,13 @@ async def test_record_and_play_give_the_same_frames(tmp_path: Path) -> None:
 
 
 def replace_time(frame: Frame) -> tuple[object, ...]:
-    # The poller stamps when the answer is complete; so does the replay.
     return (frame.seq, frame.timestamp_ms, frame.voltage_v, frame.current_a, frame.session)
 
 
 async def test_play_keeps_the_pace(tmp_path: Path) -> None:
     wire, notes = Wire(HandClock(11.0)), Notes()
     file = io.StringIO()
-    recorder = Recorder(file, wire.clock, Choices())
+    recorder = Recorder(file, Choices())
     await run(wire, notes, tap=lambda spoken: recorder.start(spoken).tap)
     lines = file.getvalue().splitlines()
     assert len(lines) > 30
