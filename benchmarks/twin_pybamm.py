@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.calibrate import NOMINAL_AH, Cycle, fit_tables
+from simulator.calibrate import fit_tables
+from simulator.twin_cycles import NOMINAL_AH, Cycle
 from simulator.twin_parameters import parse_parameters
 
 Floats = NDArray[np.float64]

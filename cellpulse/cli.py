@@ -58,6 +58,18 @@ LongestGap = Annotated[
     float | None,
     typer.Option(help="Shorten gaps in the recording to so many seconds.", show_default=False),
 ]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        help="Inject a synthetic fault, such as isc:asset=B0005,at=cycle:3,severity=0.2; "
+        "may be given several times. docs/twin.md lists them.",
+    ),
+]
+Scenario = Annotated[
+    Path | None,
+    typer.Option(help="TOML or JSON file of many faults and a seed.", show_default=False),
+]
 
 
 def main() -> None:
@@ -85,6 +97,8 @@ def demo(
     port: Port = None,
     models: Models = None,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    fault: Faults = None,
+    scenario: Scenario = None,
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
@@ -92,7 +106,7 @@ def demo(
     from cellpulse.wiring import Show, open_sources, run_show
 
     settings = _settings(config, dashboard_host=host, dashboard_port=port, models=models)
-    recordings = open_sources(path or [], source)
+    recordings = _faulty(open_sources(path or [], source), fault, scenario)
     run(
         run_show(
             settings,
@@ -114,6 +128,8 @@ def play(
     batch: Annotated[int, typer.Option(min=1, max=1000, help="Frames a message.")] = 1,
     name: Annotated[str, typer.Option(help="This simulator's name.")] = "simulator",
     json_lines: Annotated[bool, typer.Option("--json", help="Progress as JSON lines.")] = False,
+    fault: Faults = None,
+    scenario: Scenario = None,
     broker: Broker = None,
     root: Root = None,
     config: ConfigFile = None,
@@ -124,7 +140,7 @@ def play(
     from cellpulse.wiring import Show, open_sources, run_player
 
     settings = _settings(config, broker=broker, root=root)
-    recordings = open_sources(path or [], source)
+    recordings = _faulty(open_sources(path or [], source), fault, scenario)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
     run(run_player(settings, Show(recordings, options, report=reporter(json_lines)), name))
 
@@ -250,6 +266,20 @@ def _settings(file: Path | None, **flags: Any) -> Any:
     from monitor.config import load
 
     return load(file, **flags)
+
+
+def _faulty(recordings: Any, fault: list[str] | None, scenario: Path | None) -> Any:
+    """The recordings with the faults that were asked for."""
+    if not fault and scenario is None:
+        return recordings
+    from simulator.faults_inject import inject
+    from simulator.faults_scenario import Scenario as Faulty
+    from simulator.faults_scenario import parse_fault, read_scenario
+    from simulator.twin import load_parameters
+
+    asked = Faulty(()) if scenario is None else read_scenario(scenario)
+    specs = (*asked.faults, *(parse_fault(text) for text in fault or []))
+    return inject(recordings, specs, load_parameters("nasa-18650"), asked.seed)
 
 
 def _options(

@@ -25,8 +25,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.calibrate import CALIBRATION_CELLS, Cycle, assimilate, life, read_cycles
+from simulator.calibrate import CALIBRATION_CELLS
 from simulator.twin import Tables, load_parameters
+from simulator.twin_cycles import Cycle, assimilate, life, read_cycles
 
 Floats = NDArray[np.float64]
 

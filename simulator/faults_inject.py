@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 
 from recordings.types import Operation, Recording, RecordingInfo
 from simulator.faults import CellFault
-from simulator.faults_scenario import FaultError, FaultSpec, Onset
+from simulator.faults_frames import distort_frames
+from simulator.faults_recorded import RecordedCell, delivered_ah, sensor_of
+from simulator.faults_scenario import FaultError, FaultSpec, Onset, check_assets
 from simulator.faults_sensors import Channel, SensorFault
+from simulator.replay import Timed
 from simulator.twin import (
     CellParameters,
     Conditions,
@@ -78,8 +81,8 @@ class _Running:
 class InjectedRecording:
     """A recording with faults; a `recordings.types.Recording` itself, and synthetic.
 
-    Faults of the telemetry's way (`faults_frames`) are not of a recording and are passed over here.
-    Raises FaultError where a fault's cell is not in the pack.
+    Faults of the telemetry's way are not of its operations: `distort` puts them on the messages of
+    its replay. Raises FaultError where a fault's cell is not in the pack.
     """
 
     original: Recording
@@ -126,14 +129,25 @@ class InjectedRecording:
             if operation.index >= start:
                 yield operation
 
+    def distort(self, messages: Iterator[Timed]) -> Iterator[Timed]:
+        """The replay's messages as they arrive over the faulty links."""
+        for number, spec in enumerate(self.faults):
+            fault = spec.frame_fault()
+            if fault is not None:
+                messages = distort_frames(messages, fault, self._rng(number))
+        return messages
+
+    def _rng(self, number: int) -> np.random.Generator:
+        """Randomness of one fault's own."""
+        name = [ord(letter) for letter in self.info.asset]
+        return np.random.default_rng([self.seed, number, *name])
+
     def _running(self, number: int, spec: FaultSpec) -> _Running:
         sensor = spec.sensor()
         if sensor is None:
             return _Running(spec, spec.cell_fault(), None)
         kind, channel, size = sensor
-        name = [ord(letter) for letter in self.info.asset]
-        rng = np.random.default_rng([self.seed, number, *name])
-        return _Running(spec, None, SensorFault(kind, channel, size, rng))
+        return _Running(spec, None, SensorFault(kind, channel, size, self._rng(number)))
 
     def _inject(
         self, operation: Operation, running: Sequence[_Running], pairs: dict[int, _Pair]
@@ -158,6 +172,22 @@ class InjectedRecording:
         return replace(operation, fault="+".join(labels), fault_active=active)
 
 
+def inject(
+    recordings: Sequence[Recording],
+    faults: Sequence[FaultSpec],
+    parameters: CellParameters,
+    seed: int = 0,
+) -> list[Recording]:
+    """The recordings with their faults. Raises FaultError for a fault of none of them."""
+    check_assets(faults, [recording.info.asset for recording in recordings])
+    result: list[Recording] = []
+    for recording in recordings:
+        own = tuple(fault for fault in faults if fault.asset == recording.info.asset)
+        injected = InjectedRecording(recording, own, parameters, seed)
+        result.append(injected if own else recording)
+    return result
+
+
 def _distort(operation: Operation, fault: SensorFault, cell: int, since_s: Floats) -> Operation:
     """The operation as a faulty sensor sees it."""
     channel: Channel = fault.channel
@@ -167,18 +197,12 @@ def _distort(operation: Operation, fault: SensorFault, cell: int, since_s: Float
         voltage_v = operation.voltage_v.copy()
         voltage_v[:, cell - 1] = fault.distort(voltage_v[:, cell - 1], since_s)
         return replace(operation, voltage_v=voltage_v)
-    column = _sensor(operation, cell)
+    column = sensor_of(operation, cell)
     if column is None:
         return operation
     temperature_c = operation.temperature_c.copy()
     temperature_c[:, column] = fault.distort(temperature_c[:, column], since_s)
     return replace(operation, temperature_c=temperature_c)
-
-
-def _sensor(operation: Operation, cell: int) -> int | None:
-    """The thermometer of a cell: sensors are spread evenly over the cells. None without one."""
-    sensors = operation.temperature_c.shape[1]
-    return (cell - 1) * sensors // operation.voltage_v.shape[1] if sensors else None
 
 
 class _Pair:
@@ -197,7 +221,7 @@ class _Pair:
     def follow(self, operation: Operation) -> Operation:
         """Advance both twins through an operation; the operation as the faulty cell ran it."""
         at_ms = operation.start_ms + operation.time_s * 1000.0
-        recorded = _Recorded.of(operation, self._cell, self._info)
+        recorded = RecordedCell.of(operation, self._cell, self._info)
         if self._healthy is None:
             self._healthy = self._placed(recorded)
             self._last_ms = at_ms[0] - _FIRST_STEP_S * 1000.0
@@ -225,7 +249,7 @@ class _Pair:
         self._learn(operation)
         return result
 
-    def _placed(self, recorded: _Recorded) -> TwinState:
+    def _placed(self, recorded: RecordedCell) -> TwinState:
         """A twin that shows the first voltage under the first current."""
         temperature_c = float(recorded.temperature_c[0])
         soc = np.linspace(0.0, 1.0, 201)
@@ -265,7 +289,7 @@ class _Pair:
         return min(run.onset_ms for run in self._faults if run.onset_ms is not None)
 
     def _answer(
-        self, profile: Conditions, recorded: _Recorded, sound: Run, begun: NDArray[np.bool_]
+        self, profile: Conditions, recorded: RecordedCell, sound: Run, begun: NDArray[np.bool_]
     ) -> Conditions:
         """The profile of the faulty twin: what the charger does about its voltage."""
         answer = Conditions(profile.values.copy())
@@ -283,7 +307,7 @@ class _Pair:
     def _drive(
         self,
         profile: Conditions,
-        recorded: _Recorded,
+        recorded: RecordedCell,
         sound: Run,
         dt_s: Floats,
         begun: NDArray[np.bool_],
@@ -316,13 +340,18 @@ class _Pair:
         return sick
 
     def _difference(
-        self, operation: Operation, recorded: _Recorded, sound: Run, sick: Run, profile: Conditions
+        self,
+        operation: Operation,
+        recorded: RecordedCell,
+        sound: Run,
+        sick: Run,
+        profile: Conditions,
     ) -> Operation:
         """The recorded operation plus what the fault changes."""
         voltage_v, temperature_c = operation.voltage_v.copy(), operation.temperature_c.copy()
         change_v = sick.output.voltage_v - sound.output.voltage_v
         voltage_v[:, self._cell - 1] = np.maximum(voltage_v[:, self._cell - 1] + change_v, 0.0)
-        column = _sensor(operation, self._cell)
+        column = sensor_of(operation, self._cell)
         if column is not None:
             temperature_c[:, column] += sick.temperature_c - sound.temperature_c
         current_a = operation.current_a
@@ -335,7 +364,7 @@ class _Pair:
         )
         if operation.capacity_ah is None or operation.kind != "discharge":
             return changed
-        return replace(changed, capacity_ah=_delivered(changed, recorded, operation.capacity_ah))
+        return replace(changed, capacity_ah=delivered_ah(changed, recorded, operation.capacity_ah))
 
     def _learn(self, operation: Operation) -> None:
         """Take health and a full charge from the recording, as far as they are known."""
@@ -359,66 +388,3 @@ class _Pair:
             for state in (healthy, faulty):
                 if state is not None:
                     state.discharged_ah[:] -= over_ah
-
-
-def _delivered(operation: Operation, recorded: _Recorded, published_ah: float) -> float:
-    """The capacity of a faulty discharge: what was published, by the charge still drawn."""
-    dt_s = np.diff(operation.time_s, prepend=operation.time_s[0])
-    before = float(np.sum(np.maximum(-recorded.current_a, 0.0) * dt_s))
-    after = float(np.sum(np.maximum(-operation.current_a, 0.0) * dt_s))
-    return published_ah * after / before if before > 0 else published_ah
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """One cell's part of an operation, without gaps in it."""
-
-    current_a: Floats
-    voltage_v: Floats
-    temperature_c: Floats
-    ambient_c: Floats
-    charging: bool
-    limit_v: float  # the voltage at which this charge is held
-    charge_a: float  # its constant current
-    loaded: NDArray[np.bool_]
-    cutoff_v: float
-
-    @classmethod
-    def of(cls, operation: Operation, cell: int, info: RecordingInfo) -> _Recorded:
-        current_a = _filled(operation.current_a, 0.0)
-        voltage_v = _filled(operation.voltage_v[:, cell - 1], 3.7)
-        column = _sensor(operation, cell)
-        around = _filled(operation.ambient_c, 24.0) if operation.ambient_c is not None else None
-        if column is None:
-            temperature_c = around if around is not None else np.full(len(operation), 24.0)
-        else:
-            temperature_c = _filled(operation.temperature_c[:, column], 24.0)
-        if around is None:
-            around = np.full(len(operation), float(temperature_c[0]))
-        charging = operation.kind == "charge"
-        held = voltage_v[(current_a > 0) & (voltage_v > info.charge_voltage_v - 0.1)]
-        # A charge has no load to end; NASA's have one false sample of discharge at their start.
-        loaded = (current_a < -0.05 * info.nominal_capacity_ah) & (not charging)
-        lowest = float(voltage_v[loaded].min()) if loaded.any() else 0.0
-        return cls(
-            current_a=current_a,
-            voltage_v=voltage_v,
-            temperature_c=temperature_c,
-            ambient_c=around,
-            charging=charging,
-            limit_v=float(np.median(held[-50:])) if len(held) else info.charge_voltage_v,
-            charge_a=float(np.quantile(current_a, 0.9)) if charging else 0.0,
-            loaded=loaded,
-            cutoff_v=max(lowest, info.discharge_voltage_v),
-        )
-
-
-def _filled(values: Floats, otherwise: float) -> Floats:
-    """The values with NaN replaced by the one before, or by `otherwise` at the start."""
-    missing = np.isnan(values)
-    if not missing.any():
-        return values
-    index = np.where(missing, 0, np.arange(len(values)))
-    np.maximum.accumulate(index, out=index)
-    filled = values[index]
-    return np.where(np.isnan(filled), otherwise, filled)

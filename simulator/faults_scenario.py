@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from monitor.errors import ConfigurationError
 from simulator.faults import SEVERITY, CellFault, cell_fault
 from simulator.faults_frames import FULL_SIZE as FRAME_SIZE
 from simulator.faults_frames import FrameFault, FrameKind
@@ -33,7 +34,7 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class FaultError(Exception):
+class FaultError(ConfigurationError):
     """A fault or a scenario is not written as it should be; the message says what would be."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -41,6 +41,13 @@ class Timed(NamedTuple):
     offset_ms: int
     track: int
     message: Frame | Truth
+
+
+@runtime_checkable
+class FaultyLink(Protocol):
+    """A recording whose messages are lost, late or wrongly stamped on their way."""
+
+    def distort(self, messages: Iterator[Timed]) -> Iterator[Timed]: ...
 
 
 def asset_config(info: RecordingInfo, options: ReplayOptions, gateway: str) -> AssetConfig:
@@ -144,6 +151,10 @@ def messages(recording: Recording, options: ReplayOptions, track: int = 0) -> It
 def merged(recordings: Sequence[Recording], options: ReplayOptions) -> Iterator[Timed]:
     """The messages of several recordings that start together, by the time they are due."""
     tracks = [messages(recording, options, k) for k, recording in enumerate(recordings)]
+    tracks = [
+        recording.distort(track) if isinstance(recording, FaultyLink) else track
+        for recording, track in zip(recordings, tracks, strict=True)
+    ]
     return heapq.merge(*tracks, key=lambda timed: timed.offset_ms)
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import ConfigurationError
 from simulator.twin_kernels import GAS_CONSTANT, ZERO_CELSIUS_K, Tables
 
 Floats = NDArray[np.float64]
 
 
-class ParameterError(Exception):
+class ParameterError(ConfigurationError):
     """A parameter file is missing, incomplete or impossible; the message names file and key."""
 
 
