@@ -119,7 +119,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Look a battery up: what it is, what it went through, what is wrong in its record."""
-    from recordings.lookup import protocol, survey
+    from recordings.lookup import battery_model, protocol, survey
 
     skipped: list[str] = []
     surveys = [
@@ -127,10 +127,19 @@ def info(
         for recording in _find(battery, data, nominal, skipped if skip_bad else None)
     ]
     if as_json:
-        _print_json([{**asdict(one), "protocol": protocol(one.info)} for one in surveys])
+        _print_json(
+            [
+                {
+                    **asdict(one),
+                    "battery": battery_model(one.info),
+                    "protocol": protocol(one.info),
+                }
+                for one in surveys
+            ]
+        )
         return
     for one in surveys:
-        _print_survey(one, protocol(one.info))
+        _print_survey(one, battery_model(one.info), protocol(one.info))
 
 
 @app.command()
@@ -277,7 +286,7 @@ def _deliver(figures: list[tuple[str, Any]], out: Path | None) -> None:
         typer.echo(str(path))
 
 
-def _print_survey(one: Survey, protocol: str) -> None:
+def _print_survey(one: Survey, battery: str, protocol: str) -> None:
     about = one.info
     chemistry = "" if about.chemistry is None else f", {about.chemistry}"
     hottest = "not recorded" if one.hottest_c is None else f"{one.hottest_c:.1f} °C at most"
@@ -285,6 +294,7 @@ def _print_survey(one: Survey, protocol: str) -> None:
     unknown = f" ({one.unknown_capacities} unknown)" if one.unknown_capacities else ""
     typer.echo(f"{about.asset}  {about.dataset}{chemistry}{', SYNTHETIC' * about.synthetic}")
     for name, text in (
+        ("battery", battery),
         ("nominal", f"{about.nominal_capacity_ah:g} Ah, {about.cells} cell(s), "
                     f"{about.sensors} thermometer(s)"),
         ("model", about.cell_type or "no SOH model of ours claims this cell"),
@@ -295,7 +305,7 @@ def _print_survey(one: Survey, protocol: str) -> None:
                    f"{one.first_day} to {one.last_day}"),
         ("capacity", f"{_ah(one.first_capacity_ah)} first, {_ah(one.last_capacity_ah)} "
                      f"last{unknown}"),
-        ("voltage", f"{one.lowest_v:.3f} to {one.highest_v:.3f} V as read"),
+        ("voltage", f"{_volts(one.lowest_v)} to {_volts(one.highest_v)} as read"),
         ("hottest", hottest),
         ("file", about.source),
         ("cite", about.citation or "nothing"),
@@ -305,6 +315,10 @@ def _print_survey(one: Survey, protocol: str) -> None:
         typer.echo(f"  problem   {problem}")
     for text in one.skipped:
         typer.echo(f"  skipped   {text}")
+
+
+def _volts(voltage_v: float | None) -> str:
+    return "unknown" if voltage_v is None else f"{voltage_v:.3f} V"
 
 
 def _ah(capacity_ah: float | None) -> str:

@@ -21,6 +21,7 @@ ICA_BIN_V = 0.01
 ICA_SMOOTH_V = 0.015  # standard deviation of the Gaussian over dQ/dV
 ICA_SETTLE_S = 120.0  # the start of a charge is polarisation, and on NASA an artefact
 ICA_TOP_MARGIN_V = 0.015  # below the charge voltage, where CV begins
+ICA_LEAST_SPAN_V = 0.2
 PEAK_PROMINENCE = 0.08  # of the curve's highest value
 TRACK_REACH_V = 0.04
 PLATEAU = (0.2, 0.8)  # of the charge drawn
@@ -188,7 +189,7 @@ def plateau(curve: Curve) -> Plateau | None:
 
 
 def incremental_capacity(op: Operation, info: RecordingInfo) -> IcaCurve | None:
-    """dQ/dV of the CC part of a charge, smoothed; None if it spans less than 0.3 V.
+    """dQ/dV of the CC part of a charge, smoothed; None if it spans less than 0.2 V.
 
     The charge is interpolated on 10 mV steps of the highest voltage so far, differentiated, and
     smoothed by a Gaussian of 15 mV (Dubarry et al., 2006, on incremental capacity analysis).
@@ -210,7 +211,7 @@ def incremental_capacity(op: Operation, info: RecordingInfo) -> IcaCurve | None:
     rises = np.concatenate([[True], np.diff(rising_v) > 0])
     low = np.ceil(rising_v[0] / ICA_BIN_V) * ICA_BIN_V
     grid = np.arange(low, rising_v[-1], ICA_BIN_V)
-    if len(grid) < 0.3 / ICA_BIN_V:
+    if len(grid) < ICA_LEAST_SPAN_V / ICA_BIN_V:
         return None
     dq_dv = np.diff(np.interp(grid, rising_v[rises], charge_ah[rises])) / ICA_BIN_V
     return IcaCurve(
@@ -285,7 +286,8 @@ def regenerations(start_ms: Floats, capacity_ah: Floats, nominal_capacity_ah: fl
     """Positions of the discharges before which the cell rested and its capacity came back.
 
     The capacity rises over the discharge before by at least 0.75 % of nominal and 2 robust standard
-    deviations of such differences, stands above the median of the 3 before, and the discharge
+    deviations of such differences, by at most 10 % (more is another load or temperature), stands
+    above the median of the 3 before, and the discharge
     began at least 1.5 times the usual interval after the one before. On NASA B0005 these are
     cycles 20, 31, 48, 90, 120, 151 and 167.
     """
@@ -298,7 +300,8 @@ def regenerations(start_ms: Floats, capacity_ah: Floats, nominal_capacity_ah: fl
     spread = 1.4826 * float(np.median(np.abs(finite - np.median(finite))))
     least = max(0.0075 * nominal_capacity_ah, 2 * spread)
     out = []
-    for i in np.flatnonzero((change >= least) & (interval >= 1.5 * usual)):
+    risen = (change >= least) & (change <= 0.1 * nominal_capacity_ah)
+    for i in np.flatnonzero(risen & (interval >= 1.5 * usual)):
         before = capacity_ah[max(0, i - 2) : i + 1]
         if capacity_ah[i + 1] - np.nanmedian(before) >= 0.5 * least:
             out.append(int(i) + 1)

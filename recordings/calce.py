@@ -226,7 +226,8 @@ def open_calce(path: Path, *, on_bad: OnBad | None = None) -> list[CalceRecordin
             raise_or_report(error, on_bad)
             continue
         match = _NAME.match(Path(name).stem)
-        books.setdefault(match["cell"] if match else Path(name).stem, []).append(book)
+        unnamed = path.stem if member or path.is_dir() else Path(name).stem
+        books.setdefault(match["cell"] if match else unnamed, []).append(book)
     if not books:
         raise RecordingError(f"{path}: no Arbin .xlsx workbook in it")
     return [

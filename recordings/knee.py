@@ -20,6 +20,7 @@ BIC_GAIN = 10.0  # Raftery (1995): a difference of 10 is very strong evidence fo
 LEFT_OVER = 0.5  # and the bent line leaves at most half of the straight line's squared error
 LEAST_FADE = 0.05  # a record that lost less than 5 % of its first capacity has no knee to find
 SCATTER = 0.15  # robust scatter around the smoothed curve, as a share of its range
+LARGEST_RISE = 0.15  # of the median: capacity that comes back by more was measured otherwise
 SMALLEST_BULGE = 0.1  # a Kneedle knee stands out this far from the chord, in normalised units
 AGREE_SHARE = 0.1  # two knees agree within this share of the record's length
 EDGE_SHARE = 0.05  # a bend in the first or last twentieth of the record is its edge, no knee
@@ -69,6 +70,8 @@ def find_knee(cycle: Floats, capacity: Floats) -> KneeReport:
 
 def _unfit(y: Floats) -> str | None:
     """Why no knee should be looked for in this curve, or None."""
+    if float((y - np.minimum.accumulate(y)).max()) > LARGEST_RISE * float(np.median(y)):
+        return "discharges are not alike: capacity comes back by more than 15 %"
     first, last = float(np.median(y[:5])), float(np.median(y[-5:]))
     if first - last < LEAST_FADE * first:
         return "no knee: ends less than 5 % below its start"

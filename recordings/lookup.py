@@ -45,8 +45,8 @@ class Survey:
     unknown_capacities: int
     ambients_c: tuple[float, ...]
     hottest_c: float | None
-    lowest_v: float
-    highest_v: float
+    lowest_v: float | None
+    highest_v: float | None
     notes: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -136,6 +136,19 @@ def _opened(path: Path) -> list[Recording]:
         return []
 
 
+def battery_model(info: RecordingInfo) -> str:
+    """What kind of cell it is, as far as the publisher says."""
+    known = {
+        "nasa": "18650 lithium-ion cell, maker and chemistry not published",
+        "calce": "prismatic LCO cell, 5.4 x 33.6 x 50.6 mm, 21.1 g"
+        if info.asset.upper().startswith("CS2")
+        else "prismatic LCO cell",
+        "dmegc": "DMEGC INR18650-26E",
+        "twin": "made by the digital twin; no real cell",
+    }
+    return known.get(info.dataset, info.chemistry or "not stated")
+
+
 def protocol(info: RecordingInfo) -> str:
     """How the publisher says the cell was cycled."""
     if info.dataset == "nasa":
@@ -198,8 +211,8 @@ def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
         unknown_capacities=unknown,
         ambients_c=tuple(sorted(ambients)),
         hottest_c=hottest,
-        lowest_v=lowest,
-        highest_v=highest,
+        lowest_v=lowest if np.isfinite(lowest) else None,
+        highest_v=highest if np.isfinite(highest) else None,
         notes=tuple(f"{note} ({count} times)" for note, count in notes.most_common()),
         skipped=tuple(skipped or ()),
     )

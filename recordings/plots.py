@@ -83,7 +83,7 @@ def ica(ax: Axes, life: Life) -> None:
     """Incremental capacity of the CC charges, coloured by cycle, with their peaks."""
     ax.set_title(f"Incremental capacity{_range(curve.cycle for curve in life.ica)}")
     if not life.ica:
-        _nothing(ax, "no CC charge over 0.3 V in these cycles")
+        _nothing(ax, "no CC charge over 0.2 V in these cycles")
         return
     colour = _ages(ax, [curve.cycle for curve in life.ica])
     for curve in life.ica:
@@ -244,7 +244,7 @@ def sheet(life: Life, panels: Iterable[str] = (), figure: Figure | None = None) 
     figure.set_size_inches(width, height)
     # Fixed margins in inches: matplotlib's constrained layout doubles the time that a sheet takes.
     figure.subplots_adjust(
-        left=0.7 / width,
+        left=0.95 / width,
         right=1 - 0.8 / width,
         bottom=0.55 / height,
         top=1 - 0.75 / height,
@@ -289,8 +289,9 @@ def _range(cycles: Iterable[int]) -> str:
 
 def _clean_limits(ax: Axes, values: np.ndarray) -> None:
     low, high = np.quantile(values, _CLEAN_SPAN)
-    margin = 0.1 * (high - low) or 0.01
+    margin = max(0.1 * (high - low), 0.005)
     ax.set_ylim(low - margin, high + margin)
+    ax.ticklabel_format(axis="y", useOffset=False)
 
 
 def _nothing(ax: Axes, why: str) -> None:

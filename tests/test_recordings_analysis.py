@@ -83,6 +83,10 @@ def test_disagreement_is_said() -> None:
         (np.linspace(1, 0.97, 50), "no knee: ends less than 5 % below its start"),
         (
             np.linspace(1, 0.8, 105) + np.where(np.arange(105) // 5 % 2, 0.2, 0.0),
+            "discharges are not alike: capacity comes back by more than 15 %",
+        ),
+        (
+            np.linspace(1, 0.8, 105) + np.where(np.arange(105) // 5 % 2, 0.06, 0.0),
             "too scattered: discharges are not alike",
         ),
     ],
@@ -223,11 +227,13 @@ def test_regeneration_needs_a_rise_and_a_rest() -> None:
     capacity = 1.9 - 0.004 * np.arange(n)
     capacity[20:] += 0.05  # after a rest
     capacity[40:] += 0.05  # without one
+    capacity[55:] += 0.5  # after a rest, but another load
     capacity[30] -= 0.2  # one short discharge, then back: no regeneration
     start_ms = np.arange(n) * 5 * 3.6e6
     start_ms[20:] += 70 * 3.6e6
     start_ms[31:] += 70 * 3.6e6
     start_ms[50:] += 70 * 3.6e6  # a rest without a rise
+    start_ms[55:] += 70 * 3.6e6
     assert analysis.regenerations(start_ms, capacity, 2.0) == [20]
     assert analysis.regenerations(start_ms[:4], capacity[:4], 2.0) == []
 

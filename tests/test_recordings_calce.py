@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_two_cells_in_a_folder_are_two_recordings(tmp_path: Path) -> None:
     assert [one.info.asset for one in found] == ["CS2_1", "CX2_2"]
     assert [one.info.nominal_capacity_ah for one in found] == [1.1, 1.35]
     assert [one.info.cell_type for one in found] == ["calce-cs2", None]
+
+
+def test_workbooks_without_a_date_in_their_names_are_one_cell(tmp_path: Path) -> None:
+    folder = tmp_path / "CX2_8"
+    folder.mkdir()
+    for number in (1, 2):
+        start = made.START + timedelta(days=number)
+        made.arbin_workbook(folder / f"test {number}.xlsx", made.arbin_rows(start, 1), start=start)
+    [recording] = open_recording(folder)
+    assert recording.info.asset == "CX2_8"
+    assert [op.cycle for op in recording.operations()] == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

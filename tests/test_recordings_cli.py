@@ -51,6 +51,7 @@ def test_info(folder: Path) -> None:
     assert told.exit_code == 0
     for text in (
         "B0005  nasa",
+        "battery   18650 lithium-ion cell",
         "nominal   2 Ah, 1 cell(s), 1 thermometer(s)",
         "model     nasa-18650",
         "protocol  charge CC 1.5 A to 4.2 V, then CV until 20 mA; discharge CC 2 A to 2.7 V",
