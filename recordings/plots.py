@@ -248,7 +248,7 @@ def sheet(life: Life, panels: Iterable[str] = (), figure: Figure | None = None) 
         right=1 - 0.8 / width,
         bottom=0.55 / height,
         top=1 - 0.75 / height,
-        wspace=0.42,
+        wspace=0.5,
         hspace=0.36,
     )
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
