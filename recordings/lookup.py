@@ -61,12 +61,14 @@ def find(name: str, folders: list[Path] | None = None) -> list[Recording]:
         return open_recording(name)
     places = search_path() if folders is None else folders
     wanted = normal_id(name)
-    here = _index(places)
-    if wanted in here:
-        asset_paths = here[wanted]
-        return [
-            one for one in open_recording(asset_paths[0]) if normal_id(one.info.asset) == wanted
-        ] or open_recording(asset_paths[0])
+    by_name = _index(places).get(wanted, [])
+    if by_name:
+        opened = open_recording(by_name[0])
+        return [one for one in opened if normal_id(one.info.asset) == wanted] or opened
+    here = {normal_id(found.info.asset): found for found in everything(places)}
+    if wanted in here:  # an asset of a file that holds several
+        opened = open_recording(here[wanted].path)
+        return [one for one in opened if normal_id(one.info.asset) == wanted]
     if wanted.upper() in nasa_cells.CELLS:
         raise RecordingError(
             f"{name}: a NASA cell that is not on this machine; `cellpulse data fetch nasa`, or "
@@ -74,7 +76,7 @@ def find(name: str, folders: list[Path] | None = None) -> list[Recording]:
         )
     known = sorted({*here, *(cell.lower() for cell in nasa_cells.CELLS)})
     near = _near(wanted, known)
-    shown = [here[one][0].name.partition(".")[0] if one in here else one.upper() for one in near]
+    shown = [here[one].info.asset if one in here else one.upper() for one in near]
     hint = f"; near: {', '.join(shown)}" if shown else ""
     looked = ", ".join(str(place) for place in places)
     raise RecordingError(f"{name}: no such file, and no battery of this name in {looked}{hint}")
@@ -181,6 +183,8 @@ def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
         samples += len(op)
         last_cycle = max(last_cycle, op.cycle)
         starts = [*starts[:1], op.start_ms]
+        if op.fault is not None:
+            notes[f"holds a synthetic fault: {op.fault}"] += 1
         notes.update(re.sub(r"\d[\d.e+-]*", "…", note) for note in op.notes)
         if op.kind == "discharge":
             if op.capacity_ah is None:

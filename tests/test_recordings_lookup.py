@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recordings import lookup
+from recordings.bundle import write_bundle
 from recordings.open import open_recording
 from recordings.types import RecordingError
 from tests import recording_files as made
@@ -36,6 +37,16 @@ def test_workbooks_and_paths_are_found(folder: Path) -> None:
     assert lookup.find("cs2_99", [folder])[0].info.dataset == "calce"
     path = folder / "nasa" / "B0005.parquet"
     assert lookup.find(str(path), [])[0].info.source == str(path)
+
+
+def test_an_asset_within_a_bundle_is_found(folder: Path) -> None:
+    write_bundle(
+        folder / "demo.parquet", open_recording(made.nasa_mat(folder / "x.mat", name="in_it"))
+    )
+    (folder / "x.mat").unlink()
+    [recording] = lookup.find("in_it", [folder])
+    assert recording.info.asset == "in_it"
+    assert recording.info.source.endswith("demo.parquet")
 
 
 def test_unknown_id_suggests_near_ones(folder: Path) -> None:
