@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import njit
+from monitor.jit import kernel
 
 Ints = NDArray[np.int64]
 
@@ -52,7 +52,7 @@ def empty_admission(assets: int) -> Ints:
     return state
 
 
-@njit
+@kernel
 def admit_inplace(
     state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
     verdict: Ints, missed: Ints,

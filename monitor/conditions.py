@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.features import FEATURES
-from monitor.jit import njit
+from monitor.jit import kernel
 from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ class RuleColumns:
         )
 
 
-@njit
+@kernel
 def check_inplace(
     active: NDArray[np.int8], since: Floats, limits: Floats,
     quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,

@@ -66,7 +66,6 @@ from monitor.rules import (
     OFFLINE,
     SEQUENCE_GAP,
     STALE,
-    Extra,
     Notice,
     Rule,
 )
@@ -75,8 +74,6 @@ CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
 PHASES = tuple(phase.name.lower() for phase in Phase)
-VOLTAGE_FAULT = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
-TEMPERATURE_FAULT = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +128,12 @@ class Engine:
         size = CHUNK_SAMPLES + MAX_CELLS
         self._out = Outputs(size)
         self._extras = np.empty((size, EXTRAS))
-        self._result = np.empty((size, RESULTS), np.float32)
         self._soh_ms = np.empty(size, np.int64)
-        self._score = np.empty(size)
         self._change_sample = np.empty(size * len(rules), np.int64)
         self._change_rule = np.empty(size * len(rules), np.int64)
         self._change_active = np.empty(size * len(rules), np.int8)
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
+        self._no_score = np.empty(0, np.float32)
 
     def process(self, inputs: Sequence[Input]) -> Results:
         """Take inputs in order; every one gets a verdict, a result row or a reply."""
@@ -398,31 +394,24 @@ class Engine:
             soh = self._soh.run(x if usable.all() else x[usable])
         elif self._soh is None:
             usable[:] = False
-        score = self._score[:n]
-        score[:] = np.nan
+        score = self._no_score
         scored = out.thermal_usable[:n]
-        if self._thermal is not None and scored.any():
+        if self._thermal is None:
+            scored[:] = False
+        elif scored.any():
             windows = out.thermal_inputs[:n]
-            if scored.all():
-                score[:] = self._thermal.run(windows)
-            else:
-                score[scored] = self._thermal.run(windows[scored])
+            score = self._thermal.run(windows if scored.all() else windows[scored])
+        result = np.empty((n, RESULTS), np.float32)
         settle_inplace(
             fleet.value, fleet.value_ms, out.row, out.timestamp_ms, out.features, out.quality,
-            out.soh_usable, *soh, score, fleet.has_model, n, self._result, self._soh_ms,
+            out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
+            self._extras,
         )  # fmt: skip
-        result = self._result[:n].copy()
-        extras, quality = self._extras[:n], out.quality[:n]
-        first = len(Feature)
-        extras[:, Extra.THERMAL_SCORE - first] = score
-        extras[:, Extra.SOH - first] = result[:, Result.SOH]
-        extras[:, Extra.VOLTAGE_FAULT - first] = (quality & VOLTAGE_FAULT) != 0
-        extras[:, Extra.TEMPERATURE_FAULT - first] = (quality & TEMPERATURE_FAULT) != 0
         rule = self._columns
         changes = check_inplace(
             fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
-            rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features, extras,
-            n, self._change_sample, self._change_rule, self._change_active,
+            rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features,
+            self._extras, n, self._change_sample, self._change_rule, self._change_active,
         )  # fmt: skip
         changed = self._alarm_changes(changes, assets, results) if changes else []
         for k in range(ended):
@@ -431,10 +420,10 @@ class Engine:
         self.counters.samples += n
         results.samples += n
         results.touched.update([asset.name for asset in assets])
-        ends = np.cumsum(columns.cells)
         if n == len(assets):
             return list(result[:, None, :]), changed
-        return np.split(result, ends[:-1]), changed
+        ends = np.cumsum(columns.cells).tolist()
+        return [result[a:b] for a, b in zip([0, *ends], ends, strict=False)], changed
 
     def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> list[int]:
         came_with: list[int] = []

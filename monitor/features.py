@@ -36,7 +36,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import njit
+from monitor.jit import kernel
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -376,7 +376,7 @@ def update_inplace(state: CellState, frames: FrameColumns, out: Outputs) -> tupl
     return int(samples), int(ended)
 
 
-@njit
+@kernel
 def _update_inplace(
     scalars: Floats, histogram: Floats32, window: Floats32, params: Floats, sensor: Ints,
     f_row: Ints, f_cells: Ints, f_t: Ints, f_i: Floats, f_ambient: Floats,
@@ -427,7 +427,7 @@ def _update_inplace(
     return n, m
 
 
-@njit
+@kernel
 def _forget_times_inplace(s: Floats) -> None:
     """The clock was set back: no earlier instant may be compared with what comes."""
     for column in (
@@ -436,7 +436,7 @@ def _forget_times_inplace(s: Floats) -> None:
         s[column] = np.nan
 
 
-@njit
+@kernel
 def _screen_inplace(
     s: Floats, p: Floats, t: int, v: float, i: float, temp: float, segment: bool
 ) -> tuple[int, float, float, float]:
@@ -501,7 +501,7 @@ def _screen_inplace(
     return q, v, i, temp
 
 
-@njit
+@kernel
 def _phase(p: Floats, v: float, i: float) -> int:
     if np.isnan(i):
         return Phase.UNKNOWN + 0
@@ -514,7 +514,7 @@ def _phase(p: Floats, v: float, i: float) -> int:
     return Phase.CC_CHARGE + 0
 
 
-@njit
+@kernel
 def _half_cycle_inplace(
     s: Floats, hist: Floats32, p: Floats, t: int, v: float, i: float, segment: bool,
     end_row: Floats, end_hist: Floats32,
@@ -637,7 +637,7 @@ def _half_cycle_inplace(
     return finished
 
 
-@njit
+@kernel
 def _start_inplace(
     s: Floats, hist: Floats32, t: int, last: float, direction: int, v: float, bridged: bool
 ) -> None:
@@ -665,7 +665,7 @@ def _start_inplace(
     hist[:, :] = 0.0
 
 
-@njit
+@kernel
 def _end_inplace(
     s: Floats, hist: Floats32, nominal: float, row: Floats, row_hist: Floats32
 ) -> bool:
@@ -701,7 +701,7 @@ def _end_inplace(
     return True
 
 
-@njit
+@kernel
 def _anchor_inplace(s: Floats, p: Floats, phase: int, v: float, i: float) -> None:
     """Set the state of charge where it is known: full at the end of CV, empty at the cut-off."""
     nominal = p[Param.NOMINAL_AH]
@@ -722,7 +722,7 @@ def _anchor_inplace(s: Floats, p: Floats, phase: int, v: float, i: float) -> Non
         s[S.AT_END] = 0.0
 
 
-@njit
+@kernel
 def _spread_inplace(hist: Floats32, v0: float, v1: float, charge_ah: float) -> None:
     """Add charge to the bins between two voltages, in proportion to the span in each."""
     low = (min(v0, v1) - BIN_FIRST_V) / BIN_V
@@ -738,7 +738,7 @@ def _spread_inplace(hist: Floats32, v0: float, v1: float, charge_ah: float) -> N
         hist[b] += charge_ah * share
 
 
-@njit
+@kernel
 def _smooth_inplace(s: Floats, x: float, a: float, mean: int, var: int) -> None:
     if np.isnan(s[mean]):
         s[mean] = x
@@ -749,7 +749,7 @@ def _smooth_inplace(s: Floats, x: float, a: float, mean: int, var: int) -> None:
         s[var] = (1.0 - a) * (s[var] + a * difference * difference)
 
 
-@njit
+@kernel
 def _thermal_inplace(
     s: Floats, win: Floats32, p: Floats, t: int, i: float, temp: float, ambient: float,
     segment: bool, q: int,
@@ -810,7 +810,7 @@ def _thermal_inplace(
     return q, s[S.SLOTS_FILLED] >= SLOTS
 
 
-@njit
+@kernel
 def _slot_inplace(
     slot: Floats32, s: Floats, p: Floats, excess: float, i: float, rise_c: float
 ) -> None:
@@ -820,7 +820,7 @@ def _slot_inplace(
     slot[3] = rise_c
 
 
-@njit
+@kernel
 def _remember_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: float) -> None:
     """Means, variances and slopes; then this sample becomes the previous one."""
     last = s[S.T_MS]
@@ -855,7 +855,7 @@ def _remember_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: fl
     s[S.T_MS] = t
 
 
-@njit
+@kernel
 def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32) -> bool:
     """The SOH model's input: the histogram's bins that were crossed whole, and what frames them."""
     sign = s[S.DIRECTION]
@@ -896,7 +896,7 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
     return bool(end > start)
 
 
-@njit
+@kernel
 def _features_inplace(
     s: Floats, p: Floats, v: float, i: float, temp: float, ambient: float, x: Floats
 ) -> None:

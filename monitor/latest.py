@@ -7,8 +7,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import Feature
-from monitor.jit import njit
+from monitor.features import FEATURES, Feature, Quality
+from monitor.jit import kernel
+from monitor.rules import Extra
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -33,22 +34,28 @@ class Result(IntEnum):
 
 
 RESULTS = len(Result)
+VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
+TEMPERATURE_BAD = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
+THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT = (int(extra) - FEATURES for extra in Extra)
 
 
-@njit
+@kernel
 def settle_inplace(
     value: Floats, value_ms: Ints, row: Ints, t: Ints, features: Floats, quality: Ints,
     usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
-    score: Floats, has_model: Ints, n: int, result: Floats32, soh_ms: Ints,
+    score: Floats32, scored: NDArray[np.bool_], has_model: Ints, n: int, result: Floats32,
+    soh_ms: Ints, extras: Floats,
 ) -> None:  # fmt: skip
-    """Write n samples' results and each cell's newest values.
+    """Write n samples' results, their `rules.Extra` columns, and each cell's newest values.
 
     `value` and `value_ms` are (rows, RESULTS). The SOH model's rows are those of the usable
     samples, in order. Its newest answer is carried from sample to sample with its time (`soh_ms`);
-    too little seen of a new half-cycle does not displace what an earlier one gave. Other values
-    are this sample's, NaN where it has none, while `value` keeps the newest that was one.
+    too little seen of a new half-cycle does not displace what an earlier one gave. Scores are those
+    of the scored samples, in order. Other values are this sample's, NaN where it has none, while
+    `value` keeps the newest that was one.
     """
     m = 0
+    w = 0
     for k in range(n):
         r = row[k]
         held = value[r]
@@ -70,7 +77,8 @@ def settle_inplace(
             result[k, c] = held[c]
         result[k, Result.SOC] = features[k, Feature.SOC]
         result[k, Result.RESISTANCE_OHM] = features[k, Feature.RESISTANCE_OHM]
-        result[k, Result.THERMAL_SCORE] = score[k]
+        result[k, Result.THERMAL_SCORE] = score[w] if scored[k] else np.nan
+        w += scored[k]
         result[k, Result.EXCESS_HEAT_W] = features[k, Feature.EXCESS_HEAT_W]
         result[k, Result.PHASE] = features[k, Feature.PHASE]
         result[k, Result.QUALITY] = quality[k]
@@ -81,3 +89,7 @@ def settle_inplace(
             if not soh_column and not np.isnan(result[k, c]):
                 held[c] = result[k, c]
                 value_ms[r, c] = t[k]
+        extras[k, THERMAL_SCORE] = result[k, Result.THERMAL_SCORE]
+        extras[k, SOH] = result[k, Result.SOH]
+        extras[k, VOLTAGE_FAULT] = 1.0 if quality[k] & VOLTAGE_BAD else 0.0
+        extras[k, TEMPERATURE_FAULT] = 1.0 if quality[k] & TEMPERATURE_BAD else 0.0
