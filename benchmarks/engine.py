@@ -105,7 +105,7 @@ class Runner:
             for message in self.stream.messages(second)
         ]
         self._second += sweeps
-        gc.collect()
+        _forget_garbage()
         wall, processor = time.perf_counter(), time.process_time()
         self._step(messages)
         processor, wall = time.process_time() - processor, time.perf_counter() - wall
@@ -178,7 +178,7 @@ def single_batches(models: Models, count: int) -> tuple[list[float], list[float]
     while len(wall) < count:
         messages = list(stream.messages(second))
         second += 1
-        gc.collect()
+        _forget_garbage()
         for message in messages:
             wall_from, processor_from = time.perf_counter_ns(), time.thread_time_ns()
             run_engine(engine, [message])
@@ -239,8 +239,6 @@ def measure(models: Models, budget_s: float | None) -> Measured:
         start = time.monotonic()
         for runner in (*ours.values(), *theirs.values()):
             runner.round()
-        if rounds == 0:
-            gc.freeze()  # the fleets stay; the collector need not walk them each time
         lasted = time.monotonic() - start
         rounds += 1
     processor, wall = single_batches(models, SINGLE_BATCHES // (10 if small else 1))
@@ -372,6 +370,12 @@ def main(
     if page is not None:
         page.write_text(_page(result, text), encoding="utf-8")
     print(json.dumps(result, indent=1) if json_out else text)
+
+
+def _forget_garbage() -> None:
+    """Collect, and keep the collector from walking fleets and messages while time is taken."""
+    gc.collect()
+    gc.freeze()
 
 
 def _stay_on_one_core() -> None:
