@@ -667,10 +667,10 @@ def _cycle_columns(language: Language) -> list[dict[str, Any]]:
 
 
 def _alarm_columns(language: Language) -> list[dict[str, Any]]:
+    """The severity and the sentence come first: on a phone they are what fits."""
     return [
-        _column("severity", text("severity", language), cellRenderer="CpSeverity", width=140),
-        _column("asset", text("asset", language), cellRenderer="CpAlarmSource", width=150),
-        _column("text", text("alarm", language), flex=2, minWidth=240),
+        _column("severity", text("severity", language), cellRenderer="CpSeverity", width=124),
+        _column("text", text("alarm", language), flex=2, minWidth=190),
         _column("reading", text("value", language), cellRenderer="CpReading", width=130),
         _column("state", text("state", language), cellRenderer="CpAlarmState", width=155),
         _column(
@@ -679,6 +679,7 @@ def _alarm_columns(language: Language) -> list[dict[str, Any]]:
             valueFormatter={"function": "cpTime(params.value)"},
             width=190,
         ),
+        _column("asset", text("asset", language), cellRenderer="CpAlarmSource", width=150),
         _column("count", text("count", language), width=84, type="rightAligned"),
-        _column("todo", text("what_to_do", language), flex=2, minWidth=240),
+        _column("todo", text("what_to_do", language), flex=2, minWidth=220),
     ]

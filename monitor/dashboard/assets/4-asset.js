@@ -96,7 +96,7 @@
       uirevision: asset + "|" + cell + "|" + range,
       hoversubplots: "axis", shapes,
       xaxis: { type: "date", anchor: "y4", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, hoverformat: "%Y-%m-%d %H:%M:%S" },
-      yaxis: axis([0.77, 1], "V"), yaxis2: axis([0.52, 0.74], "A"),
+      yaxis: axis([0.77, 1], "V"), yaxis2: axis([0.52, 0.74], "A", { autorangeoptions: { include: [-0.1, 0.1] } }),
       yaxis3: axis([0.27, 0.49], "°C"), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
     });
     window.dash_clientside.set_props("traces", {
@@ -305,7 +305,7 @@
     return { background: "rgb(" + rgb.join(",") + ")", color: part > 0.55 ? "#101418" : "#ffffff" };
   }
 
-  function paintPack() {
+  function paintPack(all) {
     const many = pack && pack.v.length > 1;
     cp.show("a-pack", !!many);
     if (!many) return;
@@ -323,19 +323,21 @@
             cp.el("Span", { id: "pack-value-" + n }, "–"),
           ])),
       });
-      setTimeout(paintPack, 50);
       return;
     }
-    pack.v.forEach((_, n) => {
+    // A tenth of the cells with every frame, so that no frame waits for a large pack's map.
+    const share = all === true ? pack.v.length : Math.ceil(pack.v.length / 10);
+    for (let k = 0; k < share; k++) {
+      const n = (packNext = (packNext + 1) % pack.v.length);
       const value = values[n];
       const none = value === null || value === undefined;
       const part = Math.round(20 * (high > low ? (value - low) / (high - low) : 0.5)) / 20;
       cp.put("pack-value-" + n, { children: cp.number(value, ...format) });
       cp.put("pack-" + n, { style: none ? {} : shade(part) });
-    });
+    }
   }
 
-  let packAt = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
+  let packNext = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   cp.handlers.asset = {
     enter(look) { reset(look); chargesAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
     frame(frame) {
@@ -356,7 +358,7 @@
       if (frame.alarms) paintAlarms(frame.alarms);
       paintNumbers();
       const now = performance.now();
-      if (frame.pack) { pack = frame.pack; if (now - packAt > 4 * pack.v.length + 600) { packAt = now; paintPack(); } }
+      if (frame.pack) { pack = frame.pack; paintPack(); }
       const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
       if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
       if (paused) return;
@@ -393,6 +395,6 @@
       cp.put("trace-note", { children: paused ? cp.text("paused") : "" });
       return cp.text(paused ? "resume" : "pause");
     },
-    packOf(value) { packOf = value || "v"; paintPack(); },
+    packOf(value) { packOf = value || "v"; paintPack(true); },
   };
 })();
