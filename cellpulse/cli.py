@@ -201,7 +201,7 @@ def schema(
 @app.command()
 def warm() -> None:
     """Compile the engine's kernels once, so that the first start is quick."""
-    from cellpulse.warming import compile_kernels
+    from monitor.warming import compile_kernels
 
     compile_kernels()
 

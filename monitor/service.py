@@ -20,6 +20,7 @@ from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import MqttLink, collect_retained
 from monitor.pipeline import Pipeline
 from monitor.store.journal import Journal
+from monitor.warming import compile_kernels
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Monitor:
 
     async def run(self) -> None:
         """Recover, connect, and work until cancelled; then drain, checkpoint and say goodbye."""
+        await asyncio.to_thread(compile_kernels)  # not while the first frame waits for it
         again = await asyncio.to_thread(self.pipeline.recover)
         if again:
             log.info("recovered: %d inputs run again", again)
