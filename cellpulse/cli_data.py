@@ -258,7 +258,7 @@ def _sheet(life: Any, panels: list[str], *, window: bool) -> Any:
 
         from recordings.plots import sheet
     except ImportError:
-        raise RecordingError("plots need matplotlib: pip install matplotlib") from None
+        raise RecordingError("plots need matplotlib: pip install 'cellpulse[data]'") from None
     if not window:
         return sheet(life, panels)
     if pyplot.get_backend().lower() == "agg":

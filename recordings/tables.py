@@ -180,7 +180,9 @@ class _Hdf5:
         try:
             import h5py  # heavy, and needed for this format only
         except ImportError:
-            raise RecordingError(f"{self._path.name}: HDF5 needs `pip install h5py`") from None
+            raise RecordingError(
+                f"{self._path.name}: HDF5 needs h5py: pip install 'cellpulse[data]'"
+            ) from None
         try:
             return h5py.File(self._path, "r")
         except Exception as error:  # h5py raises many kinds on damaged bytes

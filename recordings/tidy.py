@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from recordings import calce
+from recordings.arbin import Rows
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
 from recordings.nasa import nasa_info, usable_capacity
 from recordings.parquet import Columns, arrow_errors, numpy_column, opened, runs
@@ -139,7 +140,7 @@ class TidyRecording:
             loaded = np.flatnonzero(current_a < -calce.RESTING_A)
             if len(loaded) and np.isfinite(published).any():
                 discharged[loaded[0] :] = np.nanmax(published)
-            rows = calce.Rows(
+            rows = Rows(
                 start_ms=clock_ms[0],
                 elapsed_s=(np.array(clock_ms) - clock_ms[0]) / 1000,
                 cycle=run["cycle"].astype(np.int64),
