@@ -58,10 +58,15 @@ class Workbook:
     size: int
 
     def read(self) -> Path | io.BytesIO:
+        """What calamine and zipfile can open."""
         return archive.read(self.path, self.member) if self.member else self.path
 
 
 def workbooks(path: Path) -> Iterator[tuple[str, archive.Member, Path]]:
+    """Name, member and file of each workbook in a folder, a zip, or the file itself.
+
+    Raises RecordingError if a file is no zip at all.
+    """
     if path.is_dir():
         for file in sorted(path.rglob("*.xlsx")):
             if not file.name.startswith("~$"):
