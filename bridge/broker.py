@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -17,12 +18,14 @@ class BrokerAddress:
     tls: bool = False
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    ca: str | None = None
 
     @classmethod
-    def of(cls, url: str) -> BrokerAddress:
+    def of(cls, url: str, ca: str | None = None) -> BrokerAddress:
         """From `mqtt://[user[:password]@]host[:port]`, `mqtts://...` or `host[:port]`.
 
-        Raises MappingError for anything else; the message does not repeat a password.
+        `ca` is the file of a private certificate authority, for `mqtts`. Raises MappingError for
+        anything else; the message does not repeat a password.
         """
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         try:
@@ -40,7 +43,17 @@ class BrokerAddress:
             tls=tls,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
+            ca=ca,
         )
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """For `mqtts`: the system's authorities, or `ca`; raises MappingError for a bad file."""
+        if not self.tls:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise MappingError(f"--broker-ca {self.ca}: {error}") from error
 
     def __str__(self) -> str:
         return f"mqtt{'s' if self.tls else ''}://{self.host}:{self.port}"

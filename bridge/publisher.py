@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import aiomqtt
 import msgspec
@@ -51,6 +50,7 @@ class Publisher:
         wall_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._address = address
+        self._tls = address.tls_context()
         self._topics = topics
         self._gateway = gateway
         self._status_topic = topics.ours("gateway", gateway, "status")
@@ -126,7 +126,6 @@ class Publisher:
                 await asyncio.sleep(self._backoff.wait_s())
 
     def _client(self) -> aiomqtt.Client:
-        tls: dict[str, Any] = {"tls_params": aiomqtt.TLSParameters()} if self._address.tls else {}
         return aiomqtt.Client(
             self._address.host,
             self._address.port,
@@ -136,7 +135,7 @@ class Publisher:
             will=aiomqtt.Will(self._status_topic, b"offline", qos=1, retain=True),
             keepalive=30,
             timeout=10,
-            **tls,
+            tls_context=self._tls,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:

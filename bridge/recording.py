@@ -91,8 +91,13 @@ def read(path: Path) -> Recording:
         events = []
         for number, line in enumerate(lines, 2):
             try:
-                events.append(_event(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
+                entry = json.loads(line)
+                # The bridge was started again and appended.
+                if entry.get("protocol", name) != name:
+                    raise ValueError(f"another protocol, {entry['protocol']}, in the same file")
+                if "cellpulse_frames" not in entry:
+                    events.append(_event(entry))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MappingError(f"{path.name}, line {number}: {error}") from error
     return Recording(name, choices, tuple(events))
 
@@ -131,6 +136,15 @@ async def play(
                 await room()
     except EndOfRecordingError:
         return counters
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file is a recording of frames, by its first line."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(200).startswith(b'{"cellpulse_frames"')
+    except OSError:
+        return False
 
 
 class _Wire:

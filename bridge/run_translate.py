@@ -7,7 +7,6 @@ import contextlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import aiomqtt
 
@@ -42,7 +41,7 @@ async def run_translate(settings: TranslateSettings) -> None:
         Timing(stale_ms=round(settings.stale_s * 1000)),
         settings.asset or None,
     )
-    source = BrokerAddress.of(settings.source_broker or settings.broker)
+    source = BrokerAddress.of(settings.source_broker or settings.broker, settings.broker_ca)
     listener = Listener(source, mapping, translator, Assets(outbox, settings, mapping.name))
     outbox.count(lambda: {"ignored": translator.ignored, "assets": len(listener.assets.names)})
     await serve(outbox, [listener.run], listener.assets.names)
@@ -149,7 +148,6 @@ class Listener:
             self.translator.lost(heard.prefix, now_ms)
 
     def _client(self) -> aiomqtt.Client:
-        tls: dict[str, Any] = {"tls_params": aiomqtt.TLSParameters()} if self.source.tls else {}
         return aiomqtt.Client(
             self.source.host,
             self.source.port,
@@ -158,5 +156,5 @@ class Listener:
             # Past this a burst loses messages: their values are told again in the next round.
             max_queued_incoming_messages=_QUEUE,
             timeout=10,
-            **tls,
+            tls_context=self.source.tls_context(),
         )

@@ -16,6 +16,7 @@ class Common:
     """Where readings go, and what the user says of the asset."""
 
     broker: str = field(default="mqtt://localhost", repr=False)  # may hold a password
+    broker_ca: str | None = None
     root: str = "bms"
     asset: str
     gateway: str | None = None
@@ -44,7 +45,7 @@ class Common:
 
     def address(self) -> BrokerAddress:
         """The broker; raises MappingError."""
-        return BrokerAddress.of(self.broker)
+        return BrokerAddress.of(self.broker, self.broker_ca)
 
     def topics(self) -> Topics:
         """The topics; raises PayloadError for a root that cannot be one."""

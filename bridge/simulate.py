@@ -115,6 +115,15 @@ def _word(value: float | None, scale: float, zero: int = 0) -> int:
     return 0 if value is None else min(max(round(value * scale) + zero, 0), 0xFFFF)
 
 
+def _percent(fraction: float | None) -> int:
+    """A byte; 255, which is no percentage, where the pack does not know."""
+    return 0xFF if fraction is None else round(fraction * 100)
+
+
+def _permille(fraction: float | None) -> int:
+    return 0xFFFF if fraction is None else round(fraction * 1000)
+
+
 def _bits(reading: Reading, names: tuple[str, ...]) -> int:
     return sum(1 << names.index(name) for name in reading.alarms if name in names)
 
@@ -133,7 +142,7 @@ def _jbd_state(reading: Reading) -> bytes:
         1 if reading.balancing else 0,
         _bits(reading, jbd.ALARMS),
         0x20,
-        round((reading.soc or 0) * 100),
+        _percent(reading.soc),
         fets,
         len(reading.cell_voltage_v),
         len(temperatures),
@@ -145,7 +154,7 @@ def _daly_replies(command: int, reading: Reading) -> list[bytes]:
     if command == daly.STATE:
         current = _word(-(reading.current_a or 0), 10, daly.CURRENT_ZERO)
         data = struct.pack(
-            ">4H", _word(reading.pack_voltage_v, 10), 0, current, _word(reading.soc, 1000)
+            ">4H", _word(reading.pack_voltage_v, 10), 0, current, _permille(reading.soc)
         )
         return [daly.reply(command, data)]
     if command == daly.COUNTS:
@@ -182,7 +191,7 @@ def _daly_d2_registers(reading: Reading) -> dict[int, int]:
         **{0x20 + n: _word(t, 1, 40) for n, t in enumerate(reading.temperature_c)},
         0x28: _word(reading.pack_voltage_v, 10),
         0x29: _word(reading.current_a, 10, daly_d2.CURRENT_ZERO),
-        0x2A: _word(reading.soc, 1000),
+        0x2A: _permille(reading.soc),
         0x30: _word(reading.remaining_capacity_ah, 10),
         0x31: len(reading.cell_voltage_v),
         0x32: len(reading.temperature_c),
@@ -216,7 +225,7 @@ def _jk_body(reading: Reading) -> bytes:
         + temperatures
         + struct.pack(">BH", 0x83, _word(reading.pack_voltage_v, 100))
         + struct.pack(">BH", 0x84, raw_current)
-        + struct.pack(">BB", 0x85, round((reading.soc or 0) * 100))
+        + struct.pack(">BB", 0x85, _percent(reading.soc))
         + struct.pack(">BH", 0x87, reading.cycles or 0)
         + struct.pack(">BH", 0x8A, len(reading.cell_voltage_v))
         + struct.pack(">BH", 0x8B, _bits(reading, jk.ALARMS))
@@ -255,7 +264,7 @@ def _jk_ble_frame(kind: int, reading: Reading) -> bytes:
         frame,
         172,
         int(reading.balancing is True),
-        round((reading.soc or 0) * 100),
+        _percent(reading.soc),
         round((reading.remaining_capacity_ah or 0) * 1000),
         capacity,
         reading.cycles or 0,

@@ -24,6 +24,9 @@ BrokerUrl = Annotated[
         envvar="CELLPULSE_BROKER", help="mqtt://[user:password@]host[:port], mqtts:// for TLS."
     ),
 ]
+BrokerCa = Annotated[
+    Path | None, typer.Option(help="File of a private certificate authority, for mqtts.")
+]
 RootTopic = Annotated[str, typer.Option(help="Root topic.")]
 AssetName = Annotated[
     str | None, typer.Option(help="The pack's name; made up from the port where left out.")
@@ -54,6 +57,7 @@ def serial(
         str, typer.Option(help="jbd, daly, daly-d2, jk, jk-pb, or auto: try each in turn.")
     ] = "auto",
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     asset: AssetName = None,
     gateway: GatewayName = None,
     root: RootTopic = "bms",
@@ -77,6 +81,7 @@ def serial(
 
     settings = SerialSettings(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset or legal_name(f"{protocol}-{port.rsplit('/', 1)[-1]}"),
         gateway=gateway,
@@ -98,6 +103,7 @@ def serial(
 def play(
     path: Annotated[Path, typer.Argument(help="What `bridge serial --record` wrote.")],
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     asset: AssetName = None,
     gateway: GatewayName = None,
     root: RootTopic = "bms",
@@ -113,6 +119,7 @@ def play(
 
     settings = Common(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset or legal_name(path.stem),
         gateway=gateway,
@@ -136,6 +143,7 @@ def translate(
         Path | None, typer.Option(help="A TOML file of rules, for anything else.")
     ] = None,
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     source_broker: Annotated[
         str | None, typer.Option(help="Where the source publishes, if at another broker.")
     ] = None,
@@ -162,6 +170,7 @@ def translate(
 
     settings = TranslateSettings(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset or "",
         gateway=gateway,
@@ -185,6 +194,7 @@ def modbus(
     ],
     register_map: Annotated[Path, typer.Option("--map", help="A TOML register map.")],
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     asset: Annotated[str, typer.Option(help="The pack's name.")] = "modbus",
     gateway: GatewayName = None,
     root: RootTopic = "bms",
@@ -202,6 +212,7 @@ def modbus(
 
     settings = ModbusSettings(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset,
         gateway=gateway,
@@ -225,6 +236,7 @@ def can(
     channel: Annotated[str, typer.Option(help="can0, PCAN_USBBUS1, ...")] = "can0",
     bitrate: Annotated[int | None, typer.Option(help="Where the adapter sets it.")] = None,
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     asset: Annotated[str, typer.Option(help="The pack's name.")] = "can",
     gateway: GatewayName = None,
     root: RootTopic = "bms",
@@ -243,6 +255,7 @@ def can(
 
     settings = CanSettings(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset,
         gateway=gateway,
@@ -264,6 +277,7 @@ def can(
 def ble(
     device: Annotated[str, typer.Option(help="The board's Bluetooth address or name.")],
     broker: BrokerUrl = "mqtt://localhost",
+    broker_ca: BrokerCa = None,
     asset: AssetName = None,
     gateway: GatewayName = None,
     root: RootTopic = "bms",
@@ -279,6 +293,7 @@ def ble(
 
     settings = BleSettings(
         broker=broker,
+        broker_ca=str(broker_ca) if broker_ca else None,
         root=root,
         asset=asset or legal_name(f"ble-{device}"),
         gateway=gateway,

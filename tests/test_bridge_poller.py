@@ -17,7 +17,7 @@ from bridge.link import Link
 from bridge.poller import Poller, Rhythm
 from bridge.protocols import NAMES, Choices
 from bridge.reading import Reading
-from bridge.recording import Recorder, Recording, play, read
+from bridge.recording import Recorder, Recording, is_recording, play, read
 from bridge.session import Patience
 from bridge.simulate import Board
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, decode, encode
@@ -374,11 +374,36 @@ def read_text(folder: Path, text: str) -> Recording:
         ('{"cellpulse_frames": 1, "protocol": "jbd"}\n{"t": 1, "rx": "zz"}', "line 2"),
         ('{"cellpulse_frames": 1, "protocol": "jbd"}\n{"t": "1", "rx": "00"}', "milliseconds"),
         ('{"cellpulse_frames": 1, "protocol": "jbd"}\n{"t": 1}', "line 2"),
+        ('{"cellpulse_frames": 1, "protocol": "jbd"}\n[1]', "line 2"),
+        (
+            '{"cellpulse_frames": 1, "protocol": "jbd"}\n{"cellpulse_frames": 1, "protocol": "jk"}',
+            "another protocol, jk",
+        ),
     ],
 )
 def test_a_file_that_is_no_recording(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MappingError, match=message):
         read_text(tmp_path, text)
+
+
+def test_a_recording_that_was_appended_to(tmp_path: Path) -> None:
+    header = '{"cellpulse_frames": 1, "protocol": "jbd"}\n'
+    recording = read_text(
+        tmp_path, f'{header}{{"t": 1, "rx": "00"}}\n{header}{{"t": 2, "tx": "01"}}'
+    )
+    assert [event.t_ms for event in recording.events] == [1, 2]
+    assert is_recording(tmp_path / "a.frames")
+    assert not is_recording(tmp_path / "none")
+    (tmp_path / "b.csv").write_text("time_s,voltage_v\n")
+    assert not is_recording(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_pack_that_does_not_know_its_charge(name: str) -> None:
+    wire, notes = Wire(HandClock(2.0), name), Notes()
+    wire.pack = replace(PACK, soc=None)
+    await run(wire, notes, name)
+    assert notes.frames[0].device_soc is None
 
 
 def test_config_of_a_board_that_does_not_say_its_capacity() -> None:

@@ -374,6 +374,15 @@ def test_broker_address_with_a_password() -> None:
         assert "secret" not in str(caught.value)
 
 
+def test_certificate_authority(tmp_path: Path) -> None:
+    assert BrokerAddress.of("mqtt://broker").tls_context() is None
+    assert BrokerAddress.of("mqtts://broker").tls_context() is not None
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    with pytest.raises(MappingError, match="--broker-ca"):
+        BrokerAddress.of("mqtts://broker", str(broken)).tls_context()
+
+
 def test_backoff() -> None:
     backoff = Backoff(0.5, 4.0)
     waits = [backoff.wait_s() for _ in range(6)]

@@ -474,7 +474,7 @@ def test_numbers_and_switches() -> None:
         assert is_true(value) is expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_payload_on_any_topic_is_survived(data: st.DataObject) -> None:
     translator = Translator(preset(data.draw(st.sampled_from(NAMES)), device="x"))
