@@ -140,6 +140,11 @@ def play(
     from cellpulse.wiring import Show, open_sources, run_player
 
     settings = _settings(config, broker=broker, root=root)
+    if path is not None and len(path) == 1 and cli_bridge.is_recording(path[0]):
+        # What `bridge serial --record` wrote has its own player: raw frames through the decoder.
+        authority = settings.broker_ca
+        cli_bridge.play(path[0], settings.broker.url(), authority, root=settings.root, speed=speed)
+        return
     recordings = _faulty(open_sources(path or [], source), fault, scenario)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
     run(run_player(settings, Show(recordings, options, report=reporter(json_lines)), name))

@@ -356,6 +356,13 @@ def simulate(
     execute(work(), verbose)
 
 
+def is_recording(path: Path) -> bool:
+    """Whether a file holds raw frames that `play` replays."""
+    from bridge.recording import is_recording as found
+
+    return found(path)
+
+
 @contextlib.contextmanager
 def _linked(link: Path | None, target: str) -> Iterator[None]:
     if link is None:

@@ -67,10 +67,14 @@ async def test_simulate_serial_record_play(free_port: int, tmp_path: Path) -> No
             assert not config.provenance.replay
             first = [f for p in heard.on("bms/pack1/telemetry") for f in decode_telemetry(p)]
             assert len(record.read_text().splitlines()) > 20
-            async with process(
-                *("play", str(record), "--broker", broker, "--asset", "again", "--speed", "0")
-            ) as play:
-                assert await play.wait() == 0
+            # `cellpulse play` knows what it is given; the asset is named after the file.
+            again_file = record.rename(tmp_path / "again.frames")
+            play = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "cellpulse", "play", str(again_file)),
+                *("--broker", broker, "--speed", "0"),
+                cwd=ROOT,
+            )
+            assert await play.wait() == 0
             await heard.until(lambda: heard.on("bms/again/status")[-1:] == [b"offline"])
             again = [f for p in heard.on("bms/again/telemetry") for f in decode_telemetry(p)]
             assert decode(AssetConfig, heard.on("bms/again/config")[0]).provenance.replay
