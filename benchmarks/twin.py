@@ -52,12 +52,12 @@ def plain_step(state: dict[str, Floats], current_a: Floats, p: Tables, dt_s: flo
     high = table[:, i + 1, j] * (1 - v) + table[:, i + 1, j + 1] * v
     kelvin = state["c"] + 273.15
     warm = np.exp(p.activation_j_per_mol / 8.314462618 * (1 / kelvin - 1 / p.reference_k))
-    r0, r1, r2 = (low * (1 - u) + high * u) * warm
+    r0, *pairs = (low * (1 - u) + high * u) * warm
     decay1, decay2 = np.exp(-dt_s / p.tau1_s), np.exp(-dt_s / p.tau2_s)
     state["i1"] = state["i1"] * decay1 + current_a * (1 - decay1)
     state["i2"] = state["i2"] * decay2 + current_a * (1 - decay2)
-    r1 = np.where(state["i1"] > 0, r1 * p.charge_factor, r1)
-    r2 = np.where(state["i2"] > 0, r2 * p.charge_factor, r2)
+    r1 = np.where(state["i1"] > 0, pairs[2], pairs[0])
+    r2 = np.where(state["i2"] > 0, pairs[3], pairs[1])
     voltage_v: Floats = ocv_v + r0 * current_a + r1 * state["i1"] + r2 * state["i2"]
     entropy = np.interp(z, z_axis, p.entropy_v_per_k)
     heat_w = current_a * (voltage_v - ocv_v) + current_a * kelvin * entropy

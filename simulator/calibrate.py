@@ -60,11 +60,13 @@ class _Fit:
             [
                 [ocv[0]],
                 np.log(np.diff(ocv)),
-                np.log([20.0, 300.0, 0.3]),
+                np.log([20.0, 300.0]),
                 total,
                 np.log(np.linspace(0.07, 0.15, len(_LOSS))),
                 np.log(np.full(len(_LOSS) * len(_SOC), 0.05)),
                 np.log(np.tile(pair2, len(_LOSS))),
+                np.log(np.full(len(_CHARGE_LOSS), 0.02)),
+                np.log(np.full(len(_CHARGE_LOSS) * len(_SOC), 0.03)),
                 np.zeros(len(_ENTROPY_Z)),
                 np.log([58.0, 0.065]),
             ]
@@ -72,9 +74,8 @@ class _Fit:
 
     def electrical(self, x: Floats) -> dict[str, Any]:
         """Decode the unknowns into the parameter file's `electrical` and `thermal` parts."""
-        m, k, s = len(_OCV_Z), len(_LOSS), len(_SOC)
-        ends = np.cumsum([m, 3, k, k, k * s, k * s, len(_ENTROPY_Z)])
-        ocv_x, rates, total, r0, r1, r2, entropy, thermal = np.split(x, ends)
+        s = len(_SOC)
+        ocv_x, rates, total, r0, r1, r2, r1_charge, r2_charge, entropy, thermal = _parts(x)
         # Bounds, only against wild trial steps.
         rises = np.exp(np.clip(ocv_x[1:], -12.0, 0.0))
         ocv = PchipInterpolator(
@@ -92,7 +93,7 @@ class _Fit:
         )
 
         def over_soc(knots: Floats) -> Floats:
-            smooth = np.exp(np.clip(_SPLINE @ knots.reshape(k, s).T, -9.0, 2.0)).T
+            smooth = np.exp(np.clip(_SPLINE @ knots.reshape(-1, s).T, -9.0, 2.0)).T
             drained = _SOC_AXIS < 0
             # Past the reference discharge's end the resistance goes on rising.
             zero = smooth[:, np.argmin(np.abs(_SOC_AXIS))][:, None]
@@ -107,11 +108,14 @@ class _Fit:
                 "loss": [_LOSS[0], _LOSS[-1]],
                 "total_ah": np.maximum(total, 0.8),
                 "r0_ohm": np.repeat(np.exp(r0)[:, None], len(_SOC_AXIS), axis=1),
-                "r1_ohm": over_soc(r1),
-                "r2_ohm": over_soc(r2),
+                "r1_discharge_ohm": over_soc(r1),
+                "r2_discharge_ohm": over_soc(r2),
+                "r1_charge_ohm": np.repeat(
+                    _CHARGE_BLEND @ np.exp(r1_charge)[:, None], len(_SOC_AXIS), axis=1
+                ),
+                "r2_charge_ohm": _CHARGE_BLEND @ over_soc(r2_charge),
                 "tau1_s": float(np.exp(rates[0])),
                 "tau2_s": float(np.exp(rates[1])),
-                "charge_factor": float(np.exp(rates[2])),
                 "activation_j_per_mol": self.fixed["activation_j_per_mol"],
                 "reference_c": REFERENCE_C,
             },
@@ -127,9 +131,8 @@ class _Fit:
 
     def smoothness(self, x: Floats) -> Floats:
         """Weak priors: neighbours alike, physical scales. In units of residuals."""
-        m, k, s = len(_OCV_Z), len(_LOSS), len(_SOC)
-        ends = np.cumsum([m, 3, k, k, k * s, k * s, len(_ENTROPY_Z)])
-        ocv_x, rates, total, r0, r1, r2, entropy, thermal = np.split(x, ends)
+        k, s = len(_LOSS), len(_SOC)
+        ocv_x, rates, total, r0, r1, r2, r1_charge, r2_charge, entropy, thermal = _parts(x)
         pair1, pair2 = r1.reshape(k, s), r2.reshape(k, s)
         slopes = ocv_x[1:] - np.log(np.diff(_OCV_Z))
         top_v = ocv_x[0] + np.exp(ocv_x[1:]).sum()
@@ -137,19 +140,35 @@ class _Fit:
             [
                 0.5 * np.diff(slopes),
                 [(ocv_x[0] - 2.9) / 0.1, (top_v - 4.2) / 0.003],
-                (rates - np.log([20.0, 300.0, 0.3])) * 0.5,
+                (rates - np.log([20.0, 300.0])) * 0.5,
                 5.0 * np.diff(total, 2),
                 8.0 * np.diff(r0, 2),
                 0.7 * np.diff(pair1, axis=1).ravel(),
                 0.7 * np.diff(pair2, axis=1).ravel(),
                 5.0 * np.diff(pair1, 2, axis=0).ravel(),
                 5.0 * np.diff(pair2, 2, axis=0).ravel(),
+                1.0 * np.diff(r1_charge, 2),
+                (r1_charge - np.log(0.02)) * 0.3,
+                0.7 * np.diff(r2_charge.reshape(-1, s), axis=1).ravel(),
+                2.0 * np.diff(r2_charge.reshape(-1, s), 2, axis=0).ravel(),
+                (r2_charge - np.log(0.03)) * 0.2,
                 0.3 * np.diff(entropy),
                 (thermal - np.log([55.0, 0.065])) * 3.0,
             ]
         )
 
 
+def _parts(x: Floats) -> list[Floats]:
+    """The unknowns by what they are; all but voltage, charge, slope and entropy are logarithms."""
+    m, k, s, q = len(_OCV_Z), len(_LOSS), len(_SOC), len(_CHARGE_LOSS)
+    return np.split(x, np.cumsum([m, 2, k, k, k * s, k * s, q, q * s, len(_ENTROPY_Z)]))
+
+
+# Charging resistances are told apart at fewer ages: rows of the ageing axis from those.
+_CHARGE_LOSS = np.linspace(_LOSS[0], _LOSS[-1], 4)
+_CHARGE_BLEND: Floats = np.column_stack(
+    [np.interp(_LOSS, _CHARGE_LOSS, row) for row in np.eye(len(_CHARGE_LOSS))]
+)
 _SPLINE: Floats = make_interp_spline(_SOC, np.eye(len(_SOC)), k=3, bc_type="natural")(
     np.clip(_SOC_AXIS, 0.0, 1.0)
 )
@@ -166,11 +185,11 @@ def fit_tables(cycles: Sequence[Cycle], fixed: dict[str, Any], evaluations: int)
     def residuals(x: Floats) -> Floats:
         scales = x[-len(cycles) :]
         tables = parse_parameters(fit.parameters(x[: -len(cycles)])).tables()
-        parts = [fit.smoothness(x[: -len(cycles)]), scales / 0.03]
+        parts = [fit.smoothness(x[: -len(cycles)]), scales / 0.1]
         for cycle, scale in zip(cycles, scales, strict=True):
             run = cycle.run(tables, resistance_scale=float(np.exp(scale)))
             voltage = (run.output.voltage_v - cycle.voltage_v) * cycle.weight
-            spread_v = np.where(cycle.discharging, 0.010, 0.020)
+            spread_v = np.where(cycle.discharging, 0.010, 0.012)
             parts.append(voltage / spread_v)
             parts.append((run.temperature_c - cycle.temperature_c) * (cycle.weight > 0) / 0.4)
         return np.nan_to_num(np.concatenate(parts), nan=1e3)
@@ -242,7 +261,8 @@ def calibrate(directory: Path, cells: Sequence[str], evaluations: int) -> dict[s
         "sources": {},
     }
     fixed = {"activation_j_per_mol": 20e3, "rest": rest}
-    chosen = [cycle for cycles in lives for cycle in spread(cycles, CYCLES_PER_CELL)]
+    thinned = [read_cycles(directory / f"{cell}.parquet", thin_to=200) for cell in cells]
+    chosen = [cycle for cycles in thinned for cycle in spread(cycles, CYCLES_PER_CELL)]
     data = fit_tables(chosen, fixed, evaluations)
     others = [read_cycles(directory / f"{cell}.parquet") for cell in (COLD_CELL, HOT_CELL)]
     activation = fit_activation(data, [cycles[i] for cycles in others for i in (1, 3)])

@@ -67,8 +67,8 @@ class Tables(NamedTuple):
     loss_low: float  # first and last point of the ageing axis
     loss_high: float
     total_ah: Floats  # (k,) charge between OCV limits, over capacity loss
-    resistance_ohm: Floats  # (3, k, s): ohmic and two pairs, over ageing and state of charge
-    charge_factor: float  # of the pairs when charging
+    # (5, k, s) over ageing and state of charge: ohmic, both pairs discharging, both charging.
+    resistance_ohm: Floats
     tau1_s: float
     tau2_s: float
     activation_j_per_mol: float
@@ -238,15 +238,13 @@ def _step_cell_inplace(
     soc = (1.0 - out_ah / capacity_ah - p.soc_low) * soc_steps
     warm = np.exp(p.activation_j_per_mol / GAS_CONSTANT * (1.0 / kelvin - 1.0 / p.reference_k))
     warm *= state[RESISTANCE_SCALE, c]
-    r0 = _bilinear(p.resistance_ohm[0], age, soc) * warm
-    r1 = _bilinear(p.resistance_ohm[1], age, soc) * warm
-    r2 = _bilinear(p.resistance_ohm[2], age, soc) * warm
     i1, i2 = state[PAIR1_A, c], state[PAIR2_A, c]
     # Each pair by its own sign, so that its voltage passes through zero without a jump.
-    if i1 * decay1 + conditions[SETPOINT, at] * (1.0 - decay1) > 0.0:
-        r1 *= p.charge_factor
-    if i2 * decay2 + conditions[SETPOINT, at] * (1.0 - decay2) > 0.0:
-        r2 *= p.charge_factor
+    charging1 = i1 * decay1 + conditions[SETPOINT, at] * (1.0 - decay1) > 0.0
+    charging2 = i2 * decay2 + conditions[SETPOINT, at] * (1.0 - decay2) > 0.0
+    r0 = _bilinear(p.resistance_ohm[0], age, soc) * warm
+    r1 = _bilinear(p.resistance_ohm[3 if charging1 else 1], age, soc) * warm
+    r2 = _bilinear(p.resistance_ohm[4 if charging2 else 2], age, soc) * warm
     # The electrodes at the end of the step are V = source + resistance * I; a short in parallel
     # and a contact in series make it, seen from outside, Thevenin's source.
     source = ocv_v + r1 * i1 * decay1 + r2 * i2 * decay2

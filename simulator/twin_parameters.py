@@ -21,6 +21,9 @@ from simulator.twin_kernels import GAS_CONSTANT, ZERO_CELSIUS_K, Tables
 Floats = NDArray[np.float64]
 
 
+RESISTANCES = ("r0", "r1_discharge", "r2_discharge", "r1_charge", "r2_charge")
+
+
 class ParameterError(ConfigurationError):
     """A parameter file is missing, incomplete or impossible; the message names file and key."""
 
@@ -84,8 +87,7 @@ class CellParameters:
     soc_low: float  # first point of the resistances' axis, which ends at 1
     loss: tuple[float, float]  # ends of the ageing axis: capacity lost, as a fraction of nominal
     total_ah: Floats  # (k,)
-    resistance_ohm: Floats  # (3, k, s)
-    charge_factor: float
+    resistance_ohm: Floats  # (5, k, s): ohmic, both pairs discharging, both pairs charging
     tau1_s: float
     tau2_s: float
     activation_j_per_mol: float
@@ -109,7 +111,6 @@ class CellParameters:
             loss_high=self.loss[1],
             total_ah=self.total_ah,
             resistance_ohm=self.resistance_ohm,
-            charge_factor=self.charge_factor,
             tau1_s=self.tau1_s,
             tau2_s=self.tau2_s,
             activation_j_per_mol=self.activation_j_per_mol,
@@ -183,10 +184,7 @@ def parse_parameters(data: Mapping[str, Any]) -> CellParameters:
         soc_low=float(electrical["soc_low"]),
         loss=_pair(electrical["loss"]),
         total_ah=array(electrical["total_ah"]),
-        resistance_ohm=array(
-            [electrical["r0_ohm"], electrical["r1_ohm"], electrical["r2_ohm"]],
-        ),
-        charge_factor=float(electrical["charge_factor"]),
+        resistance_ohm=array([electrical[f"{name}_ohm"] for name in RESISTANCES]),
         tau1_s=float(electrical["tau1_s"]),
         tau2_s=float(electrical["tau2_s"]),
         activation_j_per_mol=float(electrical["activation_j_per_mol"]),
@@ -230,7 +228,7 @@ def _pair(value: Sequence[float]) -> tuple[float, float]:
 
 def _check(p: CellParameters) -> None:
     """Raise ValueError where shapes disagree or a value cannot be."""
-    if p.resistance_ohm.ndim != 3 or p.resistance_ohm.shape[:2] != (3, len(p.total_ah)):
+    if p.resistance_ohm.ndim != 3 or p.resistance_ohm.shape[:2] != (5, len(p.total_ah)):
         raise ValueError(f"resistances have shape {p.resistance_ohm.shape}")
     if len(p.ocv_v) != len(p.entropy_v_per_k):
         raise ValueError("ocv_v and entropy_v_per_k differ in length")
