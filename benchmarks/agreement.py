@@ -86,7 +86,7 @@ def compare(engine: Engine, baseline: Baseline, table: int) -> list[Agreement]:
 def _messages(second: int) -> Iterator[Message]:
     for prefix, stream in zip(PREFIX, STREAMS, strict=True):
         now = _disturbed(stream.instant(second), second)
-        for message in encoded(stream.assets, second, now):
+        for message in encoded(stream.assets, second, now, second):
             yield replace(message, asset=f"{prefix}-{message.asset}")
 
 

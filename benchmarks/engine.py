@@ -123,7 +123,7 @@ def start_engine(models: Models, stream: FleetStream) -> Engine:
     engine = Engine(models.soh, models.thermal)
     engine.process([ConfigIn(name, stream.config, START_MS) for name in stream.assets])
     for second in WARM_S:
-        run_engine(engine, list(stream.messages(second)))
+        run_engine(engine, list(stream.messages(second, numbered=False)))
     return engine
 
 

@@ -107,17 +107,18 @@ class FleetStream:
             current + (rng.normal(0.0, 1e-3) if current else 0.0),
         )
 
-    def messages(self, second: int) -> Iterator[Message]:
-        """Every asset's message of that second."""
-        yield from encoded(self.assets, second, self.instant(second))
+    def messages(self, second: int, *, numbered: bool = True) -> Iterator[Message]:
+        """Every asset's message of that second; unnumbered where seconds are left out."""
+        seq = second if numbered else None
+        yield from encoded(self.assets, second, self.instant(second), seq)
 
 
-def encoded(assets: list[str], second: int, instant: Instant) -> Iterator[Message]:
+def encoded(assets: list[str], second: int, instant: Instant, seq: int | None) -> Iterator[Message]:
     """One message an asset, its values rounded as a BMS would: 0.1 mV, 1 mA, 0.01 C."""
     t = START_MS + 1_000 * second
     current = round(instant.current_a, 3)
     volts = np.round(instant.volts, 4).tolist()
     celsius = np.round(instant.celsius, 2).tolist()
     for name, v, c in zip(assets, volts, celsius, strict=True):
-        frame = Frame(VERSION, t, SESSION, second, current, v, c, AMBIENT_C)
+        frame = Frame(VERSION, t, SESSION, seq, current, v, c, AMBIENT_C)
         yield Message(name, encode(frame), t + 20)
