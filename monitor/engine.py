@@ -454,7 +454,7 @@ class Engine:
         asset = assets[int(out.frame[sample])]
         row = out.ended[k]
         start_ms = int(row[Ended.START_MS])
-        own = self._soh_ms[sample] >= start_ms
+        own = self._soh_ms[sample] > start_ms  # at the start itself it was the one before
         state = SOH_STATES[int(result[sample, Result.SOH_STATE])] if own else "not_enough_seen"
         if not own and self.fleet.has_model[out.row[sample]] == 0:
             state = "no_model"

@@ -514,6 +514,22 @@ def test_estimates_keep_the_newest_of_each_with_its_time() -> None:
     assert low < (estimate.soh.value[0] or 0) < high
 
 
+def test_a_short_half_cycle_does_not_borrow_the_soh_of_an_earlier_one() -> None:
+    engine = make_engine()
+    current = [1.5] * 60 + [-1.5] * 6 + [1.5] * 3
+    volts = [*np.linspace(3.6, 4.1, 60), *np.linspace(3.99, 3.97, 6), 4.0, 4.01, 4.02]
+    frames = [
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + 60_000 * k, current_a=i, voltage_v=float(v)))
+        for k, (i, v) in enumerate(zip(current, volts, strict=True))
+    ]
+    results = engine.process([ConfigIn("p", make_config(), T0), *frames])
+    charge, discharge = (cycle.summary for cycle in results.cycles)
+    assert (charge.kind, charge.soh_state) == ("charge", "ok")
+    assert charge.soh is not None
+    assert (discharge.kind, discharge.soh_state) == ("discharge", "not_enough_seen")
+    assert (discharge.soh, discharge.soh_low, discharge.soh_high) == (None, None, None)
+
+
 def test_what_is_frozen_does_not_feed_a_model() -> None:
     engine = make_engine()
     engine.process([ConfigIn("p", make_config(), T0)])
