@@ -75,7 +75,9 @@ def config_of(identity: Identity, reading: Reading, told: Told) -> AssetConfig |
         expected_interval_ms=told.interval_ms,
         gateway=told.gateway,
         provenance=Provenance(
-            source=f"{told.source}; capacity from {origin}".strip("; "),
+            source="; ".join(
+                filter(None, (told.source, identity.model, f"capacity from {origin}"))
+            ),
             replay=told.replay,
             speed=told.speed,
         ),

@@ -211,7 +211,9 @@ def _scaled(value: dict[int, bytes], tag: int, scale: int) -> float | None:
 
 
 def _ask() -> Ask:
-    return Ask(request(), lambda frame: frame[8] == 6)
+    # Boards answer with command 6 or 3, but always as type 1; an adapter's echo of the request is
+    # type 0.
+    return Ask(request(), lambda frame: frame[10] == 1)
 
 
 def _poll(cold_zero: int) -> Conversation[Reading]:

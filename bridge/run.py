@@ -28,7 +28,7 @@ async def run_serial(settings: SerialSettings) -> None:
     """Poll a board until cancelled."""
     clock = SystemClock()
     choices = settings.choices()
-    told = settings.told(f"{settings.protocol} on {settings.port}")
+    told = settings.told(f"board on {settings.port}")
     outbox = publisher(settings, told)
     with contextlib.ExitStack() as stack:
         recorder: Recorder | None = None

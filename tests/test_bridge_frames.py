@@ -440,8 +440,11 @@ def test_daly_d2_intact_frame_of_the_wrong_length(frames: dict[str, tuple[str, b
 
 
 def test_jk_uart_readings(frames: dict[str, tuple[str, bytes]]) -> None:
+    spoken = jk.protocol()
     for name, expected in UART_READINGS.items():
         assert jk.decode(frames[name][1]) == expected, name
+        ask = next(spoken.poll())
+        assert ask.answers(frames[name][1]), name  # one of them answers as command 3
 
 
 def test_jk_uart_identity(frames: dict[str, tuple[str, bytes]]) -> None:

@@ -68,6 +68,7 @@ class BoardLink:
     async def write(self, data: bytes) -> None:
         self._wire.fail_if_unplugged()
         self._wire.asked.append((self._wire.clock.now_s, data))
+        self._pending += data if self._wire.echo else b""
         if not self._wire.silent():
             self._pending += b"".join(self._wire.board.receive(data))
 
@@ -95,6 +96,7 @@ class Wire:
         self.bauds: list[int] = []
         self.closed = 0
         self.answer_s = 0.05
+        self.echo = False
         self.silences: list[tuple[float, float]] = []
         self.unplugged: list[tuple[float, float]] = []
 
@@ -201,6 +203,20 @@ async def test_every_protocol_from_board_to_frame(name: str) -> None:
     assert frame.temperature_c == [21.0, 22.0]
     assert (frame.current_a, frame.pack_voltage_v, frame.device_soc) == (-12.5, 13.2, 0.5)
     assert notes.configs[0].nominal_capacity_ah == 100.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_adapter_that_echoes_is_no_board(name: str) -> None:
+    # Half-duplex adapters give back what was sent, before the answer.
+    wire, notes = Wire(HandClock(3.0), name), Notes()
+    wire.echo = True
+    await run(wire, notes, name)
+    assert notes.frames[0].voltage_v == [3.301, 3.302, 3.303, 3.304]
+    assert len(notes.frames) == 3
+    alone, nothing = Wire(HandClock(6.0), name), Notes()
+    alone.echo, alone.silences = True, [(0.0, 99.0)]
+    await run(alone, nothing, name)
+    assert nothing.frames == []
 
 
 @pytest.mark.parametrize("name", NAMES)
