@@ -240,6 +240,17 @@ def train_thermal(data: DataFolder = None, out: Out = Path("models"), seed: Seed
     train(_data(data), out, seed)
 
 
+@evaluate_app.command("twin")
+def evaluate_twin(
+    data: DataFolder = None,
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Check the digital twin on cells that it was not calibrated with."""
+    from simulator.evaluate_twin import run
+
+    run(_data(data), as_json=json_out)
+
+
 @bench_app.command("engine")
 def bench_engine(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -320,19 +321,11 @@ def write(data: dict[str, Any], path: Path) -> None:
 
 def _compact(text: str) -> str:
     """Put each innermost list on one line."""
-    out: list[str] = []
-    inside = False
-    for line in text.splitlines():
-        stripped = line.strip()
-        if inside:
-            out[-1] += (" " if not out[-1].endswith("[") else "") + stripped
-            inside = not stripped.startswith("]")
-            continue
-        out.append(line)
-        inside = stripped.endswith("[") and not stripped.startswith("[[")
-        if inside and stripped != "[" and '"r' in stripped and "_ohm" in stripped:
-            inside = False  # a table: its rows are the innermost lists
-    return "\n".join(out)
+    return re.sub(
+        r"\[\s*([^\[\]{}]*?)\s*\]",
+        lambda found: "[" + re.sub(r"\s*\n\s*", " ", found[1]) + "]",
+        text,
+    )
 
 
 def main() -> None:

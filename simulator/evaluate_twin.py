@@ -129,6 +129,27 @@ def _lower(name: str, value: float, unit: str, target: float | None, protocol: s
     return Figure(name, round(float(value), 3), unit, target, "lower", met, protocol)
 
 
+def run(
+    data: Path,
+    *,
+    as_json: bool = False,
+    parameters: str = "nasa-18650",
+    cells: Sequence[str] = HELD_OUT,
+    every: int = 5,
+) -> None:
+    """Evaluate and print. Raises RecordingError or ParameterError where something is missing."""
+    directory = data / "nasa" / "tidy"
+    figures = evaluate(directory, cells, load_parameters(parameters).tables(), every)
+    if as_json:
+        print(json.dumps(_result(directory, cells, figures), indent=1))
+        return
+    print(f"twin calibrated on {', '.join(CALIBRATION_CELLS)}, checked on other cells")
+    for figure in figures:
+        target = "" if figure.target is None else f"  target {figure.target:g}"
+        met = {None: "", True: "  met", False: "  MISSED"}[figure.met]
+        print(f"{figure.name:36s} {figure.value:8.2f} {figure.unit:5s}{target}{met}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulator.evaluate_twin", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
@@ -137,17 +158,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="evaluate every so many cycles")
     parser.add_argument("--json", action="store_true", help="one object on standard output")
     arguments = parser.parse_args()
-    directory = arguments.data / "nasa" / "tidy"
-    tables = load_parameters(arguments.parameters).tables()
-    figures = evaluate(directory, arguments.cells, tables, arguments.every)
-    if arguments.json:
-        print(json.dumps(_result(directory, arguments.cells, figures), indent=1))
-        return
-    print(f"twin calibrated on {', '.join(CALIBRATION_CELLS)}, checked on other cells")
-    for figure in figures:
-        target = "" if figure.target is None else f"  target {figure.target:g}"
-        met = {None: "", True: "  met", False: "  MISSED"}[figure.met]
-        print(f"{figure.name:36s} {figure.value:8.2f} {figure.unit:5s}{target}{met}")
+    run(
+        arguments.data,
+        as_json=arguments.json,
+        parameters=arguments.parameters,
+        cells=arguments.cells,
+        every=arguments.every,
+    )
 
 
 def _result(directory: Path, cells: Sequence[str], figures: Sequence[Figure]) -> dict[str, object]:
