@@ -155,7 +155,7 @@ def _temperature(raw: int) -> float | None:
 
 
 def _magnitude(raw: int) -> float | None:
-    return abs(raw - CURRENT_ZERO) / 10 or None
+    return abs(raw - CURRENT_ZERO) / 10 or None if raw else None
 
 
 def _ask(address: int, count: int, optional: bool = False) -> Ask:

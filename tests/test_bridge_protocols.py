@@ -19,7 +19,7 @@ from bridge.conversation import Ask, FrameBuffer, Split, finish
 from bridge.crc import crc16_modbus
 from bridge.errors import FrameError, MappingError
 from bridge.protocols import NAMES, Choices, chosen, protocol
-from bridge.reading import Reading, fraction, names_of, text
+from bridge.reading import Identity, Reading, fraction, names_of, text
 
 # syssi/esphome-jbd-bms docs/pdus/JBD-SP04S034-L4S-200A-B-U.txt, captured, Apache-2.0
 JBD_STATE = bytes.fromhex(
@@ -193,6 +193,10 @@ def test_daly_d2_settings() -> None:
     assert (identity.chemistry, identity.nominal_capacity_ah) == ("LFP", 280.0)
     assert (identity.cell_voltage_max_v, identity.cell_voltage_min_v) == (3.65, 2.5)
     assert (identity.charge_current_max_a, identity.discharge_current_max_a) == (100.0, 150.0)
+    unset = daly_d2.reply(bytes(2 * daly_d2.SETTINGS_COUNT))
+    assert daly_d2.decode_identity(D2_STATE, unset, None) == Identity(
+        chemistry="LFP", cells=4, alarm_names=daly_d2.ALARM_NAMES
+    )
 
 
 def rewrite_jk(tag: int, value: bytes) -> bytes:
