@@ -19,7 +19,7 @@ LARGE = np.float32(3e38)
 
 def export(tables: Tables) -> bytes:
     """The model's bytes: x (n, SOH_WIDTH) float32 -> soh, low, high float32, state int64, (n,)."""
-    graph = _Graph()
+    graph = Graph()
     n = graph.node
     const = graph.constant
     f32 = np.float32
@@ -53,22 +53,35 @@ def export(tables: Tables) -> bytes:
     n("Sub", soh, half, out="low")
     n("Add", soh, half, out="high")
 
-    low = n("Gather", const(np.clip(tables.low, -LARGE, LARGE).astype(f32)), table)
-    high = n("Gather", const(np.clip(tables.high, -LARGE, LARGE).astype(f32)), table)
-    outside = n("Or", n("Less", "x", low), n("Greater", "x", high))
     bins = const(np.arange(SOH_WIDTH, dtype=f32)[None, :])
     axis = const(np.array([1], np.int64))
     inside = n("And", n("GreaterOrEqual", bins, n("Unsqueeze", start, axis)),
                n("Less", bins, n("Unsqueeze", end, axis)))  # fmt: skip
-    count = n("ReduceSum", n("Cast", n("And", outside, inside), to=TensorProto.FLOAT), axis,
-              keepdims=0)  # fmt: skip
-    most = n("Gather", const(tables.most_outside.astype(f32)), table)
-    allowed = n("Mul", n("Max", n("Sub", end, start), const(f32(1.0))), most)
+    is_resistance = np.arange(SOH_WIDTH)[None, :] == R60
+    seen = n("Or", inside, n("And", const(is_resistance), n("Unsqueeze", known, axis)))
+    z = n("Mul", n("Sub", "x", n("Gather", const(tables.mean.astype(f32)), table)),
+          n("Gather", const(tables.inverse_sd.astype(f32)), table))  # fmt: skip
+    z = n("Where", seen, z, const(f32(0.0)))
+    # The loadings of all tables at once, then the row's own: cheaper than gathering them.
+    count, width, factors = tables.loadings.shape
+    wide = tables.loadings.transpose(1, 0, 2).reshape(width, count * factors).astype(f32)
+    own = n("Gather", const(np.eye(count, dtype=f32)[:, :, None]), table)
+    every = n("Reshape", n("MatMul", z, const(wide)), const(np.array([-1, count, factors])))
+    q = n("ReduceSum", n("Mul", every, own), axis, keepdims=1)
+    bent = n("MatMul", q, n("Gather", const(tables.likeness.astype(f32)), row))
+    explained = n("ReduceSum", n("Mul", bent, q), const(np.array([1, 2], np.int64)), keepdims=0)
+    far = n("Sub", n("ReduceSum", n("Mul", z, z), axis, keepdims=0), explained)
+    unlike = n("Greater", far, n("Gather", const(tables.limit.astype(f32)), row))
 
     def out_of_range(index: int) -> str:
-        return n("Gather", outside, const(np.array(index, np.int64)), axis=1)
+        low, high = (
+            const(np.clip(v[:, index], -LARGE, LARGE).astype(f32))
+            for v in (tables.low, tables.high)
+        )
+        value = column(index)
+        return n("Or", n("Less", value, n("Gather", low, table)),
+                 n("Greater", value, n("Gather", high, table)))  # fmt: skip
 
-    unlike = n("Greater", count, allowed)
     for reason in (
         out_of_range(C_MEAN),
         out_of_range(C_SPREAD),
@@ -80,10 +93,15 @@ def export(tables: Tables) -> bytes:
     unanswered = n("Equal", row, const(np.array(0, np.int64)))
     state = n("Mul", n("Cast", unlike, to=TensorProto.INT64), const(np.array(UNLIKE, np.int64)))
     n("Where", unanswered, const(np.array(NOT_ENOUGH, np.int64)), state, out="state")
-    return graph.serialised()
+    value = helper.make_tensor_value_info
+    outputs = [value(name, TensorProto.FLOAT, ["n"]) for name in ("soh", "low", "high")]
+    outputs.append(value("state", TensorProto.INT64, ["n"]))
+    x = value("x", TensorProto.FLOAT, ["n", SOH_WIDTH])
+    data: bytes = graph.model("soh", [x], outputs, OPSET).SerializeToString()
+    return data
 
 
-class _Graph:
+class Graph:
     """Nodes and constants as they are asked for, named by number."""
 
     def __init__(self) -> None:
@@ -100,21 +118,16 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def serialised(self) -> bytes:
-        value = helper.make_tensor_value_info
-        outputs = [value(name, TensorProto.FLOAT, ["n"]) for name in ("soh", "low", "high")]
-        outputs.append(value("state", TensorProto.INT64, ["n"]))
-        graph = helper.make_graph(
-            self._nodes,
-            "soh",
-            [value("x", TensorProto.FLOAT, ["n", SOH_WIDTH])],
-            outputs,
-            self._constants,
-        )
+    def raw(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """A node with several outputs."""
+        self._nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+
+    def model(self, name: str, inputs: list[Any], outputs: list[Any], opset: int) -> Any:
+        """The checked model."""
+        graph = helper.make_graph(self._nodes, name, inputs, outputs, self._constants)
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cellpulse"
+            graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="cellpulse"
         )
         model.ir_version = 8
         onnx.checker.check_model(model)
-        data: bytes = model.SerializeToString()
-        return data
+        return model

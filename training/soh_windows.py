@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from monitor.features import SOH_BINS, SOH_WIDTH
 from training.dataset import C_MEAN, C_SPREAD, END, R60, START, TABLE
+from training.soh_likeness import FACTORS, Likeness
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +42,6 @@ WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
 LATEST_START_BIN = 46  # 4.06 V: no charge window that starts here or higher is answered
 HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
 SOH_MARGIN = 0.05  # how far beyond the training cells' SOH an estimate is believed
-MOST_OUTSIDE = 0.1  # of a window's bins may lie outside the range seen in training
 OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
 
 
@@ -54,13 +54,13 @@ class Configuration:
     quadratic: bool
 
 
+SHIFTS_V = (0.0, 0.006, 0.012)
 CONFIGURATIONS = tuple(
     Configuration(shift_v, penalty, quadratic)
-    for shift_v in (0.0, 0.006, 0.012)
+    for shift_v in SHIFTS_V
     for penalty in (1e-3, 1e-2, 1e-1)
     for quadratic in (False, True)
 )
-LINEAR_CONFIGURATIONS = tuple(how for how in CONFIGURATIONS if not how.quadratic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class TableSpec:
     shortest: int = 2  # bins
     discharge: bool = False
     relative: bool = False  # bins counted down from the first voltage under load, not by voltage
+    step: int = 1  # bins between the windows fitted; one in between is answered by the next inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class TableFit:
     without: Fits
     known: Fits
     centre: Floats  # (SOH_WIDTH,)
+    likeness: Likeness
     low: Floats
     high: Floats
     soh_low: float
@@ -125,11 +127,15 @@ class Tables:
     half: Floats  # (rows,)
     first: Ints  # (tables,)
     last: Ints  # (tables,)
-    low: Floats  # (tables, SOH_WIDTH): the plausible range of each column
+    low: Floats  # (tables, SOH_WIDTH): the plausible range of resistance and C-rate
     high: Floats  # (tables, SOH_WIDTH)
     soh_low: Floats  # (tables,)
     soh_high: Floats  # (tables,)
-    most_outside: Floats  # (tables,): the largest share of a window's bins outside their range
+    mean: Floats  # (tables, SOH_WIDTH), and so on: the factor model of `soh_likeness`
+    inverse_sd: Floats  # (tables, SOH_WIDTH)
+    loadings: Floats  # (tables, SOH_WIDTH, FACTORS)
+    likeness: Floats  # (rows, FACTORS, FACTORS): M of the row's window
+    limit: Floats  # (rows,): the largest plausible distance
 
     def predict(self, x: NDArray[np.floating]) -> tuple[Floats, Floats, Floats, Ints]:
         """SOH, low, high (n,) and state (n,) for rows (n, SOH_WIDTH)."""
@@ -145,10 +151,14 @@ class Tables:
         half = self.half[row]
         outside = (x < self.low[table]) | (x > self.high[table])
         bins = np.arange(SOH_BINS)
-        inside = (bins >= start[:, None]) & (bins < end[:, None])
-        share = (outside[:, :SOH_BINS] & inside).sum(axis=1) / np.maximum(end - start, 1)
+        mask = np.zeros(x.shape)
+        mask[:, :SOH_BINS] = (bins >= start[:, None]) & (bins < end[:, None])
+        mask[:, R60] = known
+        z = (x - self.mean[table]) * self.inverse_sd[table] * mask
+        q = np.einsum("ni,nik->nk", z, self.loadings[table])
+        far = (z * z).sum(axis=1) - np.einsum("nk,nkl,nl->n", q, self.likeness[row], q)
         unlike = (
-            (share > self.most_outside[table])
+            (far > self.limit[row])
             | (outside[:, C_MEAN])
             | (outside[:, C_SPREAD])
             | (outside[:, R60] & (known == 1))
@@ -169,8 +179,9 @@ def windows(spec: TableSpec) -> list[tuple[int, int]]:
     """Every window the table may answer."""
     return [
         (start, end)
-        for start in range(spec.first, min(spec.latest_start, spec.last))
+        for start in range(spec.first, min(spec.latest_start, spec.last), spec.step)
         for end in range(start + spec.shortest, spec.last + 1)
+        if (end - spec.first) % spec.step == 0 or end == spec.last
     ]
 
 
@@ -208,6 +219,10 @@ class Fitter:
             self.centre[R60] = x[:, R60].mean()
         self._features = [self._expand(rows.x) for rows in self.cells]
         self._moments = lru_cache(maxsize=None)(self._compute_moments)
+        self._sum = lru_cache(maxsize=None)(self._pooled)
+        self.configurations = [
+            how for how in CONFIGURATIONS if not (spec.relative and how.quadratic)
+        ]
 
     def _expand(self, x: Floats) -> Floats:
         """(n, 2 * COLUMNS): u, then u squared."""
@@ -243,97 +258,121 @@ class Fitter:
             total += full.T @ full
         return len(y), total / (len(copies) * len(y))
 
+    def _pooled(
+        self, held_out: int | None, start: int, top: int, shift_v: float
+    ) -> tuple[int, Floats]:
+        """Rows of all cells but one, and the mean of their moments: each cell counts the same."""
+        kept = [
+            self._moments(cell, start, top, shift_v)
+            for cell in range(len(self.cells))
+            if cell != held_out
+        ]
+        kept = [(n, own) for n, own in kept if n]
+        if not kept:
+            return 0, np.zeros(0)
+        return sum(n for n, _ in kept), np.mean([own for _, own in kept], axis=0)
+
+    def _top(self, end: int) -> int:
+        # A complete charge reaches the top, so windows share moments; a discharge begins anywhere.
+        return end if self.spec.discharge else max(end, self.spec.last - 2)
+
     def fit(
-        self, held_out: int | None, start: int, end: int, resistance: bool, how: Configuration
-    ) -> tuple[Floats, float] | None:
-        """Weights (2 * COLUMNS,) and bias on all cells but one; each cell counts the same.
+        self, held_out: int | None, start: int, end: int, resistance: bool
+    ) -> tuple[Floats, Floats] | None:
+        """Weights (configurations, 2 * COLUMNS) and biases on all cells but one, in order.
 
         None where there are too few rows.
         """
-        # A complete charge reaches the top, so windows share moments; a discharge begins anywhere.
-        top = end if self.spec.discharge else max(end, self.spec.last - 2)
-        rows, cells = 0, 0
-        moment = np.zeros((2 * COLUMNS + 2, 2 * COLUMNS + 2))
-        for cell in range(len(self.cells)):
-            if cell != held_out:
-                n, own = self._moments(cell, start, top, how.shift_v)
-                if n:
-                    rows, cells, moment = rows + n, cells + 1, moment + own
-        if rows < FEWEST_ROWS:
-            return None
-        moment /= cells
-        columns = self._columns(start, end, resistance, how.quadratic)
-        at = columns + 1
-        mean, mean_y = moment[0, at], moment[0, -1]
-        covariance = moment[np.ix_(at, at)] - np.outer(mean, mean)
-        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-18)) + 1e-9
-        against = (moment[at, -1] - mean * mean_y) / scale
-        normal = covariance / np.outer(scale, scale)
-        square = columns >= COLUMNS
-        normal[np.diag_indices_from(normal)] += how.penalty * np.where(square, SQUARE_PENALTY, 1.0)
-        solved = np.linalg.solve(normal, against) / scale
-        weights = np.zeros(2 * COLUMNS)
-        weights[columns] = solved
-        return weights, float(mean_y - solved @ mean)
+        weights = np.zeros((len(self.configurations), 2 * COLUMNS))
+        bias = np.zeros(len(self.configurations))
+        for shift_v in SHIFTS_V:
+            rows, moment = self._sum(held_out, start, self._top(end), shift_v)
+            if rows < FEWEST_ROWS:
+                return None
+            for quadratic in (False, True):
+                which = [
+                    k
+                    for k, how in enumerate(self.configurations)
+                    if how.shift_v == shift_v and how.quadratic == quadratic
+                ]
+                if not which:
+                    continue
+                columns = self._columns(start, end, resistance, quadratic)
+                at = columns + 1
+                mean, mean_y = moment[0, at], moment[0, -1]
+                covariance = moment[at[:, None], at] - mean[:, None] * mean
+                scale = np.sqrt(np.maximum(covariance.diagonal(), 1e-18)) + 1e-9
+                against = (moment[at, -1] - mean * mean_y) / scale
+                normal = covariance / (scale[:, None] * scale)
+                ridge = np.diag(np.where(columns >= COLUMNS, SQUARE_PENALTY, 1.0))
+                penalties = np.array([self.configurations[k].penalty for k in which])
+                solved = np.linalg.solve(
+                    normal + penalties[:, None, None] * ridge, against[None, :, None]
+                )[:, :, 0] / scale  # fmt: skip
+                weights[np.array(which)[:, None], columns] = solved
+                bias[which] = mean_y - solved @ mean
+        return weights, bias
 
-    def left_out_errors(
-        self, start: int, end: int, resistance: bool, how: Configuration
-    ) -> list[Floats] | None:
-        """Errors of each cell predicted by a fit on the others; NaN where it would be flagged."""
-        errors: list[Floats] = []
+    def left_out_scores(self, start: int, end: int, resistance: bool) -> Floats | None:
+        """RMSE (configurations,) over cells, each predicted by fits on the others."""
+        squares: list[Floats] = []
         for cell in range(len(self.cells)):
-            mask = self.eligible(cell, start, end)
-            if not mask.any():
+            n, moment = self._moments(cell, start, self._top(end), 0.0)
+            if not n:
                 continue
-            found = self.fit(cell, start, end, resistance, how)
+            found = self.fit(cell, start, end, resistance)
             if found is None:
                 return None
             weights, bias = found
-            columns = np.flatnonzero(weights)
-            y = self.cells[cell].y[mask]
-            soh = self._features[cell][mask][:, columns] @ weights[columns] + bias
+            v = np.column_stack([bias, weights, np.full(len(bias), -1.0)])
+            squares.append(np.maximum(np.einsum("ki,ij,kj->k", v, moment, v, optimize=True), 0.0))
+        return np.sqrt(np.mean(squares, axis=0)) if len(squares) >= 2 else None
+
+    def left_out_errors(
+        self, start: int, end: int, resistance: bool, chosen: Sequence[int]
+    ) -> list[Floats]:
+        """Errors of each cell by the mean of the chosen fits; NaN where it would be flagged."""
+        errors: list[Floats] = []
+        for cell in range(len(self.cells)):
+            mask = self.eligible(cell, start, end)
+            found = self.fit(cell, start, end, resistance) if mask.any() else None
+            if found is None:
+                continue
+            weights, bias = found[0][chosen].mean(axis=0), found[1][chosen].mean()
+            soh = self._features[cell][mask] @ weights + bias
             others = [rows.y for i, rows in enumerate(self.cells) if i != cell]
             low = min(float(o.min()) for o in others) - SOH_MARGIN
             high = max(float(o.max()) for o in others) + SOH_MARGIN
-            errors.append(np.where((soh >= low) & (soh <= high), soh - y, np.nan))
-        return errors if len(errors) >= 2 else None
+            flagged = (soh < low) | (soh > high)
+            errors.append(np.where(flagged, np.nan, soh - self.cells[cell].y[mask]))
+        return errors
 
     def fit_all(self, resistance: bool, progress: Callable[[str], None] | None = None) -> Fits:
         """Every window that the cells allow, its configuration chosen on cells left out."""
-        configurations = CONFIGURATIONS if not self.spec.relative else LINEAR_CONFIGURATIONS
         found = windows(self.spec)
-        score = np.full((len(configurations), EDGES, EDGES), np.nan)
-        errors: dict[tuple[int, int, int], list[Floats]] = {}
+        score = np.full((len(self.configurations), EDGES, EDGES), np.nan)
         for start, end in found:
-            for k, how in enumerate(configurations):
-                left_out = self.left_out_errors(start, end, resistance, how)
-                if left_out is not None:
-                    errors[k, start, end] = left_out
-                    squares = [np.square(error[np.isfinite(error)]) for error in left_out]
-                    score[k, start, end] = np.sqrt(
-                        np.mean([square.mean() for square in squares if len(square)] or [np.inf])
-                    )
-        smooth = np.array([_neighbour_mean(plane) for plane in score])
+            scores = self.left_out_scores(start, end, resistance)
+            if scores is not None:
+                score[:, start, end] = scores
+        smooth = np.array([_neighbour_mean(plane, self.spec.step) for plane in score])
         half = np.full((EDGES, EDGES), np.nan)
-        chosen: dict[tuple[int, int], list[int]] = {}
+        chosen: dict[tuple[int, int], Ints] = {}
         for start, end in found:
-            if (0, start, end) in errors and np.isfinite(smooth[:, start, end]).all():
-                best = [int(k) for k in np.argsort(smooth[:, start, end])[:ENSEMBLE]]
+            if np.isfinite(smooth[:, start, end]).all():
+                best = np.argsort(smooth[:, start, end])[:ENSEMBLE]
                 chosen[start, end] = best
-                mean = [
-                    np.mean(members, axis=0)
-                    for members in zip(*(errors[k, start, end] for k in best), strict=True)
-                ]
-                half[start, end] = weighted_quantile(mean, COVERAGE)
-        half = never_shrinking(_neighbour_mean(half), self.spec.discharge)
+                half[start, end] = weighted_quantile(
+                    self.left_out_errors(start, end, resistance, best.tolist()), COVERAGE
+                )
+        half = never_shrinking(_neighbour_mean(half, self.spec.step), self.spec.discharge)
         fits: Fits = {}
         for (start, end), best in chosen.items():
-            members = [self.fit(None, start, end, resistance, configurations[k]) for k in best]
-            solved = [member for member in members if member is not None]
-            if solved:
+            solved = self.fit(None, start, end, resistance)
+            if solved is not None:
                 fits[start, end] = WindowFit(
-                    np.mean([weights for weights, _ in solved], axis=0),
-                    float(np.mean([bias for _, bias in solved])),
+                    solved[0][best].mean(axis=0),
+                    float(solved[1][best].mean()),
                     float(half[start, end]),
                 )
         if progress is not None:
@@ -361,7 +400,7 @@ def fit_table(
     low, high = ranges(seen)
     labels = np.concatenate([rows.y for rows in cells])
     return TableFit(
-        spec, without, known, centre, low, high,
+        spec, without, known, centre, Likeness([rows.x for rows in cells]), low, high,
         float(labels.min()) - SOH_MARGIN, float(labels.max()) + SOH_MARGIN,
     )  # fmt: skip
 
@@ -422,10 +461,11 @@ def never_shrinking(half: Floats, discharge: bool) -> Floats:
     return out.T if discharge else out[:, ::-1]
 
 
-def _neighbour_mean(plane: Floats) -> Floats:
+def _neighbour_mean(plane: Floats, step: int) -> Floats:
     """The mean over the 3 x 3 neighbours that are known, where the middle is."""
-    padded = np.pad(plane, 1, constant_values=np.nan)
-    stack = np.stack([padded[i : i + EDGES, j : j + EDGES] for i in range(3) for j in range(3)])
+    padded = np.pad(plane, step, constant_values=np.nan)
+    at = (0, step, 2 * step)
+    stack = np.stack([padded[i : i + EDGES, j : j + EDGES] for i in at for j in at])
     known = np.isfinite(stack)
     total = np.where(known, stack, 0.0).sum(axis=0)
     mean = total / np.maximum(known.sum(axis=0), 1)
@@ -433,17 +473,9 @@ def _neighbour_mean(plane: Floats) -> Floats:
 
 
 def ranges(seen: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """The plausible range of every column: what all snapshots of the training cells span, and more.
-
-    A bin may lie a quarter of its span outside, resistance and C-rate a tenth of their value.
-    """
+    """The plausible range of resistance and C-rate: what the training cells span, and a tenth."""
     low, high = np.full(SOH_WIDTH, -np.inf), np.full(SOH_WIDTH, np.inf)
     x = np.vstack(seen)
-    for b in range(SOH_BINS):
-        crossed = x[(x[:, START] <= b) & (x[:, END] > b), b]
-        if len(crossed):
-            margin = 0.25 * float(np.ptp(crossed)) + 1e-3
-            low[b], high[b] = crossed.min() - margin, crossed.max() + margin
     for column in (R60, C_MEAN):
         values = x[x[:, column] >= 0.0, column]
         if len(values):
@@ -452,10 +484,24 @@ def ranges(seen: Sequence[Floats]) -> tuple[Floats, Floats]:
     return low, high
 
 
+def _answer_between_inplace(index: Ints, spec: TableSpec) -> None:
+    """Let a window that was not fitted be answered by the widest fitted one inside it."""
+    fitted = index.copy()
+    for start in range(spec.first, EDGES):
+        inner = spec.first + -(-(start - spec.first) // spec.step) * spec.step
+        for end in range(start + spec.shortest, spec.last + 1):
+            outer = spec.last
+            if end < spec.last:
+                outer = spec.first + (end - spec.first) // spec.step * spec.step
+            if start < spec.latest_start and inner < EDGES:
+                index[start, end] = fitted[inner, outer]
+
+
 def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
     """The model's arrays. A window whose interval would be wider than `WIDEST_HALF` stays out."""
     index = np.zeros((tables, 2, EDGES, EDGES), np.int64)
     weights, squares, bias, half = [np.zeros(SOH_WIDTH)], [np.zeros(SOH_WIDTH)], [0.0], [0.0]
+    likeness, limit = [np.zeros((FACTORS, FACTORS))], [0.0]
     model = Tables(
         index=index,
         centre=np.zeros((tables, SOH_WIDTH)),
@@ -469,7 +515,11 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
         high=np.full((tables, SOH_WIDTH), np.inf),
         soh_low=np.zeros(tables),
         soh_high=np.full(tables, 2.0),
-        most_outside=np.full(tables, MOST_OUTSIDE),
+        mean=np.zeros((tables, SOH_WIDTH)),
+        inverse_sd=np.zeros((tables, SOH_WIDTH)),
+        loadings=np.zeros((tables, SOH_WIDTH, FACTORS)),
+        likeness=np.zeros((1, FACTORS, FACTORS)),
+        limit=np.zeros(1),
     )
     for table in fits:
         spec = table.spec
@@ -487,11 +537,18 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
                     kept.append(line)
                 bias.append(fit.bias)
                 half.append(fit.half)
+                likeness.append(table.likeness.model.weights(start, end, bool(known)))
+                limit.append(table.likeness.limit(start, end, bool(known)))
+            _answer_between_inplace(index[spec.table, known], spec)
         model.first[spec.table], model.last[spec.table] = spec.first, spec.last
         model.centre[spec.table] = table.centre
+        factors = table.likeness.model
+        model.mean[spec.table], model.inverse_sd[spec.table] = factors.mean, factors.inverse_sd
+        model.loadings[spec.table] = factors.loadings
         model.low[spec.table], model.high[spec.table] = table.low, table.high
         model.soh_low[spec.table] = table.soh_low
         model.soh_high[spec.table] = table.soh_high
     model.weights, model.squares = np.array(weights), np.array(squares)
     model.bias, model.half = np.array(bias), np.array(half)
+    model.likeness, model.limit = np.array(likeness), np.array(limit)
     return model

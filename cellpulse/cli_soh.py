@@ -1,0 +1,264 @@
+"""`cellpulse train|evaluate soh|forecast` and `cellpulse forecast`: the functions behind them.
+
+`add_commands` mounts them. Everything heavy is imported inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from training.figures import Figure
+    from training.soh import Score
+    from training.soh_evaluate import Evaluation
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", envvar="CELLPULSE_DATA", help="Folder with the recordings.", show_default=False
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
+Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Page = Annotated[
+    Path | None, typer.Option(help="Write the results page (Markdown) here.", show_default=False)
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(help="Seconds it may take; what does not fit is left out and named."),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Do not take up an interrupted or earlier run's steps.")
+]
+
+
+_MEASURES: tuple[tuple[str, str, Literal["lower", "higher"]], ...] = (
+    ("mae", "%SOH", "lower"),
+    ("rmse", "%SOH", "lower"),
+    ("worst", "%SOH", "lower"),
+    ("coverage", "share", "higher"),
+    ("width", "%SOH", "lower"),
+)
+
+
+def add_commands(app: typer.Typer, train: typer.Typer, evaluate: typer.Typer) -> None:
+    """Mount this module's commands."""
+    train.command("soh")(train_soh)
+    train.command("forecast")(train_forecast)
+    evaluate.command("soh")(evaluate_soh)
+    evaluate.command("forecast")(evaluate_forecast)
+    app.command("forecast")(forecast)
+
+
+def train_soh(
+    data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
+) -> None:
+    """Fit the SOH model and measure it leaving one cell out."""
+    from training.soh import table_text, train
+
+    card = train(_data(data), out, seed, _say, _cache(fresh))
+    for dataset, lines in card.metrics.items():
+        print(f"\n{dataset}, each cell left out in turn, errors in %SOH\n{table_text(lines)}")
+
+
+def train_forecast(
+    data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
+) -> None:
+    """Fit the forecast network and measure it leaving one cell out. Needs PyTorch."""
+    _one_thread()
+    from training.forecast import train
+
+    card = train(_data(data), out, seed, _say, _cache(fresh))
+    print(json.dumps(card.metrics, indent=1))
+
+
+def evaluate_soh(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings that training never saw; none: the whole protocol table."),
+    ] = None,
+    data: Data = None,
+    seed: Seed = 0,
+    budget: Budget = None,
+    as_json: AsJson = False,
+    page: Page = None,
+    fresh: Fresh = False,
+) -> None:
+    """Measure SOH: the shipped model, model families and protocols; or any files you name."""
+    from dataclasses import asdict
+
+    import msgspec
+
+    from cellpulse.paths import models_folder
+    from training.figures import report, text_table
+    from training.soh import table_text
+    from training.soh_evaluate import evaluate, evaluate_files, figures_of
+
+    if paths:
+        from training.resume import file_digest
+
+        scores = evaluate_files(paths, models_folder(), _say)
+        if as_json:
+            hashes = {path.name: file_digest(path) for path in paths}
+            result = report("evaluate soh", hashes, _file_figures(scores))
+            print(msgspec.json.encode(result).decode())
+        elif scores:
+            print(table_text([asdict(one) for one in scores]))
+        else:
+            print("no cell of a family that the model was trained on: nothing is answered")
+        return
+    found = evaluate(_data(data), models_folder(), seed, _say, _cache(fresh), budget)
+    figures = figures_of(found)
+    if page is not None:
+        _write_page(page, found, figures, _data(data), seed, fresh)
+    if as_json:
+        print(msgspec.json.encode(report("evaluate soh", found.data, figures)).decode())
+        return
+    print(table_text([asdict(one) for one in found.shipped]))
+    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met), f.protocol) for f in figures]
+    print(text_table(("figure", "value", "unit", "target", "", "protocol"), rows))
+    for name in found.left_out:
+        print(f"left out for want of time or data: {name}")
+
+
+def evaluate_forecast(
+    data: Data = None, seed: Seed = 0, as_json: AsJson = False, fresh: Fresh = False
+) -> None:
+    """Measure the forecasts, each cell from the others. Needs PyTorch."""
+    _one_thread()
+    from training.figures import text_table
+    from training.forecast import evaluate, to_json
+
+    result, _ = evaluate(_data(data), seed, _say, _cache(fresh))
+    if as_json:
+        print(to_json(result))
+        return
+    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met)) for f in result["figures"]]
+    print(text_table(("figure", "value", "unit", "target", ""), rows))
+
+
+def forecast(
+    battery: Annotated[str, typer.Argument(help="An id such as B0005, or a file.")],
+    data: Data = None,
+    after: Annotated[
+        int | None,
+        typer.Option(help="Forecast from the first so many cycles.", show_default=False),
+    ] = None,
+    end_of_life: Annotated[float, typer.Option(help="State of health at the end of life.")] = 0.7,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture; <id>-forecast.png by default.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forecast a battery: next cycles with intervals, remaining life, and a picture of it."""
+    from cellpulse.paths import models_folder
+    from monitor.errors import ConfigurationError
+    from recordings.lookup import find
+    from training.forecast_run import ForecastModel, draw, sentence
+    from training.forecast_run import forecast as run
+
+    if not 0.0 < end_of_life < 1.0:
+        raise ConfigurationError(f"--end-of-life {end_of_life}: expected a share such as 0.7")
+    models = models_folder()
+    model = ForecastModel(
+        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
+    )
+    recording = find(battery, None if data is None else [data])[0]
+    found = run(model, recording, after=after, end_of_life=end_of_life)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "battery": found.asset,
+                    "cycles_seen": found.seen,
+                    "soh": found.soh.round(4).tolist(),
+                    "low": found.low.round(4).tolist(),
+                    "high": found.high.round(4).tolist(),
+                    "end_of_life": found.end_of_life,
+                    "remaining_cycles": found.remaining,
+                    "remaining_cycles_low": found.remaining_low,
+                    "remaining_cycles_high": found.remaining_high,
+                }
+            )
+        )
+    else:
+        print(f"{found.asset}: {found.seen} cycles seen; {sentence(found)}")
+        print("cycle  SOH %  90 % interval")
+        for step in range(10):
+            print(
+                f"{found.seen + 1 + step:5d}  {100 * found.soh[step]:5.1f}  "
+                f"{100 * found.low[step]:.1f} to {100 * found.high[step]:.1f}"
+            )
+    if out is not None or not as_json:
+        path = out or Path(f"{found.asset}-forecast.png")
+        try:
+            draw(found, path)
+        except ImportError as error:
+            raise ConfigurationError(f"a picture needs matplotlib: {error}") from error
+        print(f"drawn to {path}", file=sys.stderr)
+
+
+def _write_page(
+    page: Path, found: Evaluation, figures: Sequence[Figure], data: Path, seed: int, fresh: bool
+) -> None:
+    from training.forecast import evaluate
+    from training.soh_page import page as text
+
+    _one_thread()
+    result, told = evaluate(data, seed, _say, _cache(fresh))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text(found, figures, told, result["figures"]), encoding="utf-8")
+
+
+def _file_figures(scores: Sequence[Score]) -> list[Figure]:
+    from training.figures import figure
+
+    out: list[Figure] = []
+    for one in scores:
+        for what, unit, better in _MEASURES:
+            how = f"{one.view}; {one.answered:.0%} answered, {one.unlike:.0%} flagged unlike"
+            out.append(figure(f"{one.cell} {what}", getattr(one, what), unit, None, better, how))
+    return out
+
+
+def _verdict(met: bool | None) -> str:
+    return "" if met is None else "met" if met else "missed"
+
+
+def _one_thread() -> None:
+    from monitor.errors import ConfigurationError
+
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigurationError(
+            "forecast training needs PyTorch: pip install 'cellpulse[train]'"
+        ) from error
+    torch.set_num_threads(1)
+
+
+def _cache(fresh: bool) -> Path | None:
+    from training.resume import default_folder
+
+    return None if fresh else default_folder()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _data(folder: Path | None) -> Path:
+    from monitor.errors import ConfigurationError
+
+    if folder is None or not folder.is_dir():
+        raise ConfigurationError(
+            f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
+        )
+    return folder

@@ -1,0 +1,111 @@
+"""Measured figures in one form, for people and for machines; the results pages are made of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class Figure(Struct, frozen=True):
+    """One number with its target. `met` is None where there is no target."""
+
+    name: str
+    value: float | None
+    unit: str
+    target: float | None
+    better: Literal["lower", "higher"]
+    met: bool | None
+    protocol: str
+
+
+def figure(
+    name: str,
+    value: float | None,
+    unit: str,
+    target: float | None,
+    better: Literal["lower", "higher"],
+    protocol: str,
+) -> Figure:
+    """A figure, `met` worked out. A value that is missing meets no target."""
+    met = None
+    if target is not None:
+        met = value is not None and (value <= target if better == "lower" else value >= target)
+    rounded = None if value is None else round(float(value), 4)
+    return Figure(name, rounded, unit, target, better, met, protocol)
+
+
+def report(command: str, data: Mapping[str, str], figures: Sequence[Figure]) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    try:
+        release = version("cellpulse")
+    except PackageNotFoundError:
+        release = "unknown"
+    return {
+        "command": command,
+        "version": release,
+        "commit": _commit(),
+        "data": dict(data),
+        "figures": list(figures),
+    }
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def targets_table(figures: Sequence[Figure]) -> str:
+    """Figures with a target as a Markdown table."""
+    lines = ["| figure | reached | target | | protocol |", "|---|---|---|---|---|"]
+    for one in figures:
+        if one.target is None:
+            continue
+        sign = "≤" if one.better == "lower" else "≥"
+        value = "not measured" if one.value is None else f"{one.value:.2f} {one.unit}"
+        verdict = "met" if one.met else "missed"
+        lines.append(
+            f"| {one.name} | {value} | {sign} {one.target:g} {one.unit} | {verdict} "
+            f"| {one.protocol} |"
+        )
+    return "\n".join(lines)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """Aligned columns for a terminal; the first `left` columns are text."""
+    lines = [tuple(header), *(tuple(_cell(value) for value in row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            value.ljust(width) if i < left else value.rjust(width)
+            for i, (value, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same as Markdown."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""Results of long steps, kept on disk so that an interrupted run goes on where it stopped.
+
+A step's key is the hash of what it depends on: data, seed, and the sources that compute it. Any
+change makes a new key, so nothing stale is ever read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def default_folder() -> Path:
+    """Where steps are kept when nobody says otherwise."""
+    return Path.home() / ".cache" / "cellpulse" / "steps"
+
+
+def remembered(folder: Path | None, key: str, kind: type[T], compute: Callable[[], T]) -> T:
+    """The kept result under `key`, or `compute()`, kept for the next time.
+
+    `folder` None computes always. A file that does not decode is computed anew.
+    """
+    if folder is None:
+        return compute()
+    path = folder / f"{key}.json"
+    if path.exists():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.DecodeError:
+            path.unlink()
+    result = compute()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(result))
+    partial.replace(path)
+    return result
+
+
+def key_of(*parts: object, sources: Iterable[str] = ()) -> str:
+    """A hash of the parts' text and of source files named from the checkout's root."""
+    digest = hashlib.sha256("\0".join(str(part) for part in parts).encode())
+    for source in sources:
+        digest.update((_ROOT / source).read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files in order of their names."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

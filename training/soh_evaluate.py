@@ -1,0 +1,459 @@
+"""What is measured of SOH: the shipped model, model families, and protocols side by side.
+
+The result is one object of figures (`--json`) and the tables behind it, from which
+`docs/results-soh.md` is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from monitor.models import SohModel, read_card
+from recordings.open import open_recording
+from training.dataset import HalfCycle, dataset_files, exclusions, read_half_cycles
+from training.figures import Figure, figure
+from training.resume import file_digest, key_of, remembered
+from training.soh import (
+    CALCE_CELLS,
+    DATASETS,
+    NASA_CELLS,
+    TABLE_OF,
+    WINDOW_START_V,
+    Progress,
+    Score,
+    leave_one_cell_out,
+    read_dataset,
+    score_answers,
+    usable,
+)
+from training.soh_families import (
+    BY_CYCLE,
+    COULOMB,
+    FAMILIES,
+    FIRST,
+    QUADRATIC,
+    RIDGE,
+    TSFRESH_RIDGE,
+    FamilyOfModels,
+    Table,
+    chosen,
+    joined,
+    table_of,
+    tsfresh_features,
+)
+
+Floats = NDArray[np.float64]
+
+NASA_GROUPS = {
+    "B0005-B0018": NASA_CELLS,
+    "B0025-B0028": ("B0025", "B0026", "B0027", "B0028"),
+    "B0029-B0032": ("B0029", "B0030", "B0032"),
+    "B0033-B0036": ("B0033", "B0034"),
+    "B0038-B0040": ("B0039", "B0040"),
+    "B0041-B0044": ("B0041", "B0042", "B0043", "B0044"),
+    "B0045-B0048": ("B0045", "B0046", "B0048"),
+    "B0049-B0052": ("B0049", "B0050", "B0051", "B0052"),
+    "B0053-B0056": ("B0053", "B0054", "B0055"),
+}
+CALCE_EVERY = 4  # charges of a CALCE cell that the families learn from: every fourth
+ADAPT_LABELS = 20
+SOURCES = (
+    "training/soh_evaluate.py",
+    "training/soh_families.py",
+    "training/dataset.py",
+    "monitor/features.py",
+)
+
+
+class Line(Struct, frozen=True):
+    """One cell under one protocol by one family, in %SOH."""
+
+    family: str
+    protocol: str
+    dataset: str
+    cell: str
+    rows: int
+    rmse: float
+    mae: float
+    worst: float
+
+
+class GroupLine(Struct, frozen=True):
+    """The shipped model on one NASA group, whole charges."""
+
+    group: str
+    charges: int
+    answered: float
+    unlike: float
+    mae_answered: float | None
+    mae_all: float | None  # had every charge with a number been believed
+
+
+class Evaluation(Struct, frozen=True):
+    """All that was measured."""
+
+    seed: int
+    budget_s: float | None
+    data: dict[str, str]
+    removed: dict[str, dict[str, int]]
+    shipped: list[Score]
+    families: list[Line]
+    groups: list[GroupLine]
+    left_out: list[str]  # what the budget did not allow
+
+
+def line(family: str, protocol: str, dataset: str, cell: str, told: Floats, y: Floats) -> Line:
+    """Errors of one cell."""
+    error = 100.0 * (told - y)
+    return Line(
+        family, protocol, dataset, cell, len(y),
+        float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error))),
+        float(np.max(np.abs(error))),
+    )  # fmt: skip
+
+
+def protocols(
+    family: FamilyOfModels, tables: Mapping[str, Table], dataset: str, seed: int
+) -> list[Line]:
+    """Random split, within-cell chronological 80/20, and leave one cell out."""
+    out: list[Line] = []
+    everything = joined(list(tables.values()))
+    rng = np.random.default_rng(seed)
+    test = rng.random(len(everything.y)) < 0.2
+    _, predict = chosen(family, everything.rows(~test), seed)
+    told = predict(everything.rows(test))
+    for cell in tables:
+        own = everything.cell[test] == cell
+        y = everything.y[test][own]
+        out.append(line(family.name, "random split", dataset, cell, told[own], y))
+    for cell, table in tables.items():
+        late = np.arange(len(table.y)) >= int(0.8 * len(table.y))
+        _, predict = chosen(family, table.rows(~late), seed)
+        rest = table.rows(late)
+        out.append(line(family.name, "chronological 80/20", dataset, cell, predict(rest), rest.y))
+    for cell, table in tables.items():
+        _, predict = chosen(family, joined([t for c, t in tables.items() if c != cell]), seed)
+        out.append(line(family.name, "leave one cell out", dataset, cell, predict(table), table.y))
+    return out
+
+
+def leave_one_group_out(
+    family: FamilyOfModels, tables: Mapping[str, Table], seed: int
+) -> list[Line]:
+    """Every NASA group told by the others."""
+    out: list[Line] = []
+    for names in NASA_GROUPS.values():
+        inside = [tables[cell] for cell in names if cell in tables]
+        outside = [table for cell, table in tables.items() if cell not in names]
+        if inside and outside:
+            _, fit = family.candidates[len(family.candidates) // 2]
+            predict = fit(joined(outside), seed)
+            out += [
+                line(
+                    family.name,
+                    "leave one group out",
+                    "nasa",
+                    str(table.cell[0]),
+                    np.clip(predict(table), 0.0, 1.2),
+                    table.y,
+                )
+                for table in inside
+            ]
+    return out
+
+
+def across(nasa: Mapping[str, Table], calce: Mapping[str, Table], seed: int) -> list[Line]:
+    """NASA to CALCE and back without a label, and after 20 labels of another CALCE cell."""
+    out: list[Line] = []
+    for origin, target, name, dataset in (
+        (nasa, calce, "NASA to CALCE, no label", "calce"),
+        (calce, nasa, "CALCE to NASA, no label", "nasa"),
+    ):
+        _, predict = chosen(RIDGE, joined(list(origin.values())), seed)
+        for cell, table in target.items():
+            told = np.clip(predict(table), 0.0, 1.2)
+            out.append(line(RIDGE.name, name, dataset, cell, told, table.y))
+    _, base = chosen(RIDGE, joined(list(nasa.values())), seed)
+    for cell, table in calce.items():
+        for other, source in calce.items():
+            if other == cell:
+                continue
+            few = source.rows(np.linspace(0, len(source.y) - 1, ADAPT_LABELS).astype(np.int64))
+            alone = RIDGE.candidates[2][1](few, seed)
+            out.append(
+                line("ridge, 20 labels alone", f"20 labels of {other}", "calce", cell,
+                     alone(table), table.y)
+            )  # fmt: skip
+            shifted = replace(few, y=few.y - base(few))
+            correct = RIDGE.candidates[2][1](shifted, seed)
+            out.append(
+                line("ridge, NASA + 20 labels", f"20 labels of {other}", "calce", cell,
+                     base(table) + correct(table), table.y)
+            )  # fmt: skip
+    return out
+
+
+def shipped_on_groups(model: SohModel, cells: Mapping[str, Sequence[HalfCycle]]) -> list[GroupLine]:
+    """What the committed model does with every NASA group, its own training group included."""
+    out: list[GroupLine] = []
+    for group, names in NASA_GROUPS.items():
+        halves = [h for cell in names for h in usable(cells.get(cell, ()), "charge")]
+        if not halves:
+            continue
+        y = np.array([h.soh for h in halves])
+        soh, _, _, state = model.run(np.array([h.whole for h in halves]))
+        error = 100.0 * np.abs(soh - y)
+        ok, told = state == 0, state != 1
+        out.append(
+            GroupLine(
+                group, len(y), float(ok.mean()), float((state == 2).mean()),
+                float(error[ok].mean()) if ok.any() else None,
+                float(error[told].mean()) if told.any() else None,
+            )
+        )  # fmt: skip
+    return out
+
+
+def evaluate(
+    data: Path,
+    models: Path,
+    seed: int = 0,
+    progress: Progress = print,
+    cache: Path | None = None,
+    budget_s: float | None = None,
+) -> Evaluation:
+    """Measure everything. With a budget, families are left out once it is spent, and named.
+
+    Raises FileNotFoundError, RecordingError or ModelError.
+    """
+    began = time.monotonic()
+    left_out: list[str] = []
+
+    def spent(share: float) -> bool:
+        return budget_s is not None and time.monotonic() - began > share * budget_s
+
+    hashes: dict[str, str] = {}
+    removed: dict[str, dict[str, int]] = {}
+    shipped: list[Score] = []
+    loaded: dict[str, dict[str, list[HalfCycle]]] = {}
+    for dataset, names, specs in DATASETS:
+        own = {cell: file_digest(path) for cell, path in dataset_files(data, dataset, names)}
+        hashes |= own
+        loaded[dataset] = read_dataset(data, dataset, names, progress)
+        removed |= {cell: exclusions(found) for cell, found in loaded[dataset].items()}
+        if spent(0.5):
+            left_out.append(f"the shipped model on {dataset} cells left out")
+            continue
+        shipped += leave_one_cell_out(loaded[dataset], dataset, specs, seed, progress, cache, own)
+
+    tables = {
+        dataset: {
+            cell: table_of(halves, FIRST[dataset]) for cell, halves in loaded[dataset].items()
+        }
+        for dataset in loaded
+    }
+    thin = {
+        cell: table.rows(np.arange(0, len(table.y), CALCE_EVERY))
+        for cell, table in tables["calce"].items()
+    }
+    lines: list[Line] = []
+    for family in FAMILIES:
+        for dataset, given in (("nasa", tables["nasa"]), ("calce", thin)):
+            if spent(0.8):
+                left_out.append(f"{family.name} on {dataset}")
+                continue
+            progress(f"{family.name} on {dataset}")
+            key = key_of(
+                "family", family.name, dataset, seed, sorted(hashes.items()), sources=SOURCES
+            )
+
+            def measure(
+                family: FamilyOfModels = family,
+                dataset: str = dataset,
+                given: Mapping[str, Table] = given,
+            ) -> list[Line]:
+                if family is TSFRESH_RIDGE:
+                    features = tsfresh_features(list(given.values()))
+                    given = {
+                        cell: replace(table, curve=curve)
+                        for (cell, table), curve in zip(given.items(), features, strict=True)
+                    }
+                return protocols(family, given, dataset, seed)
+
+            lines += remembered(cache, key, list[Line], measure)
+    common = {cell: table_of(halves, FIRST["nasa"]) for cell, halves in loaded["calce"].items()}
+    lines += across(tables["nasa"], common, seed)
+
+    progress("all NASA groups")
+    others = dict(loaded["nasa"])
+    for group in NASA_GROUPS.values():
+        for cell in group:
+            if cell in others:
+                continue
+            try:
+                path = next(iter(dataset_files(data, "nasa", (cell,))))[1]
+            except FileNotFoundError:
+                left_out.append(f"{cell} (no file)")
+                continue
+            hashes[cell] = file_digest(path)
+            others[cell] = read_half_cycles(open_recording(path)[0], TABLE_OF)
+            removed[cell] = exclusions(others[cell])
+    whole = {
+        cell: table
+        for cell, halves in others.items()
+        if len((table := table_of(halves, FIRST["nasa"])).y)
+    }
+    for family in (RIDGE, QUADRATIC, COULOMB):
+        lines += leave_one_group_out(family, whole, seed)
+    card = read_card((models / "soh.json").read_bytes(), "soh")
+    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    return Evaluation(
+        seed, budget_s, hashes, removed, shipped, lines, shipped_on_groups(model, others), left_out
+    )
+
+
+def figures_of(found: Evaluation) -> list[Figure]:
+    """The figures with the targets of the issue, and each protocol's means."""
+    out: list[Figure] = []
+    budget = "" if found.budget_s is None else f"; within a budget of {found.budget_s:.0f} s"
+
+    def view(dataset: str, text: str) -> list[Score]:
+        cells = NASA_CELLS if dataset == "nasa" else CALCE_CELLS
+        return [one for one in found.shipped if one.cell in cells and one.view.startswith(text)]
+
+    def add(
+        name: str, scores: Sequence[Score], what: str, target: float | None, note: str = ""
+    ) -> None:
+        values = [getattr(one, what) for one in scores]
+        known = [value for value in values if value is not None]
+        answered = float(np.mean([one.answered for one in scores])) if scores else 0.0
+        out.append(
+            figure(
+                name, float(np.mean(known)) if known else None, "%SOH", target, "lower",
+                f"shipped model, each cell left out; mean of {len(known)} cells, {answered:.0%} of "
+                f"rows answered{note}{budget}",
+            )
+        )  # fmt: skip
+
+    low, high = WINDOW_START_V["nasa"]
+    nasa_window = view("nasa", "20 min of charge")
+    known = [one for one in nasa_window if one.view.endswith("resistance known")]
+    unknown = [one for one in nasa_window if not one.view.endswith("resistance known")]
+    add("NASA whole charge from the curve, RMSE", view("nasa", "whole charge"), "rmse", 1.1)
+    add(f"NASA 20 min from {low:.2f}-{high:.2f} V, RMSE", known, "rmse", 2.5)
+    add(f"NASA 20 min from {low:.2f}-{high:.2f} V, worst cell, RMSE",
+        [max(known, key=lambda one: one.rmse or 0.0)] if known else [], "rmse", None)  # fmt: skip
+    add(f"NASA 20 min from {low:.2f}-{high:.2f} V, joined in mid-charge, RMSE", unknown, "rmse",
+        None)  # fmt: skip
+    for minutes in (2, 5, 20):
+        target = 1.8 if minutes == 5 else None
+        name = f"NASA first {minutes} min of discharge, RMSE"
+        add(name, view("nasa", f"first {minutes} min"), "rmse", target)
+    add("CALCE whole charge from the curve, MAE", view("calce", "whole charge"), "mae", 0.5)
+    calce_window = [one for one in view("calce", "20 min") if one.view.endswith("resistance known")]
+    add("CALCE 20 min from at most 3.85 V, MAE", calce_window, "mae", 1.2)
+    add("CALCE first 5 min of discharge, MAE", view("calce", "first 5 min"), "mae", None)
+    late = [one for one in found.shipped if one.view.startswith("window from 4.06")]
+    if late:
+        out.append(
+            figure("windows from 4.06 V or higher that are answered",
+                   100.0 * max(one.answered for one in late), "%", 0.0, "lower",
+                   "shipped model, each cell left out")
+        )  # fmt: skip
+    whole = view("nasa", "whole charge") + view("calce", "whole charge")
+    if whole:
+        counted = [one for one in whole if one.coverage is not None]
+        weight = np.array([one.rows * one.answered for one in counted])
+        coverage = np.array([one.coverage for one in counted], dtype=np.float64)
+        width = np.array([one.width for one in counted], dtype=np.float64)
+        how = f"whole charges of {len(counted)} cells, each left out{budget}"
+        out += [
+            figure("coverage of the 90 % interval, pooled",
+                   100.0 * float((coverage * weight).sum() / weight.sum()), "%", 88, "higher", how),
+            figure("coverage of the 90 % interval, lowest cell", 100.0 * float(coverage.min()), "%",
+                   80, "higher", how),
+            figure("mean width of the 90 % interval", float(width.mean()), "%SOH", 4, "lower", how),
+        ]  # fmt: skip
+
+    def family(name: str, protocol: str, dataset: str, what: str) -> float | None:
+        values = [
+            getattr(one, what)
+            for one in found.families
+            if (one.family, one.protocol, one.dataset) == (name, protocol, dataset)
+        ]
+        return float(np.mean(values)) if values else None
+
+    left = "leave one cell out, configuration chosen on training cells" + budget
+    out.append(
+        figure("NASA whole charge with the coulomb count, RMSE",
+               family(COULOMB.name, "leave one cell out", "nasa", "rmse"), "%SOH", 0.8, "lower",
+               f"{COULOMB.name}, {left}; valid after a complete discharge only")
+    )  # fmt: skip
+    out.append(
+        figure("CALCE whole charge from the curve, MAE, Gaussian process",
+               family("Gaussian process", "leave one cell out", "calce", "mae"), "%SOH", 0.5,
+               "lower", f"{left}; every {CALCE_EVERY}th charge; not the shipped model")
+    )  # fmt: skip
+    for name, target in ((COULOMB.name, 1.8), (QUADRATIC.name, None), (RIDGE.name, 4.0)):
+        out.append(
+            figure(f"all NASA groups, MAE, {name}",
+                   family(name, "leave one group out", "nasa", "mae"), "%SOH", target, "lower",
+                   "leave one group out, mean over cells; fixed configuration")
+        )  # fmt: skip
+    hard = [g for g in found.groups if g.mae_all is not None and g.mae_all > 4.0]
+    if hard:
+        out.append(
+            figure("groups it cannot do: charges flagged or not answered, lowest group",
+                   100.0 * min(1.0 - g.answered for g in hard), "%", 90, "higher",
+                   "shipped model, whole charges; groups with MAE over 4 %SOH if believed: "
+                   + ", ".join(g.group for g in hard))
+        )  # fmt: skip
+    adapted = [one.rmse for one in found.families if one.family == "ridge, NASA + 20 labels"]
+    alone = [one.rmse for one in found.families if one.family == "ridge, 20 labels alone"]
+    if adapted:
+        out.append(
+            figure("NASA to CALCE after 20 labels of another CALCE cell, RMSE",
+                   float(np.mean(adapted)), "%SOH", 1.1, "lower",
+                   f"mean over 6 pairs of cells; the same 20 labels alone: {np.mean(alone):.2f}")
+        )  # fmt: skip
+    for protocol in ("random split", "chronological 80/20", "leave one cell out"):
+        for one in FAMILIES:
+            for dataset in ("nasa", "calce"):
+                value = family(one.name, protocol, dataset, "rmse")
+                if value is not None:
+                    out.append(
+                        figure(f"{dataset} whole charge, RMSE, {one.name}", value, "%SOH", None,
+                               "lower", protocol)
+                    )  # fmt: skip
+    return out
+
+
+def evaluate_files(paths: Sequence[Path], models: Path, progress: Progress = print) -> list[Score]:
+    """The committed model on any recordings: whole charges, windows and discharges of each cell.
+
+    A cell whose family the model does not know is not answered. Raises RecordingError, ModelError.
+    """
+    card = read_card((models / "soh.json").read_bytes(), "soh")
+    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    out: list[Score] = []
+    for path in paths:
+        for recording in open_recording(path):
+            progress(recording.info.asset)
+            out += score_answers(model, recording, read_half_cycles(recording, TABLE_OF))
+    return out
+
+
+def decode(data: bytes) -> Evaluation:
+    """An evaluation kept as JSON."""
+    return msgspec.json.decode(data, type=Evaluation)
+
+
+__all__ = ["BY_CYCLE", "Evaluation", "decode", "evaluate", "evaluate_files", "figures_of"]
