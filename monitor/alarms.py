@@ -12,6 +12,10 @@ What may happen (`active`: the condition holds at that moment, which is evaluate
 | suppressed                | -              | -                         | refused     | out of service                   | unsuppress: the same |
 | out of service            | -              | -                         | refused     | refused                          | in_service: the same |
 
+A quantity with several severities is one alarm. `escalate` (its severity rises) makes an acknowledged
+alarm unacknowledged again; `deescalate` lowers the severity and keeps the state; both are published.
+Shelved, suppressed and out-of-service alarms follow silently.
+
 `-` changes nothing but the condition. A transition's `event_id` is a hash of the asset, code, source
 and the alarm's own transition number, so the same stream gives the same ids.
 """  # noqa: E501
@@ -26,14 +30,15 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from monitor.contract import VERSION, AlarmRecord, AlarmState, Event
+from monitor.contract import VERSION, AlarmRecord, AlarmState, Event, Reply
 from monitor.rules import Notice, Rule
 
 Cause = Literal[
-    "raise", "clear", "acknowledge", "shelve", "unshelve", "suppress", "unsuppress",
-    "out_of_service", "in_service",
+    "raise", "clear", "escalate", "deescalate", "acknowledge", "shelve", "unshelve",
+    "suppress", "unsuppress", "out_of_service", "in_service",
 ]  # fmt: skip
 Key = tuple[str, str, str]  # asset, code, source
+REPLIES_KEPT = 10_000
 
 _PARKED: dict[Cause, AlarmState] = {
     "shelve": "shelved",
@@ -57,6 +62,10 @@ def next_state(state: AlarmState, cause: Cause, active: bool) -> AlarmState | No
         if state == "unacknowledged":
             return "returned-unacknowledged"
         return "normal" if state == "acknowledged" else None
+    if cause in ("escalate", "deescalate"):
+        if state not in ("unacknowledged", "acknowledged"):
+            return None
+        return "unacknowledged" if cause == "escalate" else state
     if cause == "acknowledge":
         if state == "unacknowledged":
             return "acknowledged"
@@ -69,6 +78,13 @@ def next_state(state: AlarmState, cause: Cause, active: bool) -> AlarmState | No
     return None
 
 
+class Level(Struct, frozen=True):
+    """One severity whose limit is passed."""
+
+    severity: int
+    limit: float | None
+
+
 class Alarm(Struct):
     """One alarm's memory."""
 
@@ -78,17 +94,31 @@ class Alarm(Struct):
     severity: int
     unit: str
     state: AlarmState = "normal"
-    active: bool = False
+    levels: list[Level] = []  # the severities whose limits are passed now, lowest first
     value: float | None = None
     limit: float | None = None
     since_ms: int = 0
     timestamp_ms: int = 0
     count: int = 0  # times raised
     transitions: int = 0
+    shelved_until_ms: int | None = None
     says: str = ""
     says_zh: str = ""
     action: str = ""
     action_zh: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether the condition holds, at any severity."""
+        return bool(self.levels)
+
+
+class _Portable(Struct):
+    """An asset's part of the book as it travels."""
+
+    alarms: list[Alarm]
+    replies: list[Reply]
+    asset: str
 
 
 @dataclass(slots=True)
@@ -96,16 +126,17 @@ class AlarmBook:
     """All alarms that have ever left normal, by asset, code and source."""
 
     alarms: dict[Key, Alarm]
+    replies: dict[tuple[str, str], Reply]  # by asset and command id, the newest few
 
     @staticmethod
     def empty() -> AlarmBook:
-        return AlarmBook({})
+        return AlarmBook({}, {})
 
     def condition(
         self, asset: str, rule: Rule | Notice, source: str, active: bool,
         value: float | None, limit: float | None, timestamp_ms: int,
     ) -> Event | None:  # fmt: skip
-        """The condition of an alarm changed; returns the transition, if it is one."""
+        """The condition of an alarm changed at one severity; returns the transition, if any."""
         key = (asset, rule.code, source)
         alarm = self.alarms.get(key)
         if alarm is None:
@@ -113,30 +144,56 @@ class AlarmBook:
                 return None
             alarm = Alarm(asset, rule.code, source, rule.severity, rule.unit)
             self.alarms[key] = alarm
-        if alarm.active == active:
+        before = alarm.levels
+        if any(level.severity == rule.severity for level in before) == active:
             return None
-        alarm.active = active
+        rest = [level for level in before if level.severity != rule.severity]
+        if active:
+            rest = sorted([*rest, Level(rule.severity, limit)], key=lambda level: level.severity)
+        alarm.levels = rest
+        if before and rest and rest[-1] == before[-1]:
+            return None  # a lower severity, under one that stands
         alarm.value = value
-        alarm.limit = limit
+        alarm.limit = rest[-1].limit if rest else limit
         alarm.says, alarm.says_zh = rule.says, rule.says_zh
         alarm.action, alarm.action_zh = rule.action, rule.action_zh
         alarm.timestamp_ms = timestamp_ms
-        if active:
+        if rest:
+            alarm.severity = rest[-1].severity
+        if not before:
             alarm.since_ms = timestamp_ms
             alarm.count += 1
-        return self._move(alarm, "raise" if active else "clear", timestamp_ms)
+            return self._move(alarm, "raise", timestamp_ms)
+        if not rest:
+            return self._move(alarm, "clear", timestamp_ms)
+        return self._move(alarm, "escalate" if active else "deescalate", timestamp_ms)
 
     def command(
-        self, key: Key, cause: Cause, timestamp_ms: int, user: str, comment: str | None
-    ) -> Event | str:
-        """What an operator does; returns the transition, or the reason why it is refused."""
+        self, key: Key, cause: Cause, timestamp_ms: int, user: str | None,
+        comment: str | None = None, until_ms: int | None = None,
+    ) -> Event | str:  # fmt: skip
+        """What an operator does; returns the transition, or the reason why it is refused.
+
+        A shelf ends by itself at `until_ms`.
+        """
         alarm = self.alarms.get(key)
         if alarm is None:
             return f"there is no alarm {key[1]}/{key[2]} on {key[0]}"
+        alarm.shelved_until_ms = until_ms if cause == "shelve" else alarm.shelved_until_ms
         event = self._move(alarm, cause, timestamp_ms, user, comment)
         if event is None:
             return f"{cause} is not possible while the alarm is {alarm.state}"
         return event
+
+    def shelves_ended(self, now_ms: int) -> list[Key]:
+        """The alarms whose time on the shelf is over."""
+        return [
+            key
+            for key, alarm in self.alarms.items()
+            if alarm.state == "shelved"
+            and alarm.shelved_until_ms is not None
+            and alarm.shelved_until_ms <= now_ms
+        ]
 
     def records(self) -> Iterator[AlarmRecord]:
         """Every alarm that is not normal."""
@@ -145,13 +202,28 @@ class AlarmBook:
                 yield record(alarm)
 
     def to_bytes(self, asset: str) -> bytes:
-        """One asset's alarms, for a checkpoint."""
-        return msgspec.msgpack.encode([a for a in self.alarms.values() if a.asset == asset])
+        """One asset's alarms and answered commands, for a checkpoint."""
+        return msgspec.msgpack.encode(
+            _Portable(
+                [a for a in self.alarms.values() if a.asset == asset],
+                [reply for (name, _), reply in self.replies.items() if name == asset],
+                asset,
+            )
+        )
 
     def put_bytes(self, data: bytes) -> None:
         """Take alarms back from `to_bytes`."""
-        for alarm in msgspec.msgpack.decode(data, type=list[Alarm]):
+        portable = msgspec.msgpack.decode(data, type=_Portable)
+        for alarm in portable.alarms:
             self.alarms[(alarm.asset, alarm.code, alarm.source)] = alarm
+        for reply in portable.replies:
+            self.remember(portable.asset, reply)
+
+    def remember(self, asset: str, reply: Reply) -> None:
+        """Keep the answer to a command, so that the same command can be answered again."""
+        self.replies[asset, reply.id] = reply
+        if len(self.replies) > REPLIES_KEPT:
+            del self.replies[next(iter(self.replies))]
 
     def _move(
         self, alarm: Alarm, cause: Cause, timestamp_ms: int,

@@ -230,6 +230,8 @@ class Engine:
         elif isinstance(item, Tick):
             self._tick(item.now_ms, results)
         elif isinstance(item, DeviceAlarmIn):
+            if item.asset not in self.fleet.assets:
+                self.fleet.add(item.asset, _unknown_asset(1), configured=False)
             notice = _device_notice(item.alarm)
             self._notice(
                 results, item.asset, notice, item.alarm.active, None, None,
@@ -267,7 +269,8 @@ class Engine:
                 for cell in np.flatnonzero(self.fleet.active[rows, column])
             }
             for alarm in list(self.book.alarms.values()):
-                orphan = alarm.active and alarm.source not in holding
+                levels = [level.severity for level in alarm.levels]
+                orphan = rule.severity in levels and alarm.source not in holding
                 if alarm.asset == asset.name and alarm.code == rule.code and orphan:
                     event = self.book.condition(
                         asset.name, rule, alarm.source, False, None, None, alarm.timestamp_ms
@@ -490,8 +493,7 @@ class Engine:
     def _discover(self, item: FrameIn) -> Asset:
         """An asset that sent a frame before any config: conservative limits, flagged."""
         cells = max(1, len(as_list(item.frame.voltage_v)))
-        config = AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
-        return self.fleet.add(item.asset, config, configured=False)
+        return self.fleet.add(item.asset, _unknown_asset(cells), configured=False)
 
     def _count(self, verdict: NDArray[np.int64], missed: NDArray[np.int64]) -> None:
         counts = np.bincount(verdict, minlength=len(Verdict))
@@ -538,12 +540,15 @@ class Engine:
                 seconds = float(age[asset.index]) / 1000.0
                 self._notice(results, asset.name, STALE, is_stale, seconds, limit, now_ms)
                 results.touched.add(asset.name)  # a shelved alarm changes without an event
-                results.touched.add(asset.name)  # a shelved alarm changes without an event
             if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
                 asset.missing_since_ms = -1
                 self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
                 results.touched.add(asset.name)
-                results.touched.add(asset.name)
+        for key in self.book.shelves_ended(now_ms):
+            event = self.book.command(key, "unshelve", now_ms, None, "its time is over")
+            if isinstance(event, Event):
+                results.events.append(event)
+                results.touched.add(key[0])
 
     def _notice(
         self, results: Results, asset: str, notice: Notice, active: bool,
@@ -555,19 +560,32 @@ class Engine:
             results.touched.add(asset)
 
     def _command(self, item: CommandIn, results: Results) -> Reply:
+        """Obey an operator; a command that comes again gets its answer again and does nothing."""
         command = item.command
+        answered = self.book.replies.get((item.asset, command.id))
+        if answered is not None:
+            return answered
         if command.action == "shelve" and command.duration_s is None:
             outcome: Event | str = "shelve needs duration_s"
         else:
+            until_ms = item.arrival_ms + round(1000 * (command.duration_s or 0.0))
             outcome = self.book.command(
                 (item.asset, command.code, command.source), command.action,
-                item.arrival_ms, item.user, command.comment,
+                item.arrival_ms, item.user, command.comment, until_ms,
             )  # fmt: skip
         if isinstance(outcome, str):
-            return Reply(VERSION, command.id, "refused", outcome, item.user)
-        results.events.append(outcome)
-        results.touched.add(item.asset)
-        return Reply(VERSION, command.id, "done", None, item.user)
+            reply = Reply(VERSION, command.id, "refused", outcome, item.user)
+        else:
+            results.events.append(outcome)
+            results.touched.add(item.asset)
+            reply = Reply(VERSION, command.id, "done", None, item.user)
+        self.book.remember(item.asset, reply)
+        return reply
+
+
+def _unknown_asset(cells: int) -> AssetConfig:
+    """What is assumed of an asset that has not said anything of itself."""
+    return AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
 
 
 def _device_notice(alarm: DeviceAlarm) -> Notice:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from monitor.admission import Verdict
 from monitor.contract import (
     VERSION,
     AlarmRecord,
@@ -123,9 +124,17 @@ class Pipeline:
             try:
                 self._read(message, inputs)
             except PayloadError as error:
-                self._reject(message, str(error), now_ms)
+                self._refuse(message.topic, message.payload, str(error), now_ms)
         self._batches.append(len(inputs))
-        return self._take(inputs, messages)
+        results = self._take(inputs, messages)
+        for item, verdict in zip(inputs, results.verdicts, strict=True):
+            if verdict == Verdict.FUTURE and isinstance(item, FrameIn):
+                ahead_s = (item.frame.timestamp_ms - item.arrival_ms) / 1000.0
+                reason = (
+                    f"timestamp_ms is {ahead_s:.0f} s ahead of its arrival; is the clock right?"
+                )
+                self._refuse(self._topics.of(item.asset, "telemetry"), item.payload, reason, now_ms)
+        return results
 
     def tick(self, now_ms: int) -> Results:
         """What depends on the wall clock."""
@@ -250,7 +259,8 @@ class Pipeline:
         else:
             raise PayloadError("the contract has no such topic")
 
-    def _reject(self, message: Message, reason: str, now_ms: int) -> None:
+    def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
+        """Count a refused payload and say why, at most `REJECTED_PER_S` times a second."""
         self.rejected += 1
         second, count = self._rejected_window
         now = time.monotonic()
@@ -259,13 +269,13 @@ class Pipeline:
         self._rejected_window = (second, count + 1)
         if count >= REJECTED_PER_S:
             return
-        log.info("refused a payload on %s: %s", message.topic[:120], reason)
+        log.info("refused a payload on %s: %s", topic[:120], reason)
         refusal = Rejected(
             v=VERSION,
             timestamp_ms=now_ms,
-            topic=message.topic[:200],
+            topic=topic[:200],
             reason=reason,
-            payload_start=message.payload[:100].decode("utf-8", "replace"),
+            payload_start=payload[:100].decode("utf-8", "replace"),
             count=self.rejected,
         )
         self._publisher.publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))

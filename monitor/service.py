@@ -98,13 +98,19 @@ class Monitor:
             await asyncio.shield(asyncio.to_thread(self._finish))
 
     def _finish(self) -> None:
-        messages = self.link.drain(BATCH_MESSAGES)
-        if messages:
-            self.pipeline.step(messages, _now_ms())
-        self.pipeline.publish_estimates(time.monotonic(), force=True)
-        self.pipeline.checkpoint()
-        self.link.close()
-        self.journal.close()
+        """Take what has come, as far as the store can; what it cannot comes again next time."""
+        try:
+            self.pipeline.flush()
+            messages = self.link.drain(BATCH_MESSAGES)
+            if messages:
+                self.pipeline.step(messages, _now_ms())
+            self.pipeline.publish_estimates(time.monotonic(), force=True)
+            self.pipeline.checkpoint()
+        except (StoreError, OSError) as error:
+            log.error("not everything could be stored at the end: %s", error)
+        finally:
+            self.link.close()
+            self.journal.close()
 
     async def _ingest(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from monitor import alarms
 from monitor.alarms import AlarmBook, Cause, next_state
 from monitor.contract import AlarmState, Event
-from monitor.rules import DEFAULT_RULES, STALE
+from monitor.rules import DEFAULT_RULES, STALE, Rule
 
 STATES: tuple[AlarmState, ...] = get_args(AlarmState)
 CAUSES: tuple[Cause, ...] = get_args(Cause)
@@ -25,6 +26,10 @@ TABLE: dict[tuple[AlarmState, Cause], tuple[AlarmState, AlarmState]] = {
     (NORMAL, "shelve"): (SHELVED, SHELVED),
     (NORMAL, "suppress"): (SUPPRESSED, SUPPRESSED),
     (NORMAL, "out_of_service"): (OUT, OUT),
+    (RAISED, "escalate"): (RAISED, RAISED),
+    (RAISED, "deescalate"): (RAISED, RAISED),
+    (SEEN, "escalate"): (RAISED, RAISED),
+    (SEEN, "deescalate"): (SEEN, SEEN),
     (RAISED, "clear"): (RETURNED, RETURNED),
     (RAISED, "acknowledge"): (SEEN, SEEN),
     (RAISED, "shelve"): (SHELVED, SHELVED),
@@ -62,8 +67,9 @@ def test_the_documented_table_names_every_state() -> None:
         assert f"\n| {state} " in alarms.__doc__
 
 
+COMMANDS = [c for c in CAUSES if c not in ("raise", "clear", "escalate", "deescalate")]
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["on", "off", *CAUSES[2:]]), st.sampled_from(["c001", "c002"])),
+    st.tuples(st.sampled_from(["on", "off", *COMMANDS]), st.sampled_from(["c001", "c002"])),
     max_size=40,
 )
 
@@ -190,3 +196,41 @@ def test_a_record_says_everything_itself() -> None:
     whole = book.condition("pack-7", STALE, "pack", True, None, None, 2_000)
     assert whole is not None
     assert whole.alarm.message == "pack-7: no frame has come for longer than expected"
+
+
+def test_severities_of_one_quantity_are_one_alarm() -> None:
+    low, high = replace(RULE, severity=2), replace(RULE, severity=5)
+    book = AlarmBook.empty()
+
+    def change(rule: Rule, active: bool, limit: float, t: int) -> tuple[str, str, int, float]:
+        event = book.condition("a", rule, "c001", active, 4.3, limit, t)
+        assert event is not None
+        assert event.alarm.limit is not None
+        return event.cause, event.alarm.state, event.alarm.severity, event.alarm.limit
+
+    assert change(low, True, 4.2, 1) == ("raise", RAISED, 2, 4.2)
+    book.command(KEY, "acknowledge", 2, "ann")
+    assert change(high, True, 4.25, 3) == ("escalate", RAISED, 5, 4.25)
+    book.command(KEY, "acknowledge", 4, "ann")
+    assert change(high, False, 4.25, 5) == ("deescalate", SEEN, 2, 4.2)
+    assert change(low, False, 4.2, 6) == ("clear", NORMAL, 2, 4.2)
+    # The higher limit may be seen first; the lower one beneath it says nothing.
+    assert change(high, True, 4.25, 7) == ("raise", RAISED, 5, 4.25)
+    assert book.condition("a", low, "c001", True, 4.3, 4.2, 8) is None
+    assert book.condition("a", low, "c001", False, 4.3, 4.2, 9) is None
+    assert change(high, False, 4.25, 10) == ("clear", RETURNED, 5, 4.25)
+    assert book.alarms[KEY].count == 2
+
+
+def test_a_shelf_ends_by_itself_also_after_a_restart() -> None:
+    book = AlarmBook.empty()
+    book.condition("a", RULE, "c001", True, 4.3, 4.25, 1)
+    book.command(KEY, "shelve", 10, "ann", None, until_ms=1_000)
+    again = AlarmBook.empty()
+    again.put_bytes(book.to_bytes("a"))
+    assert again.shelves_ended(999) == []
+    assert again.shelves_ended(1_000) == [KEY]
+    event = again.command(KEY, "unshelve", 1_000, None)
+    assert isinstance(event, Event)
+    assert event.alarm.state == RAISED
+    assert again.shelves_ended(2_000) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -474,11 +475,14 @@ def test_commands_are_answered() -> None:
     engine = make_engine()
     engine.process([ConfigIn("p", make_config(), T0)])
 
+    ids = map(str, itertools.count())
+
     def ask(action: str, **more: object) -> tuple[str, str | None]:
-        command = Command(v=1, id="7", action=action, code="offline", **more)  # type: ignore[arg-type]
+        name = next(ids)
+        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]
         reply = engine.process([CommandIn("p", "ann", command, T0)]).replies[0]
         assert reply is not None
-        assert (reply.id, reply.user) == ("7", "ann")
+        assert (reply.id, reply.user) == (name, "ann")
         return reply.result, reply.reason
 
     assert ask("acknowledge") == ("refused", "there is no alarm offline/pack on p")
@@ -489,6 +493,41 @@ def test_commands_are_answered() -> None:
     assert ask("in_service")[0] == "refused"
     assert ask("unshelve") == ("done", None)
     assert next(iter(engine.alarm_records())).state == "unacknowledged"
+
+
+def test_a_command_that_comes_again_is_answered_again_and_does_nothing() -> None:
+    engine = make_engine()
+    engine.process([ConfigIn("p", make_config(), T0), StatusIn("p", False, False, T0)])
+    command = CommandIn("p", "ann", Command(v=1, id="7", action="acknowledge", code="offline"), T0)
+    first = engine.process([command])
+    assert len(first.events) == 1
+    again = make_engine()
+    again.put_asset_state(engine.asset_state("p"))  # also after a restart
+    for other in (engine, again):
+        second = other.process([command])
+        assert second.replies == first.replies
+        assert second.events == []
+
+
+def test_a_shelf_ends_with_a_tick() -> None:
+    engine = make_engine()
+    engine.process([ConfigIn("p", make_config(), T0), StatusIn("p", False, False, T0)])
+    shelve = Command(v=1, id="1", action="shelve", code="offline", duration_s=60.0)
+    engine.process([CommandIn("p", "ann", shelve, T0)])
+    assert engine.process([Tick(T0 + 59_999)]).events == []
+    (event,) = engine.process([Tick(T0 + 60_000)]).events
+    assert (event.previous, event.cause, event.alarm.state, event.user) == (
+        "shelved", "unshelve", "unacknowledged", None,
+    )  # fmt: skip
+
+
+def test_an_asset_known_by_its_own_alarm_alone_survives_a_restart() -> None:
+    engine = make_engine()
+    alarm = DeviceAlarm(v=1, timestamp_ms=T0, name="short_circuit", active=True)
+    engine.process([DeviceAlarmIn("p", alarm, T0)])
+    again = make_engine()
+    again.put_asset_state(engine.asset_state("p"))
+    assert again.alarm_records() == engine.alarm_records() != []
 
 
 def test_estimates_keep_the_newest_of_each_with_its_time() -> None:
