@@ -25,7 +25,8 @@ PAGES = ("connect-your-bms.md", "connect-your-bms.zh-CN.md")
 @pytest.fixture(params=PAGES)
 def page(request: pytest.FixtureRequest) -> str:
     """The page in one language."""
-    return (ROOT / "docs" / request.param).read_text(encoding="utf-8")
+    text: str = (ROOT / "docs" / request.param).read_text(encoding="utf-8")
+    return text
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -24,7 +24,7 @@ from bridge.conversation import FrameBuffer
 from bridge.errors import FrameError
 from bridge.reading import Identity, Reading
 
-BOTH_ON = {"charge_enabled": True, "discharge_enabled": True, "balancing": False}
+BOTH_ON: dict[str, Any] = {"charge_enabled": True, "discharge_enabled": True, "balancing": False}
 
 # aiobmsble's test frame, with a current and cycles written into syssi's capture.
 JBD_4S = Reading(

@@ -29,7 +29,7 @@ from bridge.reading import Reading
 from bridge.run_translate import run_translate
 from bridge.settings import TranslateSettings
 from bridge.translate import Timing, Told, Translator
-from monitor.contract import DeviceAlarm, decode, decode_telemetry
+from monitor.contract import AssetConfig, DeviceAlarm, decode, decode_telemetry
 from tests.bridge_brokers import ear, embedded
 
 NOW = 1_700_000_000_000
@@ -627,3 +627,27 @@ async def test_translate_needs_one_source() -> None:
     ):
         with pytest.raises(MappingError, match="either --from or --mapping"):
             await run_translate(asked)
+
+
+async def test_sparkplug_between_brokers(free_port: int) -> None:
+    with embedded(free_port):
+        url = f"mqtt://127.0.0.1:{free_port}"
+        wanted = TranslateSettings(broker=url, asset="", preset="sparkplug", gateway="sp")
+        async with (
+            ear(free_port, "bms/#") as heard,
+            aiomqtt.Client("127.0.0.1", free_port) as client,
+        ):
+            task = asyncio.create_task(run_translate(wanted))
+            async with asyncio.timeout(20):
+                while not heard.on("bms/pack7/telemetry"):  # it may still be subscribing
+                    await client.publish("spBv1.0/plant/DBIRTH/edge1/pack7", b"\x12\x05broken")
+                    await client.publish("spBv1.0/plant/DBIRTH/edge1/pack7", birth())
+                    await asyncio.sleep(0.3)
+            await client.publish("spBv1.0/plant/NDEATH/edge1", b"")
+            await heard.until(lambda: heard.on("bms/pack7/status")[-1:] == [b"offline"])
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        (frame, *_) = decode_telemetry(heard.on("bms/pack7/telemetry")[0])
+        assert (frame.voltage_v, frame.current_a) == ([3.31, 3.32], -2.5)
+        assert frame.device_flags == ["overheat"]
+        assert decode(AssetConfig, heard.on("bms/pack7/config")[0]).cells == 2
