@@ -130,6 +130,7 @@ async def run_monitor(config: Config, ready: asyncio.Event | None = None) -> Non
 
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
+    from cellpulse.analysing import analyse
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.feed import Feed
     from monitor.dashboard.hub import Hub
@@ -137,7 +138,8 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
     hub = Hub()
     feed = Feed(hub, config.broker.url(), config.root)
-    app = make_app(hub, SqliteHistory(config.store), actions=Actions(feed.request))
+    actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse)
+    app = make_app(hub, SqliteHistory(config.store), actions=actions)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run(), name="dashboard-feed")
         tasks.create_task(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import aiomqtt
 import numpy as np
 
+from cellpulse.analysing import analyse
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -322,7 +323,9 @@ class Page:
         self.hub = Hub()
         feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
         app = make_app(
-            self.hub, self.history, actions=Actions(feed.request, feed.send_to_simulator)
+            self.hub,
+            self.history,
+            actions=Actions(feed.request, feed.send_to_simulator, analyse=analyse),
         )
         started = asyncio.Event()
         self._tasks = [

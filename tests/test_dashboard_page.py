@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -16,6 +17,7 @@ from iotcore import Broker
 from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Page as Tab
 
+from cellpulse.paths import demo_recording
 from tests.conftest import need
 from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm
 
@@ -252,7 +254,7 @@ async def test_language_theme_search_and_phone_width(stage: Stage) -> None:
         await expect(tab.get_by_role("heading", name="Fleet")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/asset/pack-A.1", "/alarms"])
+@pytest.mark.parametrize("path", ["/", "/asset/pack-A.1", "/alarms", "/analyse"])
 async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
     still = {"reduced_motion": "reduce", "bypass_csp": True}
     async with stage.tab(path, color_scheme="light", **still) as tab:
@@ -279,3 +281,21 @@ async def test_a_replay_is_controlled_from_its_page(stage: Stage) -> None:
         await expect(tab.locator("#replay-result")).to_contain_text("Go to cycle")
     assert [command.action for command in stage.world.replay_commands] == ["pause", "seek"]
     assert stage.world.replay_commands[1].asset == "B0005"
+
+
+async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mat"
+    broken.write_bytes(b"not a recording")
+    async with stage.tab("/analyse") as tab:
+        await tab.set_input_files("#drop-input", broken)
+        await expect(tab.locator("#analysis-state")).to_contain_text("broken.mat")
+        await expect(tab.locator(".cp-analysis-bad")).to_be_visible()
+        await tab.set_input_files("#drop-input", demo_recording())
+        await expect(tab.locator("#analysis-name")).to_contain_text("twin")
+        await expect(tab.locator("#n-soh")).to_contain_text("%")
+        await until(tab, "document.querySelector('#n-traces .scatterlayer path') !== null")
+        await expect(tab.locator("#n-cycle-grid")).to_contain_text("Discharge")
+        await tab.locator("#analysis-which").click()
+        await tab.get_by_role("option", name="twin-shorting").click()
+        await expect(tab.locator("#analysis-lamp")).to_contain_text("Danger")
+        await expect(tab.locator("#analysis-segments li").first).to_contain_text("Thermal score")

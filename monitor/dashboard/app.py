@@ -27,6 +27,8 @@ from fastapi import FastAPI
 
 from monitor.contract import Command, Reply, SimulatorCommand, is_asset_name
 from monitor.dashboard import pages
+from monitor.dashboard.analyse_page import analyse_page
+from monitor.dashboard.analysis import Analyse, mount_upload
 from monitor.dashboard.feed import FeedError, wall_clock_ms
 from monitor.dashboard.guard import OriginGuard
 from monitor.dashboard.history import curve_columns, read_history
@@ -65,12 +67,13 @@ class Actions:
 
     `command(asset, command, user)` sends an operator's wish to the monitor and gives its reply;
     it raises FeedError where there was none. `simulator(name, command)` controls a replay, which
-    knows the named `faults`.
+    knows the named `faults`. `analyse(path, progress)` reads a file that a user sent.
     """
 
     command: Callable[[str, Command, str], Awaitable[Reply]] | None = None
     simulator: Callable[[str, SimulatorCommand], Awaitable[None]] | None = None
     faults: Sequence[str] = ()
+    analyse: Analyse | None = None
 
 
 def make_app(
@@ -85,6 +88,8 @@ def make_app(
     server = FastAPI(openapi_url=None, lifespan=_no_lifespan)
     live = Live(hub, wall_clock_ms)
     mount_live(server, live)
+    if actions.analyse is not None:
+        mount_upload(server, actions.analyse)
     texts = json.dumps({language: table(language) for language in LANGUAGES}, ensure_ascii=False)
     app = Dash(
         title,
@@ -230,7 +235,9 @@ def _add_shell_callbacks(app: Dash, title: str, actions: Actions) -> None:
     def show_top(language: str | None, path: str | None) -> Any:
         if language is None:
             raise PreventUpdate
-        return pages.top_bar(as_language(language), path or "/", title=title, analyse=False)
+        return pages.top_bar(
+            as_language(language), path or "/", title=title, analyse=actions.analyse is not None
+        )
 
     @app.callback(Output("page", "children"), Input("language", "data"), Input("url", "pathname"))
     def show_page(language: str | None, path: str | None) -> Any:
@@ -244,6 +251,8 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
         return pages.fleet_page(language)
     if path.rstrip("/") == "/alarms":
         return pages.alarms_page(language, can_act=actions.command is not None)
+    if path.rstrip("/") == "/analyse" and actions.analyse is not None:
+        return analyse_page(language)
     match = _ASSET_PATH.match(path)
     if match is not None and is_asset_name(unquote(match[1])):
         return pages.asset_page(
@@ -287,6 +296,7 @@ def _add_client_callbacks(app: Dash) -> None:
     client("history", Output("history-drawn", "data"), Input("history", "data"))
     client("ica", Output("ica-drawn", "data"), Input("ica", "data"))
     client("events", Output("events-drawn", "data"), Input("events", "data"))
+    client("analysisChosen", Output("analysis-chosen", "data"), Input("analysis-which", "value"))
     client("packOf", Output("pack-chosen", "data"), Input("pack-of", "value"))
     client("sound", Output("sound-chosen", "data"), Input("sound", "checked"))
 

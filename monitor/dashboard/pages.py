@@ -70,7 +70,7 @@ def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
                             for href, key in links
                         ],
                         className="cp-navs",
-                        **_aria(title),
+                        **aria(title),
                     ),
                     html.Div(
                         [
@@ -107,7 +107,7 @@ def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
                                 color="gray",
                                 size="lg",
                                 id="theme-switch",
-                                **_aria(text("theme", language)),
+                                **aria(text("theme", language)),
                             ),
                         ],
                         className="cp-tools",
@@ -123,7 +123,7 @@ def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
 def fleet_page(language: Language) -> list[Any]:
     """Every asset as a tile or a row."""
     return [
-        *_look({"look": "fleet"}, "fleet-controlled"),
+        *look_stores({"look": "fleet"}, "fleet-controlled"),
         html.Div(
             [
                 html.H1(text("fleet", language)),
@@ -146,7 +146,7 @@ def fleet_page(language: Language) -> list[Any]:
                     placeholder=text("search", language),
                     className="cp-search",
                     debounce=False,
-                    **_aria(text("search", language)),
+                    **aria(text("search", language)),
                 ),
                 dmc.Select(
                     id="fleet-sort",
@@ -158,7 +158,7 @@ def fleet_page(language: Language) -> list[Any]:
                     allowDeselect=False,
                     persistence=True,
                     className="cp-sort",
-                    **_aria(text("sort", language)),
+                    **aria(text("sort", language)),
                 ),
                 _named(
                     dmc.SegmentedControl(
@@ -210,7 +210,9 @@ def asset_page(
     """
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
-        *_look(look, "history", "history-drawn", "pack-chosen", "ica", "ica-ask", "ica-drawn"),
+        *look_stores(
+            look, "history", "history-drawn", "pack-chosen", "ica", "ica-ask", "ica-drawn"
+        ),
         html.Div(
             [
                 html.Div(
@@ -235,14 +237,14 @@ def asset_page(
         None if faults is None else _replay_bar(language, faults),
         html.Div(
             [
-                _figure("v", text("voltage", language)),
-                _figure("i", text("current", language)),
-                _figure("t", text("temperature", language)),
-                _figure("score", text("score", language)),
-                _figure("soc", text("soc", language)),
-                _figure("soh", text("soh", language)),
-                _figure("r", text("resistance", language)),
-                _figure("phase", text("phase", language)),
+                figure_box("a-v", text("voltage", language)),
+                figure_box("a-i", text("current", language)),
+                figure_box("a-t", text("temperature", language)),
+                figure_box("a-score", text("score", language)),
+                figure_box("a-soc", text("soc", language)),
+                figure_box("a-soh", text("soh", language)),
+                figure_box("a-r", text("resistance", language)),
+                figure_box("a-phase", text("phase", language)),
             ],
             className="cp-figures",
             id="a-figures",
@@ -262,7 +264,7 @@ def asset_page(
                     value="v",
                     allowDeselect=False,
                     size="xs",
-                    **_aria(text("heat_of", language)),
+                    **aria(text("heat_of", language)),
                 ),
                 html.Div(id="pack-map", className="cp-pack"),
             ],
@@ -303,7 +305,7 @@ def asset_page(
                     className="cp-card-head",
                 ),
                 html.Div("", id="trace-note", className="cp-muted"),
-                _graph("traces", "cp-traces"),
+                graph("traces", "cp-traces"),
             ],
             className="cp-card",
         ),
@@ -312,14 +314,14 @@ def asset_page(
                 html.Section(
                     [
                         html.H2(text("soh_history", language)),
-                        _graph("soh-graph", "cp-graph"),
+                        graph("soh-graph", "cp-graph"),
                     ],
                     className="cp-card",
                 ),
                 html.Section(
                     [
                         html.H2(text("ica", language)),
-                        _graph("ica-graph", "cp-graph"),
+                        graph("ica-graph", "cp-graph"),
                     ],
                     className="cp-card",
                 ),
@@ -336,27 +338,7 @@ def asset_page(
         html.Section(
             [
                 html.H2(text("cycles", language)),
-                html.Div(
-                    dag.AgGrid(
-                        id="cycle-grid",
-                        columnDefs=_cycle_columns(language),
-                        rowData=[],
-                        getRowId="params.data.key",
-                        defaultColDef={
-                            "sortable": True,
-                            "resizable": True,
-                            "suppressMovable": True,
-                        },
-                        dashGridOptions={
-                            "theme": GRID_THEME,
-                            "animateRows": False,
-                            "localeText": {"noRowsToShow": text("no_cycles", language)},
-                            "enableCellTextSelection": True,
-                        },
-                        style={"height": "100%", "width": "100%"},
-                    ),
-                    className="cp-cycles",
-                ),
+                cycle_grid("cycle-grid", language),
             ],
             className="cp-card",
         ),
@@ -370,7 +352,7 @@ def asset_page(
 def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
     """What stands, what can be done about it, and what has happened."""
     return [
-        *_look({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
+        *look_stores({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
         html.Div(
             [
                 html.H1(text("alarms", language)),
@@ -429,13 +411,13 @@ def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
 def not_found_page(language: Language) -> list[Any]:
     """Any other address."""
     return [
-        *_look({"look": "none"}),
+        *look_stores({"look": "none"}),
         html.H1(text("not_found", language)),
         dcc.Link(text("back_to_fleet", language), href="/"),
     ]
 
 
-def _look(look: dict[str, Any], *stores: str) -> list[Any]:
+def look_stores(look: dict[str, Any], *stores: str) -> list[Any]:
     """What the page looks at, and a store for each clientside callback to answer into.
 
     A callback without an output would not be called when the page is put in place.
@@ -468,7 +450,7 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
                 allowDeselect=False,
                 size="xs",
                 w=100,
-                **_aria(text("replay_speed", language)),
+                **aria(text("replay_speed", language)),
             ),
             button("speed"),
             dmc.NumberInput(
@@ -477,7 +459,7 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
                 min=1,
                 size="xs",
                 w=90,
-                **_aria(text("cycles", language)),
+                **aria(text("cycles", language)),
             ),
             button("seek"),
             html.Div(
@@ -488,7 +470,7 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
                         value=faults[0] if faults else None,
                         size="xs",
                         w=170,
-                        **_aria(text("replay_fault", language)),
+                        **aria(text("replay_fault", language)),
                     ),
                     button("inject"),
                 ],
@@ -510,13 +492,13 @@ def _operator_bar(language: Language) -> Any:
                 placeholder=text("your_name", language),
                 persistence=True,
                 size="sm",
-                **_aria(text("your_name", language)),
+                **aria(text("your_name", language)),
             ),
             dmc.TextInput(
                 id="comment",
                 placeholder=text("comment", language),
                 size="sm",
-                **_aria(text("comment", language)),
+                **aria(text("comment", language)),
             ),
             dmc.Select(
                 id="shelve-hours",
@@ -524,7 +506,7 @@ def _operator_bar(language: Language) -> Any:
                 value="1",
                 allowDeselect=False,
                 size="sm",
-                **_aria(text("for_how_long", language)),
+                **aria(text("for_how_long", language)),
             ),
             *(
                 dmc.Button(
@@ -561,17 +543,37 @@ def _is_here(path: str, href: str) -> bool:
 
 def _named(control: Any, name: str) -> Any:
     """A group of controls under a name that a screen reader says."""
-    return html.Div(control, role="group", **_aria(name))
+    return html.Div(control, role="group", **aria(name))
 
 
-def _aria(name: str) -> dict[str, Any]:
+def aria(name: str) -> dict[str, Any]:
+    """The name of a control for who cannot see it."""
     return {"aria-label": name}
 
 
-def _graph(name: str, class_name: str) -> Any:
+def graph(name: str, class_name: str) -> Any:
     """A graph that fills a box of fixed height; a responsive one sets its own height to 100 %."""
     graph = dcc.Graph(id=name, config=GRAPH_CONFIG, style={"height": "100%"})
     return html.Div(graph, className=class_name)
+
+
+def cycle_grid(name: str, language: Language) -> Any:
+    """The table of finished charges and discharges."""
+    grid = dag.AgGrid(
+        id=name,
+        columnDefs=_cycle_columns(language),
+        rowData=[],
+        getRowId="params.data.key",
+        defaultColDef=COLUMN,
+        dashGridOptions={
+            "theme": GRID_THEME,
+            "animateRows": False,
+            "localeText": {"noRowsToShow": text("no_cycles", language)},
+            "enableCellTextSelection": True,
+        },
+        style={"height": "100%", "width": "100%"},
+    )
+    return html.Div(grid, className="cp-cycles")
 
 
 def _count(key: str, label: str) -> Any:
@@ -582,15 +584,15 @@ def _count(key: str, label: str) -> Any:
     )
 
 
-def _figure(key: str, label: str) -> Any:
+def figure_box(name: str, label: str) -> Any:
+    """One number with its label, and room for what qualifies it."""
     return html.Div(
         [
             html.Div(label, className="cp-label"),
-            html.Div("–", id=f"a-{key}", className="cp-big"),
-            html.Div("", id=f"a-{key}-sub", className="cp-sub"),
+            html.Div("–", id=name, className="cp-big"),
+            html.Div("", id=f"{name}-sub", className="cp-sub"),
         ],
         className="cp-figure",
-        id=f"a-box-{key}",
     )
 
 

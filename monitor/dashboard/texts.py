@@ -158,6 +158,29 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "replay_fault": ("Fault", "故障类型"),
     "sent": ("sent", "已发送"),
     "synthetic": ("Synthetic data from a model", "模型合成数据"),
+    # Analysis of a file
+    "drop": ("Drop a recording here, or choose a file", "把记录文件拖到此处，或点击选择"),
+    "drop_formats": (
+        "NASA .mat, CALCE .xlsx or .zip, Battery Data Format, Parquet; at most 256 MiB. "
+        "The file is read on the server and not kept.",
+        "NASA .mat、CALCE .xlsx 或 .zip、电池数据格式 BDF、Parquet；最大 256 MiB。"
+        "文件只在服务器上读取，不会保存。",
+    ),
+    "progress": ("Progress of the analysis", "分析进度"),
+    "uploading": ("Sending {name}…", "正在上传 {name}…"),
+    "analysing": ("Analysing {name}…", "正在分析 {name}…"),
+    "upload_too_large": ("The file is larger than 256 MiB.", "文件超过 256 MiB。"),
+    "upload_busy": (
+        "Other files are being analysed; try again in a minute.",
+        "正在分析其他文件，请稍后再试。",
+    ),
+    "upload_name": ("The file's name cannot be used.", "文件名无法使用。"),
+    "upload_failed": ("The file could not be sent.", "文件发送失败。"),
+    "samples": ("Samples", "采样数"),
+    "time_span": ("Time span", "时间跨度"),
+    "hot_segments": ("Thermal segments", "热异常片段"),
+    "whole_life": ("Traces, with the thermal segments marked", "曲线与热异常片段"),
+    "problems": ("What was found in the data", "数据中发现的问题"),
     # Cycle table
     "number": ("No.", "序号"),
     "kind": ("Kind", "类型"),

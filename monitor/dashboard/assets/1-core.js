@@ -12,6 +12,7 @@
   const handlers = {};
   let socket = null;
   let heardAt = performance.now();
+  let secondAt = performance.now();
   let lostSince = null;
   let offsetMs = 0;
   let look = { look: "none" };
@@ -154,6 +155,9 @@
     },
   });
 
+  /* A page that looks at nothing live has a name of its own. */
+  function handler() { return handlers[look.page || look.look]; }
+
   function connect() {
     const scheme = location.protocol === "https:" ? "wss://" : "ws://";
     const mine = (socket = new WebSocket(scheme + location.host + "/live"));
@@ -223,6 +227,10 @@
   }
 
   function everySecond() {
+    // After a stall or a sleep of this very page, what has come meanwhile still waits to be read.
+    const now = performance.now();
+    if (now - secondAt > 2500) heardAt = now;
+    secondAt = now;
     if (socket && performance.now() - heardAt > SILENCE_MS) {
       const dead = socket;
       if (lostSince === null) lostSince = cp.now() - SILENCE_MS;
@@ -232,8 +240,7 @@
     if (!socket && lostSince === null) lostSince = cp.now();
     banner();
     cp.put("clock", { children: cp.time(cp.now(), false) + (cp.utc ? " UTC" : "") });
-    const handler = handlers[look.look];
-    if (handler && handler.second) handler.second();
+    if (handler() && handler().second) handler().second();
   }
 
   function setLanguage(wanted, stored) {
@@ -256,11 +263,11 @@
     switchLanguage(chosen, stored) { return setLanguage(chosen || stored, stored); },
     look(data) {
       if (!data) return null;
-      const before = look;
+      const before = handler();
       look = data;
       painted = {};
-      if (handlers[before.look] && handlers[before.look].leave) handlers[before.look].leave();
-      if (handlers[look.look] && handlers[look.look].enter) handlers[look.look].enter(look);
+      if (before && before.leave) before.leave();
+      if (handler() && handler().enter) handler().enter(look);
       cp.say(look);
       paintHead();
       banner();
@@ -269,7 +276,7 @@
     zone(value) {
       cp.utc = value === "utc";
       everySecond();
-      if (handlers[look.look] && handlers[look.look].redraw) handlers[look.look].redraw();
+      redraw();
       return null;
     },
     fleetControls(search, sort, view) {
@@ -280,6 +287,7 @@
     history(data) { handlers.asset.history(data); return null; },
     ica(data) { handlers.asset.ica(data); return null; },
     events(data) { handlers.alarms.events(data); return null; },
+    analysisChosen(value) { handlers.analyse.choose(value); return null; },
     packOf(value) { handlers.asset.packOf(value); return null; },
     sound(checked) {
       store.set("cp-sound", checked ? "1" : "");
@@ -289,7 +297,7 @@
   };
   cp.soundOn = store.get("cp-sound") === "1";
 
-  const redraw = () => { if (handlers[look.look] && handlers[look.look].redraw) handlers[look.look].redraw(); };
+  function redraw() { if (handler() && handler().redraw) handler().redraw(); }
   new MutationObserver(redraw).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-mantine-color-scheme"],
   });

@@ -1,0 +1,105 @@
+"""The page that analyses a file of the user's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from monitor.dashboard.pages import aria, cycle_grid, figure_box, graph, look_stores
+from monitor.dashboard.texts import Language, text
+
+
+def analyse_page(language: Language) -> list[Any]:
+    """A place to drop a file, and what was found in it."""
+    return [
+        *look_stores({"look": "none", "page": "analyse"}, "analysis-chosen"),
+        html.Div(html.H1(text("analyse", language)), className="cp-head"),
+        html.Div(
+            html.Div(
+                [html.Strong(text("drop", language)), html.Div(text("drop_formats", language))],
+                id="drop",
+                role="button",
+                tabIndex=0,
+                className="cp-drop",
+                **aria(text("drop", language)),
+            ),
+        ),
+        html.Div("", id="analysis-state", className="cp-analysis-state", role="status"),
+        html.Div(
+            dmc.Progress(
+                id="analysis-bar-value",
+                value=0,
+                size="lg",
+                **aria(text("progress", language)),
+            ),
+            id="analysis-bar",
+            className="cp-hidden",
+        ),
+        html.Div(_result(language), id="analysis-result", className="cp-hidden"),
+    ]
+
+
+def _result(language: Language) -> list[Any]:
+    return [
+        html.Div(
+            [
+                html.H2("", id="analysis-name"),
+                html.Div(
+                    dmc.Select(
+                        id="analysis-which",
+                        data=[],
+                        size="xs",
+                        allowDeselect=False,
+                        **aria(text("asset", language)),
+                    ),
+                    id="analysis-which-box",
+                    className="cp-hidden",
+                ),
+                html.Span("", id="analysis-lamp", className="cp-lamp"),
+            ],
+            className="cp-head cp-analysis-head",
+        ),
+        html.Div(
+            [
+                figure_box("n-soh", text("soh", language)),
+                figure_box("n-cycles", text("cycles", language)),
+                figure_box("n-samples", text("samples", language)),
+                figure_box("n-nominal", text("nominal", language)),
+                figure_box("n-span", text("time_span", language)),
+                figure_box("n-heat", text("hot_segments", language)),
+            ],
+            className="cp-figures cp-figures-six",
+        ),
+        html.Div(
+            [
+                html.Section(
+                    [html.H2(text("soh_history", language)), graph("n-soh-graph", "cp-graph")],
+                    className="cp-card",
+                ),
+                html.Section(
+                    [html.H2(text("ica", language)), graph("n-ica-graph", "cp-graph")],
+                    className="cp-card",
+                ),
+            ],
+            className="cp-two",
+        ),
+        html.Section(
+            [
+                html.H2(text("whole_life", language)),
+                html.Ul([], id="analysis-segments"),
+                graph("n-traces", "cp-traces"),
+            ],
+            className="cp-card",
+        ),
+        html.Section(
+            [html.H2(text("cycles", language)), cycle_grid("n-cycle-grid", language)],
+            className="cp-card",
+        ),
+        html.Section(
+            [html.H2(text("problems", language)), html.Ul([], id="analysis-problems")],
+            id="analysis-problems-box",
+            className="cp-card",
+        ),
+    ]

@@ -1,0 +1,168 @@
+"""What an analysed file shows, and the endpoint that takes one in.
+
+The reading itself is passed in by the wiring, which knows the readers; see `Analyse`. The file
+streams to disk, bounded; the answer streams back as JSON lines: progress, then result or error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path, PurePosixPath
+
+import msgspec
+from fastapi import FastAPI
+from msgspec import Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from monitor.contract import CycleSummary, Event, Readings
+from monitor.dashboard.rows import Risk
+from monitor.errors import CellpulseError
+
+log = logging.getLogger(__name__)
+
+MAX_UPLOAD_BYTES = 256 * 1024 * 1024
+MAX_AT_ONCE = 2
+CHUNKS_AHEAD = 16
+
+
+class AnalysisError(CellpulseError):
+    """The file cannot be analysed; the text says why, for the person who sent it."""
+
+
+class AnalysisCurve(Struct, frozen=True):
+    """dQ/dV of one charge: Ah/V over V."""
+
+    number: int
+    age: str  # "first" or "newest"
+    v: Readings
+    q: Readings
+
+
+class Segment(Struct, frozen=True):
+    """A stretch of time whose thermal score passed its threshold."""
+
+    start_ms: int
+    end_ms: int
+    peak_score: float
+    peak_temperature_c: float | None
+
+
+class AnalysedTrace(Struct, frozen=True):
+    """The life of the cell, thinned with its peaks kept; equally long columns."""
+
+    ts: list[int]
+    v: Readings
+    i: Readings
+    t: Readings
+    score: Readings
+
+
+class Analysis(Struct, frozen=True):
+    """What was found in one recording."""
+
+    asset: str
+    dataset: str
+    nominal_capacity_ah: float
+    cells: int
+    samples: int
+    start_ms: int
+    end_ms: int
+    risk: Risk
+    problems: list[str]
+    cycles: list[CycleSummary]
+    truths: list[tuple[int, float]]  # event time and the recording's own SOH
+    curves: list[AnalysisCurve]
+    trace: AnalysedTrace
+    segments: list[Segment]
+    events: list[Event]
+
+
+# Path of the file, its own name, and a callable for the share done (0..1).
+Analyse = Callable[[Path, Callable[[float], None]], Awaitable[list[Analysis]]]
+
+
+def mount_upload(server: FastAPI, analyse: Analyse) -> None:
+    """Add `POST /analyse/upload?name=FILE` with the file as the body."""
+    places = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def upload(request: Request) -> Response:
+        name = safe_name(request.query_params.get("name", ""))
+        if name is None:
+            return JSONResponse({"error": "name"}, 400)
+        if int(request.headers.get("content-length") or 0) > MAX_UPLOAD_BYTES:
+            return JSONResponse({"error": "too_large"}, 413)
+        if places.locked():
+            return JSONResponse({"error": "busy"}, 503)
+        async with places:
+            with contextlib.ExitStack() as stack:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upload-")))
+                path = folder / name
+                try:
+                    whole = await _receive(request, path)
+                except ClientDisconnect:
+                    return Response(status_code=400)
+                if not whole:
+                    return JSONResponse({"error": "too_large"}, 413)
+                kept = stack.pop_all()
+        return StreamingResponse(
+            _answer(analyse, path, places, kept), media_type="application/x-ndjson"
+        )
+
+    server.add_api_route("/analyse/upload", upload, methods=["POST"], include_in_schema=False)
+
+
+def safe_name(name: str) -> str | None:
+    """The last part of a file's name where it can be one, else None."""
+    base = PurePosixPath(name.replace("\\", "/")).name
+    good = 0 < len(base) <= 120 and base not in (".", "..") and base.isprintable()
+    return base if good and not base.startswith((".", "~", "-")) else None
+
+
+async def _receive(request: Request, path: Path) -> bool:
+    """Write the body to `path`; False where it is too long."""
+    size = 0
+    file = await asyncio.to_thread(path.open, "wb")
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_UPLOAD_BYTES:
+                return False
+            await asyncio.to_thread(file.write, chunk)
+    finally:
+        await asyncio.to_thread(file.close)
+    return True
+
+
+async def _answer(
+    analyse: Analyse, path: Path, places: asyncio.Semaphore, kept: contextlib.ExitStack
+) -> AsyncIterator[bytes]:
+    """Progress lines while the analysis runs, then its result; the file is gone afterwards."""
+    lines: asyncio.Queue[float] = asyncio.Queue(CHUNKS_AHEAD)
+
+    def progress(share: float) -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # the next one says more
+            lines.put_nowait(share)
+
+    async with places:
+        with kept:
+            work = asyncio.ensure_future(analyse(path, progress))
+            try:
+                while not work.done():
+                    line = asyncio.ensure_future(lines.get())
+                    await asyncio.wait({work, line}, return_when=asyncio.FIRST_COMPLETED)
+                    if line.done():
+                        yield msgspec.json.encode({"progress": line.result()}) + b"\n"
+                    else:
+                        line.cancel()
+                yield msgspec.json.encode({"result": work.result()}) + b"\n"
+            except AnalysisError as error:
+                yield msgspec.json.encode({"error": str(error)}) + b"\n"
+            finally:
+                work.cancel()
+                with contextlib.suppress(asyncio.CancelledError, AnalysisError):
+                    await work

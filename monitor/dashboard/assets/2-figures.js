@@ -1,0 +1,148 @@
+/* The figures that several pages draw, from plain columns, in the page's colours and words. */
+(function () {
+  "use strict";
+  const cp = window.cellpulse;
+  const times = (list) => list.map((ms) => cp.axisTime(ms));
+
+  function axis(domain, title, more) {
+    return {
+      domain, title: { text: title, font: { size: 12 }, standoff: 6 }, zeroline: false,
+      gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, nticks: 5, fixedrange: false, ...more,
+    };
+  }
+
+  function baseLayout(more) {
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: cp.css("--cp-text"), family: "inherit", size: 12 },
+      margin: { l: 62, r: 14, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
+      hoverlabel: { bgcolor: cp.css("--cp-surface"), bordercolor: cp.css("--cp-line"), font: { color: cp.css("--cp-text") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: cp.css("--cp-muted"), activecolor: cp.css("--cp-text") },
+      ...more,
+    };
+  }
+
+  function line(name, x, y, colour, yaxis, more) {
+    return { type: "scatter", mode: "lines", name, x: x.slice(), y: y.slice(), yaxis, line: { color: colour, width: 1.7, ...(more || {}) }, connectgaps: false };
+  }
+
+  const level = (y, yref, colour) => ({
+    type: "line", xref: "paper", x0: 0, x1: 1, yref, y0: y, y1: y, line: { color: colour, width: 1, dash: "dash" },
+  });
+
+  /* Columns with an empty row wherever nothing was heard for long: no line is drawn across. */
+  function broken(columns) {
+    const t = columns[0];
+    if (t.length < 3) return columns;
+    const steps = t.slice(1).map((ms, n) => ms - t[n]);
+    const limit = Math.max(600e3, 20 * steps.slice().sort((a, b) => a - b)[steps.length >> 1]);
+    if (!steps.some((step) => step > limit)) return columns;
+    const out = columns.map(() => []);
+    t.forEach((ms, n) => {
+      if (n && ms - t[n - 1] > limit) out.forEach((list, c) => list.push(c ? null : t[n - 1] + 1));
+      out.forEach((list, c) => list.push(columns[c] ? columns[c][n] : null));
+    });
+    return out;
+  }
+
+  /* S: event time, V, A, °C, ambient °C. E: event time, thermal score. `hot`: stretches to mark. */
+  function traces(S, E, revision, hot) {
+    S = broken(S);
+    E = broken(E);
+    const x = times(S[0]), xe = times(E[0]);
+    const shapes = [level(1, "y4", cp.css("--cp-danger"))].concat((hot || []).map((segment) => ({
+      type: "rect", yref: "paper", y0: 0, y1: 1, x0: cp.axisTime(segment.start_ms), x1: cp.axisTime(segment.end_ms),
+      fillcolor: cp.css("--cp-danger"), opacity: 0.16, line: { width: 0 },
+    })));
+    const layout = baseLayout({
+      uirevision: revision,
+      hoversubplots: "axis", shapes,
+      xaxis: { type: "date", anchor: "y4", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, hoverformat: "%Y-%m-%d %H:%M:%S" },
+      yaxis: axis([0.77, 1], "V"), yaxis2: axis([0.52, 0.74], "A", { autorangeoptions: { include: [-0.1, 0.1] } }),
+      yaxis3: axis([0.27, 0.49], "°C"), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
+    });
+    return {
+      data: [
+        line(cp.text("voltage") + " V", x, S[1], cp.css("--cp-v"), "y"),
+        line(cp.text("current") + " A", x, S[2], cp.css("--cp-i"), "y2"),
+        line(cp.text("temperature") + " °C", x, S[3], cp.css("--cp-t"), "y3"),
+        line(cp.text("ambient") + " °C", x, S[4], cp.css("--cp-muted"), "y3", { dash: "dot", width: 1.2 }),
+        line(cp.text("score"), xe, E[1], cp.css("--cp-s"), "y4"),
+      ],
+      layout,
+    };
+  }
+
+  /* A first point alone would be shown in a window of milliseconds. */
+  function wide(data) {
+    const all = data.flatMap((trace) => trace.x);
+    const low = Math.min(...all), high = Math.max(...all);
+    return all.length && high - low < 3600e3 ? { range: [low - 3600e3, high + 3600e3] } : {};
+  }
+
+  /* `now` is the newest estimate of the cell or null, `truths` the recording's own SOH. */
+  function soh(cycles, nominal, now, truths, revision) {
+    const list = cycles.slice().sort((a, b) => a.end_ms - b.end_ms);
+    const known = list.filter((c) => c.soh !== null && c.soh !== undefined);
+    const full = nominal ? list.filter((c) => c.kind === "discharge" && c.complete) : [];
+    const percent = (value) => (value === null || value === undefined ? null : 100 * value);
+    const x = times(known.map((c) => c.end_ms));
+    const colour = cp.css("--cp-soh");
+    const data = [
+      { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_high)), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+      { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_low)), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-band"), name: cp.text("interval"), hoverinfo: "skip" },
+      { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: 4 }, name: cp.text("soh") + " %" },
+      { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("full_discharges") + " %" },
+    ];
+    if (now && now.soh !== null && now.soh !== undefined) {
+      data.push({
+        type: "scatter", mode: "markers", x: times([now.ts]), y: [percent(now.soh)], name: cp.text("live"),
+        marker: { size: 9, color: colour, symbol: "diamond" },
+        error_y: now.lo === null ? undefined : { type: "data", symmetric: false, array: [percent(now.hi - now.soh)], arrayminus: [percent(now.soh - now.lo)], color: colour, thickness: 1.4 },
+      });
+    }
+    if (truths.length) {
+      data.push({ type: "scatter", mode: "markers", x: times(truths.map((t) => t[0])), y: truths.map((t) => percent(t[1])), name: cp.text("truth"), marker: { size: 7, symbol: "x-thin-open", color: cp.css("--cp-text") } });
+    }
+    const ends = known.map((c) => c.soh).concat(now && now.soh ? [now.soh] : []);
+    const shapes = [], annotations = [];
+    if (ends.length && Math.min(...ends) < 0.88) {
+      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 80, y1: 80, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
+      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 80, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life"), font: { size: 11, color: cp.css("--cp-muted") } });
+    }
+    return {
+      data,
+      layout: baseLayout({
+          uirevision: revision, showlegend: true, hovermode: "closest", shapes, annotations,
+          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 60 },
+          xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
+      }),
+    };
+  }
+
+  function ica(curves, revision) {
+    const colours = { first: cp.css("--cp-muted"), newest: cp.css("--cp-v") };
+    return {
+        data: curves.map((curve, n) => ({
+          type: "scatter", mode: "lines", x: curve.v, y: curve.q, name: cp.text(curve.age === "first" ? "ica_first" : "ica_now") + " · " + cp.text("ica_number", { n: curve.number }),
+          line: { color: colours[curve.age], width: curve.age === "first" ? 1.2 : 2.2, dash: curve.age === "first" ? ["solid", "dash", "dot"][n % 3] : "solid" },
+        })),
+        layout: baseLayout({
+          uirevision: revision, showlegend: true,
+          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 70 },
+          xaxis: { title: { text: cp.text("voltage_axis"), font: { size: 12 }, standoff: 4 }, gridcolor: cp.css("--cp-line") },
+          yaxis: axis([0, 1], "dQ/dV Ah/V", { rangemode: "tozero" }),
+          annotations: curves.length ? [] : [{ xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, text: cp.text("ica_none"), font: { color: cp.css("--cp-muted"), size: 13 } }],
+        }),
+    };
+  }
+
+  function cycleRows(cycles) {
+    return cycles.slice().sort((a, b) => b.start_ms - a.start_ms).slice(0, 1000).map((c) => ({
+      ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
+      lo: c.soh_low, hi: c.soh_high, st: c.soh_state, done: cp.text(c.complete ? "yes" : "no"),
+    }));
+  }
+
+  cp.figures = { times, traces, soh, ica, cycleRows };
+})();
