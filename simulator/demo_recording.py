@@ -27,6 +27,7 @@ DEMO_PATH = Path(__file__).parent / "bundled" / "demo.parquet"
 DURATION_S = 9 * 3600.0
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 FAULT_ONSET_S = 35 * 60.0
+RESISTANCE_SCALE = 0.87  # where B0005, B0007 and B0018 lie beside the calibration's mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class _Cell:
 
 
 CELLS = (
-    _Cell("twin-fresh", soh=0.95, soc=0.16),
+    _Cell("twin-fresh", soh=0.93, soc=0.16),
     _Cell("twin-used", soh=0.88, soc=0.20),
     _Cell("twin-aged", soh=0.80, soc=0.13),
-    _Cell("twin-old", soh=0.72, soc=0.18),
+    _Cell("twin-old", soh=0.75, soc=0.08),
     _Cell("twin-hot-but-healthy", soh=0.85, soc=0.15, ambient_c=40.0),
     _Cell("twin-shorting", soh=0.90, soc=0.22, shorting=True),
 )
@@ -88,6 +89,7 @@ def demo_recordings(seed: int) -> list[MadeRecording]:
         state = TwinState.at(
             tables, soc=cell.soc, loss=1.0 - cell.soh, temperature_c=cell.ambient_c + 1.0
         )
+        state.resistance_scale[:] = RESISTANCE_SCALE
         operations = cycle(rig, state, DURATION_S, start_ms=START_MS, sensors=Sensors(), rng=rng)
         result.append(MadeRecording(_info(cell), tuple(operations)))
     return result
