@@ -28,6 +28,7 @@ from monitor.dashboard.analysis import (
 from monitor.dashboard.ica import FIRST_CURVES
 from monitor.dashboard.rows import risk_of
 from monitor.dashboard.thinning import Record, keep_extremes
+from monitor.risk import ThermalSigns
 
 MEMORY_BYTES = 6 * 2**30  # of address space: models and Numba map a good part of it
 TIME_S = 600.0
@@ -122,7 +123,11 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
         raise AnalysisError("the file holds no samples")
     trace = keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4))
     first = [pair for pair in cycles if pair[0].cell == "c001"]
-    worst = max((record[4] for record in kept if record[4] is not None), default=None)
+    signs = ThermalSigns(
+        temperature_c=_largest(kept, 3),
+        temperature_max_c=info.temperature_max_c,
+        score=_largest(kept, 4),
+    )
     return Analysis(
         asset=info.asset,
         dataset=info.dataset,
@@ -131,7 +136,7 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
         samples=samples,
         start_ms=int(trace[0][0] or 0),
         end_ms=int(trace[-1][0] or 0),
-        risk=risk_of(worst, [event.alarm for event in events]),
+        risk=risk_of(signs, [event.alarm for event in events]),
         problems=[str(problem) for problem in info.problems][:50],
         cycles=[summary for summary, _ in first],
         truths=truths,
@@ -209,6 +214,11 @@ def _curves(cycles: list[tuple[CycleSummary, Any]]) -> list[AnalysisCurve]:
             )
         )
     return curves
+
+
+def _largest(records: list[Record], column: int) -> float | None:
+    values = [value for record in records if (value := record[column]) is not None]
+    return max(values, default=None)
 
 
 def _readings(values: Any, digits: int) -> Readings:

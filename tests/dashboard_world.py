@@ -109,7 +109,7 @@ def make_estimate(
     )
 
 
-def make_alarm(asset: str, code: str = "thermal_warning", severity: int = 4) -> AlarmRecord:
+def make_alarm(asset: str, code: str = "thermal_anomaly", severity: int = 4) -> AlarmRecord:
     """An alarm as the monitor publishes it."""
     now = wall_clock_ms()
     return AlarmRecord(

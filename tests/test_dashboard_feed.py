@@ -58,16 +58,16 @@ def test_every_message_reaches_the_hub() -> None:
     )
     feed.handle("bms/a/estimate", encode(make_estimate(1, START_MS)), NOW)
     feed.handle("bms/a/cycle", encode(make_cycle("a", 1)), NOW)
-    feed.handle("bms/a/alarm/thermal_warning/c001", encode(alarm), NOW)
+    feed.handle("bms/a/alarm/thermal_anomaly/c001", encode(alarm), NOW)
     feed.handle("bms/_monitor/m/status", b"offline", NOW)
     hub.on_feed(True, NOW)
     hub.tick(NOW)
     frame = json.loads(hub.frame(View("asset", "a"), 0))
     assert frame["s"][0] == [START_MS, START_MS + 1]
-    assert frame["alarms"][0]["code"] == "thermal_warning"
+    assert frame["alarms"][0]["code"] == "thermal_anomaly"
     assert len(frame["c"]) == 1
     assert frame["head"]["monitor"] is False
-    feed.handle("bms/a/alarm/thermal_warning/c001", b"", NOW)
+    feed.handle("bms/a/alarm/thermal_anomaly/c001", b"", NOW)
     assert hub.alarms() == []
 
 

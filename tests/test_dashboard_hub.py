@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from monitor.dashboard.hub import RING_SAMPLES, Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
 from monitor.dashboard.thinning import keep_extremes
+from monitor.risk import ThermalSigns
 from tests.dashboard_world import (
     START_MS,
     make_alarm,
@@ -258,14 +260,27 @@ def test_words_stand_where_no_soh_is_known() -> None:
 
 def test_the_risk_lamp_follows_the_score_and_thermal_alarms() -> None:
     assert risk_of(None, []) == "unknown"
-    assert risk_of(0.2, []) == "ok"
-    assert risk_of(0.8, []) == "watch"
-    assert risk_of(1.1, []) == "warning"
-    assert risk_of(2.5, []) == "danger"
-    assert risk_of(0.2, [make_alarm("a", severity=4)]) == "danger"
+    calm = ThermalSigns(temperature_c=25.0, temperature_max_c=60.0, score=0.2)
+    assert risk_of(calm, []) == "ok"
+    assert risk_of(replace(calm, score=0.8), []) == "watch"
+    assert risk_of(replace(calm, score=1.1), []) == "warning"
+    assert risk_of(replace(calm, score=3.5), []) == "danger"
+    assert risk_of(replace(calm, temperature_c=None), []) == "watch"
+    assert risk_of(calm, [make_alarm("a", severity=4)]) == "warning"
+    assert risk_of(calm, [make_alarm("a", severity=5)]) == "danger"
+    assert risk_of(None, [make_alarm("a", severity=1)]) == "watch"
     shelved = msgspec.structs.replace(make_alarm("a"), state="shelved")
-    assert risk_of(0.2, [shelved]) == "ok"
-    assert risk_of(0.2, [make_alarm("a", code="undervoltage")]) == "ok"
+    assert risk_of(calm, [shelved]) == "ok"
+    assert risk_of(calm, [make_alarm("a", code="under_voltage")]) == "ok"
+
+
+def test_a_faulty_thermometer_never_reads_as_safe() -> None:
+    estimate = make_estimate(0, START_MS)
+    frame = make_frame(0, START_MS)
+    assert make_row("a", make_config(), frame, estimate, []).risk == "ok"
+    faulty = msgspec.structs.replace(estimate, quality=[["temperature_frozen"]])
+    assert make_row("a", make_config(), frame, faulty, []).risk == "watch"
+    assert make_row("a", make_config(), None, estimate, []).risk == "unknown"
 
 
 number = st.one_of(st.none(), st.floats(-1e6, 1e6))

@@ -131,7 +131,7 @@ async def test_the_fleet_moves_an_alarm_appears_and_a_lost_server_is_said_loudly
         await expect(tab.locator("#tile-0-fresh")).to_have_text("live")
         await expect(tab.locator("#banner")).to_be_hidden()
 
-        alarm = make_alarm("B0005")
+        alarm = make_alarm("B0005", severity=5)
         await stage.world.raise_alarm(alarm)
         await expect(tab.locator("#tile-0-alarms")).to_contain_text("1")
         await expect(tab.locator("#tile-0-lamp")).to_contain_text("Danger")

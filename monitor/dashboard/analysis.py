@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from monitor.contract import CycleSummary, Event, Readings
-from monitor.dashboard.rows import Risk
+from monitor.dashboard.rows import RiskName
 from monitor.errors import CellpulseError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Analysis(Struct, frozen=True):
     samples: int
     start_ms: int
     end_ms: int
-    risk: Risk
+    risk: RiskName
     problems: list[str]
     cycles: list[CycleSummary]
     truths: list[tuple[int, float]]  # event time and the recording's own SOH

@@ -16,21 +16,28 @@ from monitor.contract import (
     AssetConfig,
     Estimate,
     Frame,
+    Limits,
     Readings,
     SohState,
     as_list,
     sensor_of_cell,
 )
+from monitor.risk import Risk, ThermalSigns, assess
 
-Risk = Literal["unknown", "ok", "watch", "warning", "danger"]
+RiskName = Literal["unknown", "ok", "watch", "warning", "danger"]
 
-WATCH_SCORE = 0.7  # of the alarm threshold: worth a look, not an alarm
-DANGER_SCORE = 2.0
 STALE_INTERVALS = 3  # missed frames in a row, and at least STALE_MIN_MS, before a value is old
 STALE_MIN_MS = 3_000
 
 _QUIET_STATES = frozenset({"normal", "shelved", "suppressed", "out of service"})
-_THERMAL_CODES = ("thermal", "over_temperature", "dtdt", "runaway")
+_THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
+_RISK_OF_SEVERITY = (Risk.NORMAL, Risk.WATCH, *(Risk.WARNING,) * 3, Risk.DANGER)
+_NAMES: dict[Risk, RiskName] = {
+    Risk.NORMAL: "ok",
+    Risk.WATCH: "watch",
+    Risk.WARNING: "warning",
+    Risk.DANGER: "danger",
+}
 
 
 class Row(Struct, omit_defaults=True):
@@ -52,7 +59,7 @@ class Row(Struct, omit_defaults=True):
     r: float | None = None  # ohm
     heat: float | None = None  # W of unexplained heat
     phase: str | None = None
-    risk: Risk = "unknown"
+    risk: RiskName = "unknown"
     alarms: int = 0
     unack: int = 0
     sev: int = 0
@@ -75,23 +82,23 @@ def is_active(alarm: AlarmRecord) -> bool:
     return alarm.state not in _QUIET_STATES
 
 
-def risk_of(score: float | None, alarms: Iterable[AlarmRecord]) -> Risk:
-    """The risk lamp: the thermal score, raised by any thermal alarm that stands."""
+def risk_of(signs: ThermalSigns | None, alarms: Iterable[AlarmRecord]) -> RiskName:
+    """The risk lamp: what the thermal signs mean, raised by any thermal alarm that stands.
+
+    Without signs, before the first frame, it is unknown unless an alarm stands.
+    """
     severity = max(
         (
             alarm.severity
             for alarm in alarms
-            if is_active(alarm) and alarm.code.replace("-", "_").startswith(_THERMAL_CODES)
+            if is_active(alarm) and alarm.code.startswith(_THERMAL_CODES)
         ),
         default=0,
     )
-    if severity >= 4 or (score is not None and score >= DANGER_SCORE):
-        return "danger"
-    if severity >= 2 or (score is not None and score >= 1.0):
-        return "warning"
-    if severity or (score is not None and score >= WATCH_SCORE):
-        return "watch"
-    return "unknown" if score is None else "ok"
+    by_alarm = _RISK_OF_SEVERITY[severity]
+    if signs is None:
+        return "unknown" if by_alarm is Risk.NORMAL else _NAMES[by_alarm]
+    return _NAMES[max(by_alarm, assess(signs).risk)]
 
 
 def make_row(
@@ -112,7 +119,8 @@ def make_row(
     row.alarms = len(active)
     row.unack = sum(alarm.state != "acknowledged" for alarm in active)
     row.sev = max((alarm.severity for alarm in active), default=0)
-    row.risk = risk_of(row.score, alarms)
+    signs = None if frame is None else _signs(config, row, estimate)
+    row.risk = risk_of(signs, alarms)
     return row
 
 
@@ -136,6 +144,19 @@ def cell_values(
 def at(values: Readings, cell: int) -> float | None:
     """The value of one cell, or None where the list is shorter."""
     return values[cell] if cell < len(values) else None
+
+
+def _signs(config: AssetConfig | None, row: Row, estimate: Estimate | None) -> ThermalSigns:
+    limits = config.limits if config is not None else Limits()
+    flags = [flag for cell in estimate.quality for flag in cell] if estimate is not None else []
+    faults = [flag for flag in flags if flag.startswith("temperature_")]
+    return ThermalSigns(
+        temperature_c=row.t,
+        temperature_max_c=limits.temperature_max_c,
+        score=row.score,
+        excess_heat_w=row.heat,
+        sensor_fault=faults[0].removeprefix("temperature_") if faults else None,
+    )
 
 
 def _fill_measured(row: Row, frame: Frame) -> None:

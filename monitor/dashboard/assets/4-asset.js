@@ -138,7 +138,10 @@
     put("v", cp.number(finite(v), 3, "V"), shownCell);
     put("i", cp.number(row.i, 2, "A"));
     const ambient = last(S[4]);
-    put("t", cp.number(finite(last(S[3])), 1, "°C"), Number.isFinite(ambient) ? cp.text("ambient") + " " + cp.number(ambient, 1, "°C") : "");
+    put("t", cp.number(finite(last(S[3])), 1, "°C"), [
+      Number.isFinite(ambient) ? cp.text("ambient") + " " + cp.number(ambient, 1, "°C") : "", cp.el("Br", null),
+      cp.text("limit") + " " + cp.number(config && config.limits && config.limits.temperature_max_c !== undefined ? config.limits.temperature_max_c : 60, 0, "°C"),
+    ]);
     put("score", cp.number(now.score, 2), now.heat === null || now.heat === undefined ? cp.text("score_hint") : cp.text("heat") + " " + cp.number(now.heat, 2, "W"));
     put("soc", cp.number(now.soc, 1, "%"));
     const soh = cp.soh(now);
