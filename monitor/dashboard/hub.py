@@ -100,6 +100,7 @@ class Hub:
         self._feed_connected = False
         self._feed_since_ms = 0
         self._ring = RING_SAMPLES
+        self._cells = 0
         self._memo: dict[tuple[View, int], bytes] = {}
         self._head: dict[str, Any] = {}
         self._now_ms = 0
@@ -132,6 +133,7 @@ class Hub:
             self._forget(asset)
             return
         state = self._touch(asset)
+        self._cells += config.cells - (state.config.cells if state.config is not None else 1)
         state.config = config
         state.config_version = self.version + 1
         self._size_rings()
@@ -258,6 +260,7 @@ class Hub:
         state = self._assets.get(asset)
         if state is None:
             state = self._assets[asset] = _Asset(asset)
+            self._cells += 1
             self._size_rings()
         state.version = self.version + 1
         state.row = None
@@ -267,7 +270,9 @@ class Hub:
         return state
 
     def _forget(self, asset: str) -> None:
-        if self._assets.pop(asset, None) is not None:
+        state = self._assets.pop(asset, None)
+        if state is not None:
+            self._cells -= state.config.cells if state.config is not None else 1
             self._changed.pop(asset, None)
             self._alarms_version = self.version + 1
             self._pending = True
@@ -275,10 +280,7 @@ class Hub:
             self._forgotten_version = self.version + 1
 
     def _size_rings(self) -> None:
-        cells = sum(
-            state.config.cells if state.config is not None else 1 for state in self._assets.values()
-        )
-        self._ring = max(16, min(RING_SAMPLES, RING_VALUES // max(1, cells)))
+        self._ring = max(16, min(RING_SAMPLES, RING_VALUES // max(1, self._cells)))
 
     def _row(self, state: _Asset) -> Row:
         if state.row is None:
