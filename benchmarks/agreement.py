@@ -7,6 +7,7 @@ above its maximum voltage, a hot sensor, too much current; then a discharge, whi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -70,7 +71,7 @@ def compare(engine: Engine, baseline: Baseline, table: int) -> list[Agreement]:
             cycles += [c.summary for c in results.cycles]
             if second % EVERY == 0 and second > 0:
                 _compare_rows(engine, baseline, results, message.asset, differences)
-    theirs = [_named(change, baseline) for change in baseline.changes]
+    theirs = _by_alarm([_named(change, baseline) for change in baseline.changes])
     differences.equal("alarm transitions (asset, code, source, condition, time)", changes, theirs)
     differences.equal(
         "half-cycles (start, end)",
@@ -183,8 +184,25 @@ class _Differences:
 
 
 def _changes(results: Results) -> list[tuple[str, str, str, bool, int]]:
-    alarms = [(event.alarm, event.cause) for event in results.events]
-    return [(a.asset, a.code, a.source, cause == "raise", a.timestamp_ms) for a, cause in alarms]
+    return [
+        (e.alarm.asset, e.alarm.code, e.alarm.source, e.cause == "raise", e.alarm.timestamp_ms)
+        for e in results.events
+        if e.cause in ("raise", "clear")  # a change of severity has no counterpart over there
+    ]
+
+
+def _by_alarm(
+    changes: list[tuple[str, str, str, bool, int]],
+) -> list[tuple[str, str, str, bool, int]]:
+    """Changes of single severities to those of alarms: on with the first, off with the last."""
+    standing: Counter[tuple[str, str, str]] = Counter()
+    kept = []
+    for asset, code, source, on, t in changes:
+        before = standing[asset, code, source]
+        standing[asset, code, source] += 1 if on else -1
+        if before == 0 or standing[asset, code, source] == 0:
+            kept.append((asset, code, source, on, t))
+    return kept
 
 
 def _named(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_alarms, cli_bridge, cli_data
+from cellpulse import cli_alarms, cli_bridge, cli_data, cli_soh
 
 app = typer.Typer(
     name="cellpulse",
@@ -24,6 +24,7 @@ app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(bench_app, name="bench")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_alarms.app, name="alarms")
+cli_soh.add_commands(app, train_app, evaluate_app)
 app.add_typer(cli_bridge.app, name="bridge")
 
 ConfigFile = Annotated[
@@ -45,7 +46,7 @@ Host = Annotated[str | None, typer.Option(help="Address of the page.", show_defa
 Port = Annotated[int | None, typer.Option(help="Port of the page, 8050 by default.")]
 Source = Annotated[
     str | None,
-    typer.Option(help="Format: nasa, calce, tidy, bundle; guessed where left out."),
+    typer.Option(help="Format: nasa, calce, tidy, bundle, bdf, generic; else guessed."),
 ]
 Paths = Annotated[
     list[Path] | None,
@@ -157,6 +158,13 @@ def monitor(
     store: Store = None,
     models: Models = None,
     name: Annotated[str | None, typer.Option(help="This monitor's name.")] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="TOML file of alarm rules, read again when it changes.")
+    ] = None,
+    webhook: Annotated[str | None, typer.Option(help="URL that alarm transitions go to.")] = None,
+    homeassistant: Annotated[
+        str | None, typer.Option(help="Home Assistant's discovery prefix; off where left out.")
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Run the monitor: telemetry in; estimates, cycles and alarms out."""
@@ -164,8 +172,9 @@ def monitor(
     from cellpulse.wiring import run_monitor
 
     settings = _settings(
-        config, broker=broker, root=root, store=store, models=models, monitor_id=name
-    )
+        config, broker=broker, root=root, store=store, models=models, monitor_id=name,
+        rules=rules, webhook=webhook, homeassistant=homeassistant,
+    )  # fmt: skip
     run(run_monitor(settings))
 
 
@@ -224,14 +233,6 @@ Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
 Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
 
 
-@train_app.command("soh")
-def train_soh(data: DataFolder = None, out: Out = Path("models"), seed: Seed = 0) -> None:
-    """Fit the SOH model and measure it leaving one cell out."""
-    from training.soh import train
-
-    train(_data(data), out, seed)
-
-
 @train_app.command("thermal")
 def train_thermal(data: DataFolder = None, out: Out = Path("models"), seed: Seed = 0) -> None:
     """Fit the thermal model and measure it leaving one group out."""
@@ -255,6 +256,7 @@ def evaluate_twin(
 def bench_engine(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
 ) -> None:
     """Samples a second on one core, beside the obvious way in the same run."""
     from monitor.errors import ConfigurationError
@@ -265,7 +267,7 @@ def bench_engine(
         raise ConfigurationError(
             f"bench needs a checkout with `make test`'s packages: {error}"
         ) from error
-    run_benchmark(json_out=json_out, budget_s=budget)
+    run_benchmark(json_out=json_out, budget_s=budget, page=page)
 
 
 def _data(folder: Path | None) -> Path:

@@ -102,6 +102,7 @@ class Alarm(Struct):
     count: int = 0  # times raised
     transitions: int = 0
     shelved_until_ms: int | None = None
+    suppressed_by: tuple[str, ...] = ()
     says: str = ""
     says_zh: str = ""
     action: str = ""
@@ -142,7 +143,8 @@ class AlarmBook:
         if alarm is None:
             if not active:
                 return None
-            alarm = Alarm(asset, rule.code, source, rule.severity, rule.unit)
+            by = rule.suppressed_by if isinstance(rule, Rule) else ()
+            alarm = Alarm(asset, rule.code, source, rule.severity, rule.unit, suppressed_by=by)
             self.alarms[key] = alarm
         before = alarm.levels
         if any(level.severity == rule.severity for level in before) == active:
@@ -163,7 +165,8 @@ class AlarmBook:
         if not before:
             alarm.since_ms = timestamp_ms
             alarm.count += 1
-            return self._move(alarm, "raise", timestamp_ms)
+            suppressed = self._suppressed(alarm) and alarm.state not in _RANK
+            return self._move(alarm, "suppress" if suppressed else "raise", timestamp_ms)
         if not rest:
             return self._move(alarm, "clear", timestamp_ms)
         return self._move(alarm, "escalate" if active else "deescalate", timestamp_ms)
@@ -184,6 +187,32 @@ class AlarmBook:
         if event is None:
             return f"{cause} is not possible while the alarm is {alarm.state}"
         return event
+
+    def follow(self, suppressor: Alarm, timestamp_ms: int) -> list[Event]:
+        """Suppress what a changed alarm suppresses by design, or release it."""
+        events = []
+        for alarm in self.alarms.values():
+            if (
+                alarm.asset != suppressor.asset
+                or suppressor.code not in alarm.suppressed_by
+                or suppressor.source not in (alarm.source, "pack")
+            ):
+                continue
+            cause: Cause = "suppress" if self._suppressed(alarm) else "unsuppress"
+            if cause == "suppress" and alarm.state == "normal":
+                continue  # what does not stand is suppressed only when it is raised
+            event = self._move(alarm, cause, timestamp_ms)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _suppressed(self, alarm: Alarm) -> bool:
+        return any(
+            other.active
+            for code in alarm.suppressed_by
+            for source in (alarm.source, "pack")
+            if (other := self.alarms.get((alarm.asset, code, source))) is not None
+        )
 
     def shelves_ended(self, now_ms: int) -> list[Key]:
         """The alarms whose time on the shelf is over."""

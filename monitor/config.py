@@ -66,6 +66,10 @@ class Config:
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = 8050
     checkpoint_s: float = 5.0
+    rules: Path | None = None  # alarm rules, a TOML file; read again when it changes
+    webhook: str | None = None  # where alarm transitions are POSTed
+    webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
+    homeassistant: str | None = None  # discovery prefix, usually `homeassistant`; None: off
 
 
 def load(
@@ -105,7 +109,7 @@ def load(
 def _read(name: str, value: Any) -> Any:
     if name == "broker":
         return value if isinstance(value, BrokerAddress) else BrokerAddress.parse(str(value))
-    if name in ("store", "models", "broker_ca"):
+    if name in ("store", "models", "broker_ca", "rules"):
         return Path(value)
     if name == "durable":
         if isinstance(value, bool):

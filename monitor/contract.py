@@ -75,6 +75,10 @@ class Limits(Struct, frozen=True, omit_defaults=True):
     temperature_max_c: float = 60.0
     charge_current_max_a: Positive | None = None
     discharge_current_max_a: Positive | None = None
+    imbalance_max_v: Positive | None = 0.3  # between the highest and the lowest cell
+    resistance_max_ohm: Positive | None = None
+    soc_min: Fraction | None = None
+    soh_end_of_life: Fraction | None = 0.7
 
 
 class Provenance(Struct, frozen=True, omit_defaults=True):

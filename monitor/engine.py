@@ -124,14 +124,11 @@ class Engine:
         self.counters = Counters()
         self._soh = soh
         self._thermal = thermal
-        self._columns = RuleColumns.of(rules)
         size = CHUNK_SAMPLES + MAX_CELLS
         self._out = Outputs(size)
         self._extras = np.empty((size, EXTRAS))
         self._soh_ms = np.empty(size, np.int64)
-        self._change_sample = np.empty(size * len(rules), np.int64)
-        self._change_rule = np.empty(size * len(rules), np.int64)
-        self._change_active = np.empty(size * len(rules), np.int8)
+        self._watch(rules)
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
         self._no_score = np.empty(0, np.float32)
 
@@ -214,6 +211,14 @@ class Engine:
         """Every alarm that is not normal."""
         return list(self.book.records())
 
+    def alarms_of(self, name: str) -> list[tuple[str, str]]:
+        """Code and source of every alarm that an asset has ever had."""
+        return [(a.code, a.source) for a in self.book.alarms.values() if a.asset == name]
+
+    def stale_after_s(self, name: str) -> float:
+        """How long an asset may be silent before it is stale, seconds."""
+        return float(self.fleet.stale_after_ms[self.fleet.assets[name].index]) / 1000.0
+
     def asset_state(self, name: str) -> bytes:
         """One asset's whole state, to be put back here or in another worker."""
         return self.fleet.take(self.fleet.assets[name], self.book.to_bytes(name))
@@ -221,6 +226,35 @@ class Engine:
     def put_asset_state(self, data: bytes) -> None:
         """Take an asset's state over; raises CellpulseError where it does not fit."""
         self.book.put_bytes(self.fleet.put(data))
+
+    def set_rules(self, rules: Sequence[Rule], now_ms: int) -> Results:
+        """Take other rules over; conditions and delays of those that stay go on.
+
+        Alarms of rules that are gone are cleared; the results hold their transitions.
+        """
+        results = Results()
+        gone = [rule for rule in self.fleet.rules if not _has(rules, rule)]
+        for alarm in list(self.book.alarms.values()):
+            for rule in gone:
+                if alarm.code == rule.code:
+                    event = self.book.condition(
+                        alarm.asset, rule, alarm.source, False, None, None, now_ms
+                    )
+                    if event is not None:
+                        results.events.append(event)
+        self.fleet.set_rules(tuple(rules))
+        self._watch(rules)
+        for asset in self.fleet.by_index:
+            self._drop_orphans(asset, results)
+        return results
+
+    def _watch(self, rules: Sequence[Rule]) -> None:
+        size = len(self._extras)
+        self._columns = RuleColumns.of(rules)
+        self._suppressing = {code for rule in rules for code in rule.suppressed_by}
+        self._change_sample = np.empty(size * len(rules), np.int64)
+        self._change_rule = np.empty(size * len(rules), np.int64)
+        self._change_active = np.empty(size * len(rules), np.int8)
 
     def _other(self, item: Input, results: Results) -> Reply | None:
         if isinstance(item, ConfigIn):
@@ -406,7 +440,8 @@ class Engine:
             score = self._thermal.run(windows if scored.all() else windows[scored])
         result = np.empty((n, RESULTS), np.float32)
         settle_inplace(
-            fleet.value, fleet.value_ms, out.row, out.timestamp_ms, out.features, out.quality,
+            fleet.value, fleet.value_ms, out.row, out.frame, out.timestamp_ms, out.features,
+            out.quality,
             out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
             self._extras,
         )  # fmt: skip
@@ -446,9 +481,13 @@ class Engine:
                 asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
                 int(out.timestamp_ms[sample]),
             )  # fmt: skip
-            if event is not None:
-                results.events.append(event)
-                came_with.append(int(out.frame[sample]))
+            events = [] if event is None else [event]
+            if rule.code in self._suppressing:
+                alarm = self.book.alarms.get((asset.name, rule.code, source))
+                if alarm is not None:
+                    events += self.book.follow(alarm, int(out.timestamp_ms[sample]))
+            results.events += events
+            came_with += [int(out.frame[sample])] * len(events)
         return came_with
 
     def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
@@ -581,6 +620,10 @@ class Engine:
             reply = Reply(VERSION, command.id, "done", None, item.user)
         self.book.remember(item.asset, reply)
         return reply
+
+
+def _has(rules: Sequence[Rule], rule: Rule) -> bool:
+    return any(r.code == rule.code and r.severity == rule.severity for r in rules)
 
 
 def _unknown_asset(cells: int) -> AssetConfig:

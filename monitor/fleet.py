@@ -123,6 +123,22 @@ class Fleet:
         asset.configured = True
         self._apply(asset)
 
+    def set_rules(self, rules: tuple[Rule, ...]) -> None:
+        """Take other rules over; what is known of a code and severity that stays is kept."""
+        before = {name: k for k, name in enumerate(_names(self.rules))}
+        active = np.zeros((self.cells.rows, len(rules)), np.int8)
+        since = np.full((self.cells.rows, len(rules)), np.nan)
+        for column, name in enumerate(_names(rules)):
+            old = before.get(name)
+            if old is not None:
+                active[:, column] = self.active[:, old]
+                since[:, column] = self.since[:, old]
+        self.rules = rules
+        self.active, self.since = active, since
+        self.limits = np.full((self.cells.rows, len(rules)), np.nan)
+        for asset in self.by_index:
+            self._apply(asset)
+
     def see_sensors(self, asset: Asset, sensors: int) -> None:
         """A frame had so many temperatures; wire the cells to them."""
         asset.sensors = sensors
@@ -147,7 +163,7 @@ class Fleet:
                 STATE_VERSION, asset.name, asset.config, asset.configured, asset.sensors,
                 asset.session, asset.session_number, asset.name not in self.offline_names,
                 asset.config.gateway not in self.offline_gateways, asset.missing_since_ms,
-                int(self.last_arrival_ms[asset.index]), [rule.code for rule in self.rules],
+                int(self.last_arrival_ms[asset.index]), _names(self.rules),
                 arrays, alarms,
             )
         )  # fmt: skip
@@ -155,14 +171,15 @@ class Fleet:
     def put(self, data: bytes) -> bytes:
         """Take an asset back from `take`; returns its alarms' bytes.
 
-        Raises CellpulseError where the bytes are of another version or other rules.
+        What it knew of a rule that stands no more is left out. Raises CellpulseError where the
+        bytes are of another version.
         """
         try:
             portable = msgspec.msgpack.decode(data, type=_Portable)
         except msgspec.DecodeError as error:
             raise CellpulseError(f"engine state: {error}") from error
-        if portable.version != STATE_VERSION or portable.rules != [r.code for r in self.rules]:
-            raise CellpulseError("engine state: it is of another version or other alarm rules")
+        if portable.version != STATE_VERSION:
+            raise CellpulseError("engine state: it is of another version")
         asset = self.assets.get(portable.asset)
         if asset is None:
             asset = self.add(portable.asset, portable.config, portable.configured)
@@ -179,7 +196,14 @@ class Fleet:
         rows = self.slice(asset)
         for name, array in self._row_arrays().items():
             target = array[rows]
-            target[...] = np.frombuffer(portable.arrays[name], array.dtype).reshape(target.shape)
+            flat = np.frombuffer(portable.arrays[name], array.dtype)
+            if name in ("active", "since"):
+                by_rule = flat.reshape(len(target), len(portable.rules))
+                for column, rule in enumerate(_names(self.rules)):
+                    if rule in portable.rules:
+                        target[:, column] = by_rule[:, portable.rules.index(rule)]
+            else:
+                target[...] = flat.reshape(target.shape)
         self.admission[asset.index] = np.frombuffer(
             portable.arrays["admission"], np.int64, ADMISSION_WIDTH
         )
@@ -262,3 +286,8 @@ class Fleet:
             self.limits[rows, column] = values
         self.stale_after_ms[asset.index] = max(5_000, 5 * config.expected_interval_ms)
         self.replay[asset.index] = int(config.provenance.replay)
+
+
+def _names(rules: tuple[Rule, ...]) -> list[str]:
+    """What tells rules apart: code and severity."""
+    return [f"{rule.code}/{rule.severity}" for rule in rules]

@@ -36,12 +36,14 @@ class Result(IntEnum):
 RESULTS = len(Result)
 VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
 TEMPERATURE_BAD = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
-THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT = (int(extra) - FEATURES for extra in Extra)
+THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V = (
+    int(extra) - FEATURES for extra in Extra
+)
 
 
 @kernel
 def settle_inplace(
-    value: Floats, value_ms: Ints, row: Ints, t: Ints, features: Floats, quality: Ints,
+    value: Floats, value_ms: Ints, row: Ints, frame: Ints, t: Ints, features: Floats, quality: Ints,
     usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
     score: Floats32, scored: NDArray[np.bool_], has_model: Ints, n: int, result: Floats32,
     soh_ms: Ints, extras: Floats,
@@ -93,3 +95,21 @@ def settle_inplace(
         extras[k, SOH] = result[k, Result.SOH]
         extras[k, VOLTAGE_FAULT] = 1.0 if quality[k] & VOLTAGE_BAD else 0.0
         extras[k, TEMPERATURE_FAULT] = 1.0 if quality[k] & TEMPERATURE_BAD else 0.0
+        extras[k, IMBALANCE_V] = np.nan
+        if (k == 0 or frame[k] != frame[k - 1]) and k + 1 < n and frame[k + 1] == frame[k]:
+            extras[k, IMBALANCE_V] = _spread(features, frame, k, n)
+
+
+@kernel
+def _spread(features: Floats, frame: Ints, first: int, n: int) -> float:
+    """Highest less lowest known voltage of the frame whose first sample is `first`."""
+    low = np.inf
+    high = -np.inf
+    k = first
+    while k < n and frame[k] == frame[first]:
+        v = features[k, Feature.VOLTAGE_V]
+        if not np.isnan(v):
+            low = min(low, v)
+            high = max(high, v)
+        k += 1
+    return float(high - low) if high >= low else np.nan

@@ -60,6 +60,7 @@ class MqttLink:
         presence: str | None = None,
         ca: Path | None = None,
         wake: Callable[[], object] = lambda: None,
+        home_assistant: str | None = None,
     ) -> None:
         """`presence` is the topic that says `online`, and by the will `offline`, retained.
 
@@ -74,6 +75,8 @@ class MqttLink:
         self._presence = presence
         self._ca = ca
         self._wake = wake
+        self._home_assistant = None if home_assistant is None else f"{home_assistant}/status"
+        self._returned = threading.Event()
         self._queue: deque[Message] = deque()
         self._refusal: str | None = None
         self._client: paho.Client | None = None
@@ -137,6 +140,12 @@ class MqttLink:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = expiry_s
         client.publish(topic, payload, qos, retain, properties)
+
+    def home_assistant_returned(self) -> bool:
+        """Whether Home Assistant has said `online` since the last call."""
+        returned = self._returned.is_set()
+        self._returned.clear()
+        return returned
 
     def subscribe(self, topic: str, qos: int = 1) -> None:
         """Listen to one more topic, on this connection and the next ones."""
@@ -210,6 +219,12 @@ class MqttLink:
         self.connected.clear()
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.topic == self._home_assistant:
+            if message.payload == b"online":
+                self._returned.set()
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return
         queue = self._queue
         if message.qos == 0 and len(queue) >= QUEUE_MESSAGES:
             self.dropped += 1

@@ -40,6 +40,7 @@ from monitor.inputs import (
     Tick,
 )
 from monitor.mqtt import Message
+from monitor.rules import Rule
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import Journal
 
@@ -136,6 +137,14 @@ class Pipeline:
                 self._refuse(self._topics.of(item.asset, "telemetry"), item.payload, reason, now_ms)
         return results
 
+    def set_rules(self, rules: Sequence[Rule], now_ms: int) -> None:
+        """Take other alarm rules over; what that clears is announced and journalled."""
+        self.flush()
+        results = self.engine.set_rules(rules, now_ms)
+        self._announce_all(results)
+        self._unwritten = ([], results, [])
+        self.flush()
+
     def tick(self, now_ms: int) -> Results:
         """What depends on the wall clock."""
         return self._take([Tick(now_ms)], [])
@@ -206,12 +215,15 @@ class Pipeline:
     def _take(self, inputs: Sequence[Input], messages: Sequence[Message]) -> Results:
         self.flush()
         results = self.engine.process(inputs)
-        for event in results.events:
-            self._announce(event.alarm)
-            self._publisher.publish(self._topics.of(event.alarm.asset, "event"), encode(event))
+        self._announce_all(results)
         self._unwritten = (inputs, results, messages)
         self.flush()
         return results
+
+    def _announce_all(self, results: Results) -> None:
+        for event in results.events:
+            self._announce(event.alarm)
+            self._publisher.publish(self._topics.of(event.alarm.asset, "event"), encode(event))
 
     def _announce(self, record: AlarmRecord) -> None:
         payload = b"" if record.state == "normal" else encode(record)

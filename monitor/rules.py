@@ -23,6 +23,7 @@ class Extra(IntEnum):
     SOH = len(Feature) + 1
     VOLTAGE_FAULT = len(Feature) + 2  # 1 where the voltage is impossible or frozen
     TEMPERATURE_FAULT = len(Feature) + 3
+    IMBALANCE_V = len(Feature) + 4  # highest less lowest cell of a frame, on its first cell
 
 
 EXTRAS = len(Extra)
@@ -30,11 +31,36 @@ Scope = Literal["cell", "sensor", "pack"]
 
 
 @dataclass(frozen=True, slots=True)
+class AssetLimit:
+    """Reads one of an asset's published limits, times a sign, plus an offset; None for none."""
+
+    name: str
+    offset: float = 0.0
+    sign: float = 1.0
+
+    def __call__(self, config: AssetConfig) -> float | None:
+        value: float | None = getattr(config.limits, self.name)
+        return None if value is None else self.sign * value + self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLimit:
+    """The same limit for every asset."""
+
+    value: float
+
+    def __call__(self, config: AssetConfig) -> float:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One alarm. `above` is True where the value must stay below the limit.
 
     `limit` gives the limit of an asset, None where the rule does not apply. `deadband` is in the
-    quantity's unit: the alarm returns to normal only so far inside the limit.
+    quantity's unit: the alarm returns to normal only so far inside the limit. Rules of one code are
+    the severities of one alarm. While an alarm named in `suppressed_by` stands at the same place,
+    this one is suppressed by design.
     """
 
     code: str
@@ -51,6 +77,7 @@ class Rule:
     says_zh: str
     action: str
     action_zh: str
+    suppressed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,80 +93,100 @@ class Notice:
     action_zh: str
 
 
-def _limit(name: str) -> Callable[[AssetConfig], float | None]:
-    def read(config: AssetConfig) -> float | None:
-        value: float | None = getattr(config.limits, name)
-        return value
-
-    return read
-
-
-def _fixed(value: float) -> Callable[[AssetConfig], float | None]:
-    return lambda config: value
-
-
-def _negative(name: str) -> Callable[[AssetConfig], float | None]:
-    read = _limit(name)
-
-    def negated(config: AssetConfig) -> float | None:
-        value = read(config)
-        return None if value is None else -value
-
-    return negated
-
-
 DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(
-        "over_voltage", 4, Feature.VOLTAGE_V, True, "V", "cell", _limit("voltage_max_v"),
+        "over_voltage", 4, Feature.VOLTAGE_V, True, "V", "cell", AssetLimit("voltage_max_v"),
         0.03, 2_000, 10_000,
         "cell voltage is above its maximum", "电芯电压高于上限",
         "Stop charging; check the charger's voltage setting.", "停止充电，检查充电器电压设置。",
     ),
     Rule(
-        "under_voltage", 3, Feature.VOLTAGE_V, False, "V", "cell", _limit("voltage_min_v"),
+        "under_voltage", 3, Feature.VOLTAGE_V, False, "V", "cell", AssetLimit("voltage_min_v"),
         0.1, 2_000, 10_000,
         "cell voltage is below its minimum", "电芯电压低于下限",
         "Stop discharging; charge gently or take the cell out.", "停止放电，小电流充电或取出电芯。",
     ),
     Rule(
         "over_temperature", 5, Feature.TEMPERATURE_C, True, "°C", "sensor",
-        _limit("temperature_max_c"), 3.0, 2_000, 30_000,
+        AssetLimit("temperature_max_c"), 3.0, 2_000, 30_000,
         "temperature is above its maximum", "温度高于上限",
         "Stop the current, cool the pack and keep away.", "切断电流，冷却电池并远离。",
     ),
     Rule(
         "under_temperature", 3, Feature.TEMPERATURE_C, False, "°C", "sensor",
-        _limit("temperature_min_c"), 2.0, 10_000, 30_000,
+        AssetLimit("temperature_min_c"), 2.0, 10_000, 30_000,
         "temperature is below its minimum", "温度低于下限",
         "Do not charge until the cell is warmer.", "回温之前不要充电。",
     ),
     Rule(
         "charge_over_current", 4, Feature.CURRENT_A, True, "A", "pack",
-        _limit("charge_current_max_a"), 0.0, 2_000, 5_000,
+        AssetLimit("charge_current_max_a"), 0.0, 2_000, 5_000,
         "charge current is above its maximum", "充电电流高于上限",
         "Lower the charge current.", "降低充电电流。",
     ),
     Rule(
         "discharge_over_current", 4, Feature.CURRENT_A, False, "A", "pack",
-        _negative("discharge_current_max_a"), 0.0, 2_000, 5_000,
+        AssetLimit("discharge_current_max_a", sign=-1.0), 0.0, 2_000, 5_000,
         "discharge current is above its maximum", "放电电流高于上限",
         "Lower the load.", "降低负载。",
     ),
-    Rule(
-        "thermal_anomaly", 4, Extra.THERMAL_SCORE, True, "1", "sensor", _fixed(1.0),
-        0.2, 60_000, 300_000,
-        "the cell makes heat that its current does not explain", "电芯发热无法由电流解释",
-        "Stop charging, inspect the cell and its cooling.", "停止充电，检查电芯与散热。",
+    *(
+        Rule(
+            "thermal_anomaly", severity, Extra.THERMAL_SCORE, True, "1", "sensor",
+            FixedLimit(score), 0.2, delay_ms, 300_000,
+            "the cell makes heat that its current does not explain", "电芯发热无法由电流解释",
+            action, action_zh, ("temperature_signal_fault",),
+        )
+        for severity, score, delay_ms, action, action_zh in (
+            (1, 0.6, 300_000, "Watch it; look at its cooling.", "注意观察，检查散热。"),
+            (4, 1.0, 60_000, "Stop charging, inspect the cell and its cooling.",
+             "停止充电，检查电芯与散热。"),
+            (5, 3.0, 60_000, "Stop the current, keep away, be ready for fire.",
+             "切断电流，远离电池，做好灭火准备。"),
+        )
+    ),
+    *(
+        Rule(
+            "fast_heating", severity, Feature.DT_DT_C_PER_S, True, "°C/s", "sensor",
+            FixedLimit(slope), 0.03, 0, 60_000,
+            "temperature rises fast", "温度快速上升",
+            "Stop the current and keep away.", "切断电流并远离。", ("temperature_signal_fault",),
+        )
+        for severity, slope in ((4, 0.1), (5, 0.5))
     ),
     Rule(
-        "voltage_signal_fault", 3, Extra.VOLTAGE_FAULT, True, "1", "cell", _fixed(0.5),
+        "cell_imbalance", 3, Extra.IMBALANCE_V, True, "V", "pack", AssetLimit("imbalance_max_v"),
+        0.05, 60_000, 60_000,
+        "cells differ too much in voltage", "电芯之间压差过大",
+        "Balance the pack; look at the lowest and the highest cell.",
+        "均衡电池组，检查最高与最低电芯。",
+    ),
+    Rule(
+        "high_resistance", 3, Feature.RESISTANCE_OHM, True, "ohm", "cell",
+        AssetLimit("resistance_max_ohm"), 0.005, 60_000, 600_000,
+        "internal resistance is above its maximum", "内阻高于上限",
+        "Check contacts; plan to replace the cell.", "检查连接，计划更换电芯。",
+    ),
+    Rule(
+        "low_soc", 1, Feature.SOC, False, "1", "cell", AssetLimit("soc_min"),
+        0.05, 10_000, 10_000,
+        "state of charge is low", "荷电状态过低", "Charge soon.", "尽快充电。",
+    ),
+    Rule(
+        "soh_end_of_life", 2, Extra.SOH, False, "1", "cell", AssetLimit("soh_end_of_life"),
+        0.02, 600_000, 600_000,
+        "state of health is below end of life", "健康状态低于寿命终点",
+        "Plan to replace the cell.", "计划更换电芯。",
+    ),
+    Rule(
+        "voltage_signal_fault", 3, Extra.VOLTAGE_FAULT, True, "1", "cell", FixedLimit(0.5),
         0.0, 10_000, 10_000,
         "the voltage signal is impossible or frozen and is not used", "电压信号异常或冻结，已停用",
         "Check the sense wire and the BMS.", "检查采样线与 BMS。",
     ),
     Rule(
-        "temperature_signal_fault", 3, Extra.TEMPERATURE_FAULT, True, "1", "sensor", _fixed(0.5),
-        0.0, 10_000, 10_000,
+        "temperature_signal_fault", 3, Extra.TEMPERATURE_FAULT, True, "1", "sensor",
+        FixedLimit(0.5), 0.0, 10_000, 10_000,
         "the temperature signal is impossible or frozen and is not used",
         "温度信号异常或冻结，已停用",
         "Check the temperature sensor; heat cannot be judged until then.",

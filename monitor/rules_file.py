@@ -14,16 +14,16 @@
     [under_temperature]
     enabled = false
 
-    [fast_heating]                   # a new code
+    [slow_heating]                   # a new code
     quantity = "dt_dt_c_per_s"       # a name of monitor.features.Feature or monitor.rules.Extra
     when = "above"
     scope = "sensor"                 # cell, sensor or pack
     unit = "°C/s"
-    says = "temperature rises fast"
+    says = "temperature rises steadily"
     action = "Stop the current."
-    [[fast_heating.levels]]
+    [[slow_heating.levels]]
     severity = 4
-    limit = 0.1
+    limit = 0.02
 
 Pure: text in, rules out.
 """
@@ -33,13 +33,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from monitor.contract import AssetConfig, Limits
 from monitor.errors import ConfigurationError
 from monitor.features import Feature
-from monitor.rules import Extra, Rule
+from monitor.rules import AssetLimit, Extra, FixedLimit, Rule
 
 _SHARED = {"enabled", "deadband", "on_delay_s", "off_delay_s", "levels"}
 _OWN = {"quantity", "when", "scope", "unit", "says", "says_zh", "action", "action_zh"}
@@ -49,28 +49,6 @@ _QUANTITIES: dict[str, Feature | Extra] = {
     **{feature.name.lower(): feature for feature in Feature},
     **{extra.name.lower(): extra for extra in Extra},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AssetLimit:
-    """Reads one of an asset's published limits, plus an offset; None where it has none."""
-
-    name: str
-    offset: float = 0.0
-
-    def __call__(self, config: AssetConfig) -> float | None:
-        value: float | None = getattr(config.limits, self.name)
-        return None if value is None else value + self.offset
-
-
-@dataclass(frozen=True, slots=True)
-class FixedLimit:
-    """The same limit for every asset."""
-
-    value: float
-
-    def __call__(self, config: AssetConfig) -> float:
-        return self.value
 
 
 def parse_rules(text: str, defaults: Sequence[Rule]) -> tuple[Rule, ...]:

@@ -10,17 +10,23 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from monitor.config import Config
 from monitor.contract import Topics, encode
 from monitor.engine import Engine
-from monitor.errors import ModelError, StoreError
+from monitor.errors import ConfigurationError, ModelError, StoreError
+from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import MqttLink, collect_retained
 from monitor.pipeline import Pipeline
+from monitor.rules import DEFAULT_RULES, Rule
+from monitor.rules_file import parse_rules
 from monitor.store.journal import Journal
 from monitor.warming import compile_kernels
+from monitor.webhook import Outbox, Webhook
+from monitor.webhook import run as run_webhook
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +54,16 @@ def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
     )
 
 
+def read_rules(path: Path | None) -> tuple[Rule, ...]:
+    """The alarm rules of a file, the built-in ones for None; raises ConfigurationError."""
+    if path is None:
+        return DEFAULT_RULES
+    try:
+        return parse_rules(path.read_text(encoding="utf-8"), DEFAULT_RULES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"rules file {path}: {error}") from error
+
+
 class Monitor:
     """A running monitor; `ready` is set once it is subscribed and recovered."""
 
@@ -56,7 +72,7 @@ class Monitor:
         self.ready = asyncio.Event()
         self.topics = Topics(config.root)
         self.journal = Journal(config.store, durable=config.durable)
-        self.engine = Engine(soh, thermal)
+        self.engine = Engine(soh, thermal, read_rules(config.rules))
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._store_failed = False
@@ -69,10 +85,12 @@ class Monitor:
             subscriptions=[
                 *((f"{root}/{topic}", 1) for topic in INGEST),
                 (f"{root}/+/command/+", 1),
+                *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
             ca=config.broker_ca,
             wake=lambda: self._loop.call_soon_threadsafe(self._wake.set),
+            home_assistant=config.homeassistant,
         )
         self.pipeline = Pipeline(
             self.engine, self.journal, self.link, self.topics, config.monitor_id
@@ -93,6 +111,13 @@ class Monitor:
                 tasks.create_task(self._health(), name="health")
                 tasks.create_task(self._checkpoints(), name="checkpoints")
                 tasks.create_task(self._reconcile(), name="reconcile")
+                if self.config.rules is not None:
+                    tasks.create_task(self._rules(self.config.rules), name="rules")
+                if self.config.webhook is not None:
+                    hook = Webhook(self.config.webhook, self.config.webhook_header)
+                    tasks.create_task(run_webhook(hook, Outbox(self.config.store)), name="webhook")
+                if self.config.homeassistant is not None:
+                    tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
         finally:
             await asyncio.shield(asyncio.to_thread(self._finish))
@@ -144,6 +169,45 @@ class Monitor:
         self._store_failed = False
         return True
 
+    async def _rules(self, path: Path) -> None:
+        """Read the rules file again when it changes; a bad one is reported and not used."""
+        seen = _stamp(path)
+        while True:
+            await asyncio.sleep(TICK_S)
+            stamp = _stamp(path)
+            if stamp == seen:
+                continue
+            seen = stamp
+            try:
+                rules = await asyncio.to_thread(read_rules, path)
+            except ConfigurationError as error:
+                log.error("%s; the rules stay as they were", error)
+                continue
+            async with self._lock:
+                await self._stored(partial(self.pipeline.set_rules, rules, _now_ms()))
+            log.warning("alarm rules read again from %s", path)
+
+    async def _discovery(self, prefix: str) -> None:
+        """Make every asset known to Home Assistant, again when it comes back or more is known."""
+        published: dict[str, bytes] = {}
+        while True:
+            if self.link.home_assistant_returned():
+                published.clear()
+            async with self._lock:
+                wanted = [
+                    discovery(
+                        asset.name, asset.config, self.engine.alarms_of(asset.name), self.topics,
+                        self.config.monitor_id, version("cellpulse"),
+                        self.engine.stale_after_s(asset.name), prefix,
+                    )
+                    for asset in self.engine.fleet.by_index
+                ]  # fmt: skip
+            for topic, payload in wanted:
+                if published.get(topic) != payload:
+                    published[topic] = payload
+                    self.link.publish(topic, payload, retain=True)
+            await asyncio.sleep(TICK_S)
+
     async def _reconcile(self) -> None:
         retained = await collect_retained(
             self.config.broker, f"{self.config.root}/+/alarm/+/+", self.config.broker_ca
@@ -169,6 +233,15 @@ class Monitor:
             await asyncio.sleep(self.config.checkpoint_s)
             async with self._lock:
                 await asyncio.to_thread(self.pipeline.checkpoint)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _now_ms() -> int:

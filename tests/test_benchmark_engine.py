@@ -35,6 +35,7 @@ def test_both_sides_give_the_same(models: Models) -> None:
     raised = {record.code for record in engine.alarm_records()}
     assert raised == {
         "over_voltage", "over_temperature", "thermal_anomaly", "charge_over_current",
+        "fast_heating",
     }  # fmt: skip
     assert compared["half-cycle charge, Ah"] == 6
 

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from monitor.admission import FUTURE_BOUND_MS, Verdict
+from monitor.alarms import AlarmBook
 from monitor.contract import (
     Command,
     DeviceAlarm,
@@ -29,7 +30,8 @@ from monitor.errors import CellpulseError
 from monitor.features import Quality
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
 from monitor.latest import Result
-from monitor.rules import DEFAULT_RULES
+from monitor.rules import DEFAULT_RULES, Rule
+from monitor.rules_file import parse_rules
 from recordings.open import open_recording
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, messages
@@ -325,11 +327,13 @@ def test_the_number_of_sensors_may_change_on_the_way() -> None:
     one, many = make_engine(), make_engine()
     results = play(one, inputs)
     assert_same(play(many, inputs, range(1, len(inputs))), results)
-    assert [(e.alarm.source, e.cause) for e in results.events] == [
+    hot = [e for e in results.events if e.alarm.code == "over_temperature"]
+    assert [(e.alarm.source, e.cause) for e in hot] == [
         ("t02", "raise"), ("t02", "clear"), ("t04", "raise"), ("t04", "clear"),
         ("t01", "raise"), ("t02", "raise"), ("t01", "clear"),
     ]  # fmt: skip
-    active = {(r.source, r.state) for r in one.alarm_records()}
+    records = [r for r in one.alarm_records() if r.code == "over_temperature"]
+    active = {(r.source, r.state) for r in records}
     assert ("t02", "unacknowledged") in active
 
 
@@ -343,7 +347,9 @@ def test_a_pack_with_more_cells_than_sensors() -> None:
         for k in range(4)
     ]  # fmt: skip
     events = engine.process([ConfigIn("p", config, T0), *frames]).events
-    assert [(e.alarm.code, e.alarm.source) for e in events] == [("over_temperature", "t02")]
+    hot = [e.alarm.source for e in events if e.alarm.code == "over_temperature"]
+    assert hot == ["t02"]
+    assert {e.alarm.source for e in events} <= {"t01", "t02"}
     estimate = engine.estimate("p")
     assert estimate is not None
     flagged = ["temperature_missing" in quality for quality in estimate.quality]
@@ -645,3 +651,73 @@ def test_a_real_cell_cut_anywhere(shared_data: Path) -> None:
     assert all(len(as_list(item.frame.voltage_v)) == 1 for item in frames)
     expected = play(make_engine(), inputs)
     assert_same(play(make_engine(), inputs, range(97, len(inputs), 97)), expected)
+
+
+def test_cells_that_differ_too_much_are_one_alarm_of_the_pack() -> None:
+    engine = make_engine()
+    config = make_config(4)
+    frames = [
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=[3.7, 3.9, None, 4.05]))
+        for k in range(70)
+    ]
+    events = engine.process([ConfigIn("p", config, T0), *frames]).events
+    (event,) = [e for e in events if e.alarm.code == "cell_imbalance"]
+    assert event.alarm.source == "pack"
+    assert event.alarm.value == pytest.approx(0.35)
+    assert event.alarm.timestamp_ms == T0 + 60_000
+
+
+def test_no_heating_alarm_while_the_sensor_is_faulty() -> None:
+    """Suppressed by design: raised under the fault it is silent, and it returns with the sensor."""
+    rules = [
+        rule for rule in DEFAULT_RULES if rule.code in ("fast_heating", "temperature_signal_fault")
+    ]
+    book = AlarmBook.empty()
+    heating = next(rule for rule in rules if rule.code == "fast_heating")
+    fault = next(rule for rule in rules if rule.code == "temperature_signal_fault")
+
+    def change(rule: Rule, active: bool, t: int) -> list[tuple[str, str]]:
+        event = book.condition("a", rule, "t01", active, 1.0, 0.5, t)
+        events = [] if event is None else [event]
+        alarm = book.alarms["a", rule.code, "t01"]
+        events += book.follow(alarm, t)
+        return [(e.alarm.code, e.alarm.state) for e in events]
+
+    assert change(heating, True, 1) == [("fast_heating", "unacknowledged")]
+    assert change(fault, True, 2) == [
+        ("temperature_signal_fault", "unacknowledged"), ("fast_heating", "suppressed"),
+    ]  # fmt: skip
+    assert change(heating, False, 3) == []
+    assert change(heating, True, 4) == []
+    assert change(fault, False, 5) == [
+        ("temperature_signal_fault", "returned-unacknowledged"),
+        ("fast_heating", "unacknowledged"),
+    ]
+
+
+def test_other_rules_keep_what_stands_and_clear_what_is_gone() -> None:
+    engine = make_engine()
+    hot = [
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=4.6, temperature_c=70.0))
+        for k in range(10)
+    ]
+    engine.process([ConfigIn("p", make_config(1), T0), *hot])
+    before = {(r.code, r.state, r.since_ms) for r in engine.alarm_records()}
+    assert {code for code, _, _ in before} >= {"over_voltage", "over_temperature"}
+    rules = parse_rules(
+        "[over_voltage]\nenabled = false\n[over_temperature]\ndeadband = 20", DEFAULT_RULES
+    )
+    events = engine.set_rules(rules, T0 + 10_000).events
+    assert [(e.alarm.code, e.cause) for e in events] == [("over_voltage", "clear")]
+    after = {(r.code, r.state, r.since_ms) for r in engine.alarm_records()}
+    assert {x for x in before if x[0] == "over_temperature"} <= after
+    cooler = [
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=4.6, temperature_c=45.0))
+        for k in range(10, 100)
+    ]
+    events = engine.process(cooler).events
+    assert not [e for e in events if e.alarm.code in ("over_voltage", "over_temperature")]
+    again = Engine(None, None, DEFAULT_RULES)  # a restart with the rules from before
+    again.put_asset_state(engine.asset_state("p"))
+    records = [r for r in again.alarm_records() if r.code == "over_temperature"]
+    assert [(r.code, r.state) for r in records] == [("over_temperature", "unacknowledged")]

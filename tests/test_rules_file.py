@@ -52,24 +52,24 @@ def test_a_rule_can_be_left_out_and_another_added() -> None:
         """
         [under_voltage]
         enabled = false
-        [fast_heating]
+        [slow_heating]
         quantity = "dt_dt_c_per_s"
         when = "above"
         scope = "sensor"
         unit = "°C/s"
-        says = "temperature rises fast"
+        says = "temperature rises steadily"
         action = "Stop the current."
-        [[fast_heating.levels]]
+        [[slow_heating.levels]]
         severity = 4
-        limit = 0.1
+        limit = 0.02
         """,
         DEFAULT_RULES,
     )
     codes = {rule.code for rule in rules}
     assert "under_voltage" not in codes
-    rule = next(rule for rule in rules if rule.code == "fast_heating")
+    rule = next(rule for rule in rules if rule.code == "slow_heating")
     assert rule.quantity == Feature.DT_DT_C_PER_S
-    assert (rule.above, rule.scope, rule.severity, rule.limit(CONFIG)) == (True, "sensor", 4, 0.1)
+    assert (rule.above, rule.scope, rule.severity, rule.limit(CONFIG)) == (True, "sensor", 4, 0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""The running monitor around its pipeline: rules, Home Assistant, operators, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from cellpulse.wiring import connector, embedded_broker
+from monitor.config import BrokerAddress, Config
+from monitor.contract import AssetConfig, Command, Frame, Topics, encode
+from monitor.service import Monitor
+
+TOPICS = Topics("bms")
+
+
+@asynccontextmanager
+async def monitoring(config: Config) -> AsyncIterator[Monitor]:
+    """A monitor without models, until the block ends."""
+    monitor = Monitor(config, None, None)
+    task = asyncio.create_task(monitor.run())
+    await monitor.ready.wait()
+    try:
+        yield monitor
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[BrokerAddress]:
+    async with embedded_broker() as address:
+        yield address
+
+
+async def told(client: aiomqtt.Client, topic: str, fits: Callable[[bytes], bool] = bool) -> bytes:
+    """The next payload on a topic that fits."""
+    async with asyncio.timeout(20):
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            if str(message.topic) == topic and fits(message.payload):
+                return message.payload
+    raise AssertionError("the broker went away")
+
+
+async def introduce(client: aiomqtt.Client, temperature_c: float, start: int = 0) -> None:
+    """A pack whose config and five seconds of frames are published."""
+    config = AssetConfig(v=1, nominal_capacity_ah=2.0)
+    await client.publish(TOPICS.of("pack", "config"), encode(config), 1, True)
+    for k in range(start, start + 5):
+        frame = Frame(
+            v=1, timestamp_ms=1_000 * k, session="a", seq=k, voltage_v=3.7, current_a=1.0,
+            temperature_c=temperature_c,
+        )  # fmt: skip
+        await client.publish(TOPICS.of("pack", "telemetry"), encode(frame), 1)
+
+
+async def test_rules_are_read_again_without_losing_state(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("")
+    config = Config(broker=broker, store=tmp_path / "store.sqlite", rules=rules)
+    async with (
+        monitoring(config) as monitor,
+        connector(config)(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        await client.subscribe("bms/+/alarm/#", 1)
+        await introduce(client, 70.0)
+        topic = TOPICS.of("pack", "alarm", "over_temperature", "t01")
+        record = json.loads(await told(client, topic))
+        assert record["severity"] == 5
+        rules.write_text("[over_temperature]\nlimits = 3")  # wrong: it is said and not used
+        rules.write_text("[over_temperature]\nenabled = false\n")
+        await told(client, topic, lambda p: b'"state":"returned-unacknowledged"' in p)
+        assert len(monitor.engine.alarm_records()) >= 1
+
+
+async def test_an_operator_is_answered_and_the_alarm_follows(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    topic = TOPICS.of("pack", "alarm", "over_temperature", "t01")
+    async with (
+        monitoring(config),
+        connector(config)(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        await client.subscribe("bms/+/alarm/#", 1)
+        await client.subscribe("bms/+/reply", 1)
+        await introduce(client, 70.0)
+        await told(client, topic)
+        command = Command(v=1, id="1", action="acknowledge", code="over_temperature", source="t01")
+        await client.publish(TOPICS.of("pack", "command", "ann"), encode(command), 1)
+        await told(client, topic, lambda p: b'"state":"acknowledged"' in p)
+        reply = json.loads(await told(client, TOPICS.of("pack", "reply")))
+        assert (reply["id"], reply["result"], reply["user"]) == ("1", "done", "ann")
+    # After a restart the acknowledged alarm stands as it was, and nothing is said twice.
+    async with (
+        monitoring(config) as again,
+        connector(config)(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        states = {(r.code, r.state) for r in again.engine.alarm_records()}
+        assert ("over_temperature", "acknowledged") in states
+        await client.subscribe("bms/+/alarm/#", 1)
+        retained = json.loads(await told(client, topic))
+        assert retained["state"] == "acknowledged"
+
+
+async def test_home_assistant_is_told_and_told_again(broker: BrokerAddress, tmp_path: Path) -> None:
+    config = Config(broker=broker, store=tmp_path / "store.sqlite", homeassistant="homeassistant")
+    topic = "homeassistant/device/cellpulse_pack/config"
+    async with (
+        monitoring(config),
+        connector(config)(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        await client.subscribe("homeassistant/#", 1)
+        await introduce(client, 25.0)
+        first = json.loads(await told(client, topic))
+        assert first["dev"]["name"] == "pack"
+        await introduce(client, 70.0, start=5)
+        hot = await told(client, topic, lambda p: b"alarm_over_temperature_t01" in p)
+        await client.publish("homeassistant/status", b"online", 1)
+        assert await told(client, topic) == hot
