@@ -7,14 +7,14 @@ Electrical. An open-circuit voltage U(z), an ohmic resistance and two diffusion-
 
     V = U + f(T) (R0 I + R1 i1 + R2 i2),   di/dt = (I - i) / tau,
 
-with i the current that has settled in each pair (Plett 2015, Battery Management Systems I, section
-2.6), so a resistance may change with state of charge and the cell still relaxes to U. The pairs are
-stepped by the exact solution for constant current and the terminal voltage is solved for at the end
-of the step, so any step is stable, also with a short circuit or at constant voltage.
+with i the current that has settled in each pair (Plett 2015, Battery Management Systems I), so a
+resistance may change with state of charge and the cell still relaxes to U. The pairs are stepped by
+the exact solution for constant current and the terminal voltage is solved for at the end of the
+step, so any step is stable, also with a short circuit or at constant voltage.
 
-Thermal. Bernardi's heat (Bernardi et al. 1985, eq. 22): I (V - U) + I T dU/dT, into one lumped heat
+Thermal. Bernardi's heat (Bernardi et al. 1985): I (V - U) + I T dU/dT, into one lumped heat
 capacity, stepped by its exact exponential. Above `REACTION_C` four decomposition reactions add
-heat (Hatchard et al. 2001; Kim et al. 2007, eq. 9-20) in substeps of at most 2 K, and where the
+heat (Hatchard et al. 2001; Kim et al. 2007) in substeps of at most 2 K, and where the
 separator has melted a hard short circuit stays.
 """
 

@@ -33,12 +33,12 @@ class Ageing:
     """Loss of reference capacity as a fraction of nominal; the resistances age along with it.
 
     Calendar, t in days, U the open-circuit voltage, T in kelvin:
-    (slope U - offset) exp(-activation / T) t^exponent (Schmalstieg et al. 2014, eq. 2 and 5).
+    (slope U - offset) exp(-activation / T) t^exponent (Schmalstieg et al. 2014).
     Cycling, linear in charge moved as Wang et al. (2014) found, times
-    1 + curvature (U - voltage)^2 (Schmalstieg et al. 2014, eq. 6, at full depth of discharge),
+    1 + curvature (U - voltage)^2 (Schmalstieg et al. 2014, at full depth of discharge),
     exp(activation (1/T_ref - 1/T)) with one activation above the reference temperature and one
     below, and exp((rate_slope T + rate_offset) (C - rate_reference_c)) for C-rate (Wang et al.
-    2014, eq. 8).
+    2014).
     """
 
     calendar_slope_per_v: float
