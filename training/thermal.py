@@ -1,4 +1,4 @@
-"""Train and evaluate the thermal model: `python -m training.thermal train` and `... evaluate`.
+"""Train the thermal model and run the benchmark: `python -m training.thermal train|evaluate`.
 
 The protocol is leave one group out, where a group is the cells that shared a chamber. For each
 group the heat balance's prior, the autoencoder and the threshold come from the other groups. The
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -19,10 +20,22 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnxruntime as ort
 
 from monitor.features import THERMAL_INPUTS
 from monitor.models import CARD_VERSION, Card, ThermalPrior
 from training import thermal_autoencoder
+from training.figures import text_table
+from training.thermal_abuse import abuse_tests
+from training.thermal_benchmark import (
+    Bench,
+    Result,
+    fit_leaving_out,
+    in_parts,
+    judge,
+    judge_nuisance,
+    one_each,
+)
 from training.thermal_data import (
     HOT_GROUPS,
     Floats32,
@@ -32,14 +45,29 @@ from training.thermal_data import (
     healthy_streams,
     run_kernel,
 )
+from training.thermal_detectors import all_detectors
+from training.thermal_keep import keep, kept
 from training.thermal_prior import fit_group, median_prior
+from training.thermal_report import OURS, as_report, figure_rows, figures, page
+from training.thermal_scenarios import SITES_PER_GROUP
+from training.thermal_scenarios import sites as site_draw
 from training.thermal_scoring import FalseAlarms, alarm_times, limit_for
+from training.thermal_sensors import judge_sensors
+from training.thermal_slots import group_hours, slots_of
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 NAME = "thermal"
 SEED = 0
 LOOK_EVERY_MS = 10_000  # windows for training and calibration, no closer than this
 RATE_PER_1000_H = 1.0
+QUICK = (
+    "random",
+    "absolute temperature",
+    "60 C limit",
+    "dT/dt",
+    "heat balance, fixed prior",
+    OURS,
+)  # judged on every site, one group left out at a time
 COMMAND = "python -m training.thermal train --data DIR"
 
 
@@ -112,10 +140,82 @@ def fit_detector(
     return Detector(prior, autoencoder, _calibrate(found, autoencoder))
 
 
-def evaluate(data: Path, seed: int = SEED) -> Evaluation:
-    """False alarms leave one group out. Raises RecordingError where the data cannot be read."""
-    streams = [stream for stream, _ in healthy_streams(data)]
-    return _evaluate(streams, _fits(streams, seed), seed)
+def evaluate(
+    data: Path,
+    *,
+    keep_in: Path | None = None,
+    detectors: Sequence[str] | None = None,
+    sites: int = SITES_PER_GROUP,
+    seed: int = SEED,
+) -> dict[str, Any]:
+    """Run the benchmark; the object that `--json` prints, with the page's tables.
+
+    Results in `keep_in` are taken as they are and new ones are written there, so that a long run
+    can be made in pieces. `detectors` are beginnings of names, None for all. Windowed detectors get
+    a quarter of the sites. Raises RecordingError where the data cannot be read.
+    """
+    found: dict[str, tuple[Result, int]] = kept(keep_in) if keep_in is not None else {}
+    streams, hashes = [], {}
+    for stream, digest in healthy_streams(data):
+        streams.append(stream)
+        hashes[stream.asset] = digest
+    slots = [slots_of(stream) for stream in streams]
+    every = [site for site in site_draw(streams, SITES_PER_GROUP) if site.number < sites]
+    makers = all_detectors()
+    wanted = [
+        name
+        for name in makers
+        if name not in found and (detectors is None or name.startswith(tuple(detectors)))
+    ]
+    for names, per_group in (
+        ([n for n in wanted if n in QUICK], sites),
+        *(([n], max(1, sites // 4)) for n in wanted if n not in QUICK),
+    ):
+        if not names:
+            continue
+        bench = Bench(streams, slots, [site for site in every if site.number < per_group])
+        parts = one_each(bench.groups) if names[0] in QUICK else in_parts(bench.groups)
+        fitted = {name: fit_leaving_out(makers[name], bench, parts, seed) for name in names}
+        results = judge(fitted, bench)
+        if names[0] in QUICK:
+            judge_nuisance(results, fitted, bench)
+        for name, result in results.items():
+            found[name] = (result, per_group)
+            if keep_in is not None:
+                keep(result, per_group, keep_in)
+    bench = Bench(streams, slots, every)
+    ours = {OURS: fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)}
+    if OURS not in found:
+        found[OURS] = (judge(ours, bench)[OURS], sites)
+    sensors = judge_sensors(ours[OURS], bench)
+    abuse = abuse_tests(data)
+    ordered = {name: found[name] for name in makers if name in found}
+    chamber_hours = sum(group_hours(slots).values())
+    numbers = figures(ordered, chamber_hours, abuse, sensors, _cost_us())
+    return as_report(hashes, numbers, ordered, abuse, sensors)
+
+
+def _cost_us() -> dict[str, float]:
+    """Microseconds a sample of the shipped models in batches of 512, one thread: the median."""
+    cost: dict[str, float] = {}
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name in ("soh", NAME):
+        path = MODELS / f"{name}.onnx"
+        if not path.exists():
+            continue
+        session = ort.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        shape = session.get_inputs()[0].shape
+        x = np.zeros((512, int(shape[1])), np.float32)
+        spent = []
+        for _ in range(400):
+            begun = time.perf_counter()
+            session.run(None, {"x": x})
+            spent.append(time.perf_counter() - begun)
+        cost[name] = float(np.median(spent)) / 512 * 1e6
+    return cost
 
 
 def train(data: Path, out: Path = MODELS, seed: int = SEED) -> Card:
@@ -244,14 +344,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.thermal", description=__doc__)
     parser.add_argument("what", choices=("train", "evaluate"))
     parser.add_argument("--data", type=Path, required=True, help="folder with nasa/ and dmegc/")
-    parser.add_argument("--out", type=Path, default=MODELS)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--out", type=Path, default=MODELS, help="train: where the model goes")
+    parser.add_argument("--json", action="store_true", help="evaluate: one object on stdout")
+    parser.add_argument("--write", type=Path, help="evaluate: write the results page there")
+    parser.add_argument("--keep", type=Path, help="evaluate: folder for results kept between runs")
+    parser.add_argument("--sites", type=int, default=SITES_PER_GROUP, help="evaluate: per group")
+    parser.add_argument("--detector", action="append", help="evaluate: only names that begin so")
     given = parser.parse_args(arguments)
     if given.what == "train":
         card = train(given.data, given.out, given.seed)
         print(json.dumps({"threshold": card.threshold, **card.metrics}, indent=2))
+        return
+    report = evaluate(
+        given.data,
+        keep_in=given.keep,
+        detectors=given.detector,
+        sites=given.sites,
+        seed=given.seed,
+    )
+    if given.write is not None:
+        given.write.write_text(page(report), encoding="utf-8")
+    if given.json:
+        print(msgspec.json.encode(report).decode())
     else:
-        print(json.dumps(evaluate(given.data, given.seed).as_metrics(), indent=2))
+        print(text_table(("figure", "reached", "target", ""), figure_rows(report["figures"]), 4))
 
 
 if __name__ == "__main__":

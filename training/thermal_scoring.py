@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2
 
 from training.thermal_data import MAX_GAP_MS, Floats, Floats32, Ints
+
+Trace = tuple[Ints, Floats] | tuple[Ints, Floats32]  # timestamps and scores
 
 ON_DELAY_MS = 60_000
 OFF_DELAY_MS = 60_000
@@ -29,25 +32,22 @@ def alarm_times(
     above = score > np.float64(limit)
     if not above.any():
         return np.zeros(0, np.int64)
-    edges = np.flatnonzero(np.diff(above, prepend=False, append=False))
-    found: list[int] = []
-    off_since: int | None = None  # set while an alarm is on but the score is not
-    active = False
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if active and off_since is not None and timestamp_ms[start] - off_since >= off_delay_ms:
-            active = False
-        if not active:
-            run = timestamp_ms[start:stop]
-            breaks = np.flatnonzero(
-                (np.diff(run, prepend=run[:1]) > MAX_GAP_MS) | (np.diff(run, prepend=run[:1]) < 0)
-            )
-            for first, last in zip([0, *breaks], [*breaks, len(run)], strict=True):
-                ripe = np.flatnonzero(run[first:last] - run[first] >= on_delay_ms)
-                if len(ripe):
-                    found.append(int(run[first + ripe[0]]))
-                    active = True
-                    break
-        off_since = int(timestamp_ms[stop - 1])
+    step = np.diff(timestamp_ms, prepend=timestamp_ms[:1])
+    broken = (step > MAX_GAP_MS) | (step < 0)
+    before = np.append(False, above[:-1])
+    starts = np.flatnonzero(above & (~before | broken))
+    after = np.append(above[1:] & ~broken[1:], False)
+    stops = np.flatnonzero(above & ~after)
+    # Runs that are closer than the off-delay, or parted by a gap alone, are one episode.
+    apart = timestamp_ms[starts[1:]] - timestamp_ms[stops[:-1]] >= off_delay_ms
+    episode = np.append(0, np.cumsum(apart & (starts[1:] > stops[:-1] + 1)))
+    ripe = np.flatnonzero(timestamp_ms[stops] - timestamp_ms[starts] >= on_delay_ms)
+    first = ripe[np.unique(episode[ripe], return_index=True)[1]]
+    due = timestamp_ms[starts[first]] + on_delay_ms
+    found = [
+        timestamp_ms[start + int(np.searchsorted(timestamp_ms[start : stop + 1], at))]
+        for start, stop, at in zip(starts[first], stops[first], due, strict=True)
+    ]
     return np.array(found, np.int64)
 
 
@@ -88,17 +88,18 @@ class FalseAlarms:
         }
 
 
-def count_alarms(traces: list[tuple[Ints, Floats32]], limit: float) -> int:
+def count_alarms(traces: Sequence[Trace], limit: float) -> int:
     """Alarms over several streams of (timestamps, scores)."""
     return sum(len(alarm_times(time, score, limit)) for time, score in traces)
 
 
-def limit_for(traces: list[tuple[Ints, Floats32]], hours: float, per_1000_h: float) -> float:
+def limit_for(traces: Sequence[Trace], hours: float, per_1000_h: float) -> float:
     """The smallest limit at which these healthy streams raise at most the stated rate."""
     allowed = per_1000_h * hours / 1000.0
-    top = max((float(np.nanmax(score)) for _, score in traces if len(score)), default=1.0)
-    low, high = 0.0, max(top, 1e-6)
-    for _ in range(24):
+    known = [score[np.isfinite(score)] for _, score in traces]
+    low = min((float(score.min()) for score in known if len(score)), default=0.0)
+    high = max((float(score.max()) for score in known if len(score)), default=1.0)
+    for _ in range(18):
         middle = 0.5 * (low + high)
         if count_alarms(traces, middle) > allowed:
             low = middle

@@ -1,0 +1,77 @@
+"""Broken temperature sensors: are they named, and is anything taken for heat?
+
+A broken sensor counts as named when the monitor's own kernel flags the temperature as missing,
+impossible or frozen; as heat when the detector alarms after the break and before it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monitor.features import Feature, Quality
+from training.thermal_benchmark import Bench, Fitted
+from training.thermal_data import HeatParameters, Stream, run_kernel
+from training.thermal_injection import break_sensor
+from training.thermal_scenarios import SENSOR_FAULTS, SensorFault
+from training.thermal_scoring import alarm_times
+from training.thermal_slots import slots_of
+
+NAMED_WITHIN_S: Mapping[SensorFault, float] = {
+    "disconnected": 60.0,
+    "open_circuit_reading": 60.0,
+    "short_circuit_reading": 60.0,
+    "frozen": 3600.0,
+    "spikes": 3600.0,
+    "jump": 900.0,
+}
+_FLAGS = Quality.TEMPERATURE_MISSING | Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
+_ANY = HeatParameters(20.0, 0.025, 0.2)  # the flags do not depend on it
+
+
+@dataclass(frozen=True, slots=True)
+class SensorOutcome:
+    """Shares of the sites, 0..1."""
+
+    fault: SensorFault
+    sites: int
+    named: float
+    taken_for_heat: float
+
+
+def judge_sensors(fitted: Mapping[str, Fitted], bench: Bench) -> list[SensorOutcome]:
+    """Every sensor fault at every site."""
+    by_asset = {stream.asset: stream for stream in bench.streams}
+    return [_judge(fault, fitted, bench, by_asset) for fault in SENSOR_FAULTS]
+
+
+def _judge(
+    fault: SensorFault,
+    fitted: Mapping[str, Fitted],
+    bench: Bench,
+    by_asset: Mapping[str, Stream],
+) -> SensorOutcome:
+    named = heat = 0
+    for site in bench.sites:
+        broken = break_sensor(by_asset[site.asset], site, fault)
+        pieces = list(run_kernel(broken, _ANY, chunk=max(1, len(broken))))
+        quality = np.concatenate([piece.quality for piece in pieces])
+        accepted = np.concatenate([p.features[:, Feature.TEMPERATURE_C] for p in pieces])
+        after = broken.timestamp_ms >= site.onset_ms
+        flagged = broken.timestamp_ms[after & ((quality & int(_FLAGS)) != 0)]
+        limit_ms = site.onset_ms + round(1000 * NAMED_WITHIN_S[fault])
+        in_time = len(flagged) > 0 and flagged[0] <= limit_ms
+        named += in_time
+        slots = slots_of(replace(broken, temperature_c=accepted))
+        alarms = alarm_times(slots.timestamp_ms, fitted[site.group].score(slots))
+        until = flagged[0] if len(flagged) else broken.timestamp_ms[-1]
+        heat += bool(((alarms >= site.onset_ms) & (alarms <= until)).any())
+    n = len(bench.sites)
+    return SensorOutcome(fault, n, named / n, heat / n)
+
+
+def share_named_and_not_heat(outcomes: Sequence[SensorOutcome]) -> float:
+    """The figure asked for: named, and not as heat; the mean over kinds of fault."""
+    return float(np.mean([max(0.0, min(o.named, 1.0 - o.taken_for_heat)) for o in outcomes]))
