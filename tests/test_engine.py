@@ -131,7 +131,7 @@ def busy(n: int = 260) -> list[Input]:
         if k % 90 == 80:
             for action in ("acknowledge", "shelve", "unshelve"):
                 command = Command(
-                    v=1, id=str(k), action=action, code="over_temperature", source="t01",
+                    v=1, id=f"{k}-{action}", action=action, code="over_temperature", source="t01",
                     duration_s=60.0,
                 )  # fmt: skip
                 inputs.append(CommandIn("one", "ann", command, item.arrival_ms))
