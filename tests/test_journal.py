@@ -51,8 +51,9 @@ def story(n: int = 380) -> list[Input]:
             inputs.append(DeviceAlarmIn("two", alarm, now))
             for action in ("acknowledge", "shelve"):
                 command = Command(
-                    v=1, id="7", action=action, code="stale", duration_s=5.0, comment="过会儿"
-                )
+                    v=1, id=f"{k}-{action}", action=action, code="stale", duration_s=5.0,
+                    comment="过会儿",
+                )  # fmt: skip
                 inputs.append(CommandIn("one", "ann", command, now))
             inputs.append(Tick(now + 500_000))
             inputs.append(StatusIn("gw", True, True, now))
