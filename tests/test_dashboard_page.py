@@ -198,13 +198,20 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         assert times == sorted(set(times))
 
 
-async def test_a_packs_cells_are_shown_and_one_can_be_chosen(stage: Stage) -> None:
+async def test_a_packs_cell_can_be_chosen_and_its_replay_controlled(stage: Stage) -> None:
     async with stage.tab("/asset/pack-A.1") as tab:
         cells = tab.locator("#pack-map .cp-cell")
         await expect(cells).to_have_count(8)
         await cells.nth(4).press("Enter")
         await expect(tab.locator("#a-v-sub")).to_contain_text("Cell 5")
         assert tab.url.endswith("/asset/pack-A.1/5")
+
+        await tab.get_by_role("button", name="Pause replay").click()
+        await expect(tab.locator("#replay-result")).to_contain_text("sent")
+        await tab.get_by_role("button", name="Go to cycle").click()
+        await expect(tab.locator("#replay-result")).to_contain_text("Go to cycle")
+    assert [command.action for command in stage.world.replay_commands] == ["pause", "seek"]
+    assert stage.world.replay_commands[1].asset == "pack-A.1"
 
 
 async def test_acknowledge_reaches_the_broker_with_the_operators_name(stage: Stage) -> None:
@@ -271,16 +278,6 @@ async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
                 if violation["impact"] in ("serious", "critical")
             ]
             assert serious == []
-
-
-async def test_a_replay_is_controlled_from_its_page(stage: Stage) -> None:
-    async with stage.tab("/asset/B0005") as tab:
-        await tab.get_by_role("button", name="Pause replay").click()
-        await expect(tab.locator("#replay-result")).to_contain_text("sent")
-        await tab.get_by_role("button", name="Go to cycle").click()
-        await expect(tab.locator("#replay-result")).to_contain_text("Go to cycle")
-    assert [command.action for command in stage.world.replay_commands] == ["pause", "seek"]
-    assert stage.world.replay_commands[1].asset == "B0005"
 
 
 async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> None:

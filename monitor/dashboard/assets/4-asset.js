@@ -232,9 +232,25 @@
     }
   }
 
-  let packNext = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
+  let drawingLater = false, packNext = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
+  function drawLater() {
+    drawingLater = false;
+    if (!lastRow) return;
+    const now = performance.now();
+    if (pack) paintPack();
+    const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
+    if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
+    if (paused) return;
+    const newest = Math.max(last(S[0]), last(E[0]));
+    trim(S, newest);
+    trim(E, newest);
+    if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces();
+    else if (now >= nextTraceAt) extendTraces();
+  }
+
   cp.handlers.asset = {
     enter(look) { reset(look); chargesAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
+    leave() { lastRow = null; pack = null; },
     frame(frame) {
       if (frame.missing) {
         cp.put("a-note", { children: cp.text("missing_asset", { name: asset }), className: "cp-note" });
@@ -252,15 +268,9 @@
       addCycles(frame.c);
       if (frame.alarms) paintAlarms(frame.alarms);
       paintNumbers();
-      const now = performance.now();
-      if (frame.pack) { pack = frame.pack; paintPack(); }
-      const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
-      if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
-      if (paused) return;
-      const newest = Math.max(last(S[0]), last(E[0]));
-      trim(S, newest); trim(E, newest);
-      if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces();
-      else if (now >= nextTraceAt) extendTraces();
+      if (frame.pack) pack = frame.pack;
+      // The numbers are painted first; the drawings follow once they are on the screen.
+      if (!drawingLater) { drawingLater = true; setTimeout(drawLater, 0); }
     },
     second() { paintStatus(); },
     redraw() { if (drawn) drawTraces(); drawSoh(); drawIca(); },
