@@ -55,6 +55,13 @@ Paths = Annotated[
 Speed = Annotated[
     float, typer.Option(help="Event seconds a second; 0 is as fast as the broker takes it.")
 ]
+Pack = Annotated[
+    str | None,
+    typer.Option(
+        help="Stack the recordings into one pack of this name, cells in series.",
+        show_default=False,
+    ),
+]
 LongestGap = Annotated[
     float | None,
     typer.Option(help="Shorten gaps in the recording to so many seconds.", show_default=False),
@@ -100,6 +107,7 @@ def demo(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     fault: Faults = None,
     scenario: Scenario = None,
+    pack: Pack = None,
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
@@ -107,7 +115,7 @@ def demo(
     from cellpulse.wiring import Show, open_sources, run_show
 
     settings = _settings(config, dashboard_host=host, dashboard_port=port, models=models)
-    recordings = _faulty(open_sources(path or [], source), fault, scenario)
+    recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     run(
         run_show(
             settings,
@@ -131,6 +139,7 @@ def play(
     json_lines: Annotated[bool, typer.Option("--json", help="Progress as JSON lines.")] = False,
     fault: Faults = None,
     scenario: Scenario = None,
+    pack: Pack = None,
     broker: Broker = None,
     root: Root = None,
     config: ConfigFile = None,
@@ -146,7 +155,7 @@ def play(
         authority = settings.broker_ca
         cli_bridge.play(path[0], settings.broker.url(), authority, root=settings.root, speed=speed)
         return
-    recordings = _faulty(open_sources(path or [], source), fault, scenario)
+    recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
     run(run_player(settings, Show(recordings, options, report=reporter(json_lines)), name))
 
@@ -278,6 +287,18 @@ def _data(folder: Path | None) -> Path:
             f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
         )
     return folder
+
+
+def _stacked(recordings: Any, pack: str | None) -> Any:
+    from monitor.contract import ASSET_PATTERN, is_asset_name
+    from monitor.errors import ConfigurationError
+    from simulator.pack import StackedPack
+
+    if pack is None:
+        return recordings
+    if not is_asset_name(pack):
+        raise ConfigurationError(f"--pack {pack!r}: expected {ASSET_PATTERN}")
+    return [StackedPack(pack, recordings)]
 
 
 def _settings(file: Path | None, **flags: Any) -> Any:
