@@ -24,6 +24,9 @@ check: $(VENV)/.all
 bench: $(VENV)/.all
 	$(BIN)/cellpulse bench engine
 
+screenshots: $(VENV)/.all
+	$(BIN)/python -m benchmarks.screenshots docs/images
+
 schema: $(VENV)/.core
 	$(BIN)/cellpulse schema docs/schema
 

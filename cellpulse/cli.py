@@ -307,6 +307,24 @@ def _settings(file: Path | None, **flags: Any) -> Any:
     return load(file, **flags)
 
 
+@bench_app.command("dashboard")
+def bench_dashboard(
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+) -> None:
+    """From an MQTT publish to the painted page, and how many browsers at once."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.dashboard import main as run_benchmark
+    except ImportError as error:
+        raise ConfigurationError(
+            f"bench needs a checkout with `make test`'s packages: {error}"
+        ) from error
+    run_benchmark(json_out, budget, page)
+
+
 def _faulty(recordings: Any, fault: list[str] | None, scenario: Path | None) -> Any:
     """The recordings with the faults that were asked for."""
     if not fault and scenario is None:
