@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.contract import Frame, Truth
-from monitor.dashboard.hub import RING_SAMPLES, Hub, View
+from monitor.dashboard.asset_state import RING_SAMPLES
+from monitor.dashboard.hub import Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
 from monitor.dashboard.thinning import keep_extremes

@@ -7,7 +7,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from monitor.dashboard.pages import aria, cycle_grid, figure_box, graph, look_stores
+from monitor.dashboard.parts import aria, cycle_grid, figure_box, graph, look_stores
 from monitor.dashboard.texts import Language, text
 
 

@@ -9,7 +9,6 @@ thing from the same version. Time is an argument, milliseconds UTC.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -23,20 +22,24 @@ from monitor.contract import (
     Frame,
     MonitorMetrics,
     Truth,
-    as_list,
 )
-from monitor.dashboard.rows import Row, at, cell_values, make_row, stale_after_ms
-from monitor.dashboard.thinning import keep_extremes
+from monitor.dashboard.asset_state import (
+    RING_SAMPLES,
+    AssetState,
+    Estimated,
+    Sample,
+    cell_now,
+    estimates_since,
+    pack_now,
+    samples_since,
+)
+from monitor.dashboard.rows import Row, make_row, stale_after_ms
 
-RING_SAMPLES = 900
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
-FRAME_SAMPLES = 300  # the most samples of a trace in one frame
 STALE_CHECK_MS = 500
 MAX_ALARMS = 1_000
 MAX_EVENTS = 200
-MAX_CYCLES = 50
-MAX_TRUTHS = 600
 
 Kind = Literal["fleet", "asset", "alarms", "none"]
 
@@ -49,47 +52,12 @@ class View(NamedTuple):
     cell: int = 0
 
 
-@dataclass(slots=True)
-class _Sample:
-    version: int
-    frame: Frame
-
-
-@dataclass(slots=True)
-class _Estimated:
-    version: int
-    estimate: Estimate
-
-
-@dataclass(slots=True)
-class _Asset:
-    name: str
-    config: AssetConfig | None = None
-    config_version: int = 0
-    newest: Frame | None = None
-    estimate: Estimate | None = None
-    truth: Truth | None = None
-    arrival_ms: int | None = None
-    online: bool = True
-    stale: bool = True
-    late: int = 0  # late frames in a row
-    version: int = 0
-    alarms: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)
-    samples: deque[_Sample] = field(default_factory=deque)
-    estimates: deque[_Estimated] = field(default_factory=deque)
-    cycles: deque[tuple[int, CycleSummary]] = field(
-        default_factory=lambda: deque(maxlen=MAX_CYCLES)
-    )
-    truths: deque[tuple[int, Truth]] = field(default_factory=lambda: deque(maxlen=MAX_TRUTHS))
-    row: Row | None = None
-
-
 class Hub:
     """Collects contract messages and makes the frames of the live page."""
 
     def __init__(self) -> None:
         self.version = 1
-        self._assets: dict[str, _Asset] = {}
+        self._assets: dict[str, AssetState] = {}
         self._changed: dict[str, None] = {}  # names, the last changed last
         self._pending = False
         self._alarms_version = 0
@@ -123,7 +91,7 @@ class Hub:
             state.estimates.clear()
         state.late = 0
         state.newest = frame
-        state.samples.append(_Sample(self.version + 1, frame))
+        state.samples.append(Sample(self.version + 1, frame))
         while len(state.samples) > self._ring:
             state.samples.popleft()
 
@@ -153,7 +121,7 @@ class Hub:
         """What the monitor makes of the asset now."""
         state = self._touch(asset)
         state.estimate = estimate
-        state.estimates.append(_Estimated(self.version + 1, estimate))
+        state.estimates.append(Estimated(self.version + 1, estimate))
         while len(state.estimates) > self._ring:
             state.estimates.popleft()
 
@@ -256,10 +224,10 @@ class Hub:
         records.sort(key=lambda record: (-record.severity, -record.since_ms, record.asset))
         return records
 
-    def _touch(self, asset: str) -> _Asset:
+    def _touch(self, asset: str) -> AssetState:
         state = self._assets.get(asset)
         if state is None:
-            state = self._assets[asset] = _Asset(asset)
+            state = self._assets[asset] = AssetState(asset)
             self._cells += 1
             self._size_rings()
         state.version = self.version + 1
@@ -282,7 +250,7 @@ class Hub:
     def _size_rings(self) -> None:
         self._ring = max(16, min(RING_SAMPLES, RING_VALUES // max(1, self._cells)))
 
-    def _row(self, state: _Asset) -> Row:
+    def _row(self, state: AssetState) -> Row:
         if state.row is None:
             row = make_row(
                 state.name,
@@ -297,7 +265,7 @@ class Hub:
             state.row = row
         return state.row
 
-    def _is_online(self, state: _Asset) -> bool:
+    def _is_online(self, state: AssetState) -> bool:
         gateway = state.config.gateway if state.config is not None else None
         return state.online and (gateway is None or self._gateways.get(gateway, True))
 
@@ -364,8 +332,8 @@ class Hub:
             body["missing"] = True
             return body
         body["row"] = self._row(state)
-        body["s"] = _samples_since(state, view.cell, since, self.version)
-        body["e"] = _estimates_since(state, view.cell, since, self.version)
+        body["s"] = samples_since(state, view.cell, since, self.version)
+        body["e"] = estimates_since(state, view.cell, since, self.version)
         body["c"] = [
             cycle
             for version, cycle in state.cycles
@@ -379,7 +347,7 @@ class Hub:
             )
             body["alarms"] = records[:MAX_ALARMS]
         if state.estimate is not None:
-            body["now_cell"] = _cell_now(state.estimate, view.cell)
+            body["now_cell"] = cell_now(state.estimate, view.cell)
         if state.truth is not None:
             body["truth"] = state.truth
             body["truths"] = [
@@ -389,78 +357,5 @@ class Hub:
             ]
         row = self._row(state)
         if row.cells > 1 and state.newest is not None:
-            body["pack"] = _pack_now(state, state.newest)
+            body["pack"] = pack_now(state, state.newest)
         return body
-
-
-def _samples_since(state: _Asset, cell: int, since: int, until: int) -> list[list[float | None]]:
-    """Columns: event time, V, A, degrees Celsius, ambient; thinned so that extremes survive."""
-    rows: list[tuple[float | None, ...]] = []
-    for sample in reversed(state.samples):
-        if sample.version > until:
-            continue  # of the version that is still open; the next frame brings it
-        if sample.version <= since:
-            break
-        frame = sample.frame
-        voltage, temperature = cell_values(state.config, frame, cell)
-        rows.append((frame.timestamp_ms, voltage, frame.current_a, temperature, frame.ambient_c))
-    rows.reverse()
-    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1, 2, 3))
-    return [list(column) for column in zip(*kept, strict=True)]
-
-
-def _estimates_since(state: _Asset, cell: int, since: int, until: int) -> list[list[float | None]]:
-    """Columns: event time, thermal score, excess heat W, SOC, SOH, low, high, resistance ohm."""
-    rows: list[tuple[float | None, ...]] = []
-    for entry in reversed(state.estimates):
-        if entry.version > until:
-            continue
-        if entry.version <= since:
-            break
-        now = _cell_now(entry.estimate, cell)
-        rows.append(
-            (
-                entry.estimate.timestamp_ms,
-                now["score"],
-                now["heat"],
-                now["soc"],
-                now["soh"],
-                now["lo"],
-                now["hi"],
-                now["r"],
-            )
-        )
-    rows.reverse()
-    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1,))
-    return [list(column) for column in zip(*kept, strict=True)]
-
-
-def _cell_now(estimate: Estimate, cell: int) -> dict[str, Any]:
-    soh = estimate.soh
-    return {
-        "score": at(estimate.thermal_score.value, cell),
-        "heat": at(estimate.excess_heat_w.value, cell),
-        "soc": at(estimate.soc.value, cell),
-        "soh": at(soh.value, cell),
-        "lo": at(soh.low, cell),
-        "hi": at(soh.high, cell),
-        "st": soh.state[cell] if cell < len(soh.state) else None,
-        "r": at(estimate.resistance_ohm.value, cell),
-        "phase": estimate.phase[cell] if cell < len(estimate.phase) else None,
-        "quality": estimate.quality[cell] if cell < len(estimate.quality) else [],
-        "ts": estimate.timestamp_ms,
-    }
-
-
-def _pack_now(state: _Asset, frame: Frame) -> dict[str, Any]:
-    """Every cell of a pack, for its heat map."""
-    voltages = as_list(frame.voltage_v)
-    pack: dict[str, Any] = {
-        "v": voltages,
-        "t": [cell_values(state.config, frame, cell)[1] for cell in range(len(voltages))],
-    }
-    if state.estimate is not None:
-        pack["soc"] = state.estimate.soc.value
-        pack["soh"] = state.estimate.soh.value
-        pack["score"] = state.estimate.thermal_score.value
-    return pack

@@ -1,0 +1,139 @@
+"""The alarms: what stands, what can be done about it, what has happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import html
+
+from monitor.dashboard.parts import GRID_THEME, aria, column, look_stores
+from monitor.dashboard.texts import Language, text
+
+SHELVE_HOURS = ("0.25", "1", "8", "24")
+
+
+def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
+    """What stands, what can be done about it, and what has happened."""
+    return [
+        *look_stores({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
+        html.Div(
+            [
+                html.H1(text("alarms", language)),
+                dmc.Switch(
+                    id="sound", label=text("sound", language), checked=False, persistence=True
+                ),
+            ],
+            className="cp-head",
+        ),
+        html.Section(
+            [
+                _operator_bar(language) if can_act else None,
+                html.Div("", id="act-result", className="cp-muted", role="status"),
+                html.Div(
+                    dag.AgGrid(
+                        id="alarm-grid",
+                        columnDefs=_alarm_columns(language),
+                        rowData=[],
+                        getRowId="params.data.key",
+                        defaultColDef={
+                            "sortable": True,
+                            "resizable": True,
+                            "suppressMovable": True,
+                            "wrapText": True,
+                            "autoHeight": True,
+                        },
+                        dashGridOptions={
+                            "theme": GRID_THEME,
+                            "animateRows": False,
+                            "localeText": {"noRowsToShow": text("no_alarms", language)},
+                            "rowSelection": {
+                                "mode": "multiRow",
+                                "enableClickSelection": True,
+                                "checkboxes": can_act,
+                                "headerCheckbox": can_act,
+                            },
+                            "enableCellTextSelection": True,
+                        },
+                        style={"height": "100%", "width": "100%"},
+                    ),
+                    className="cp-alarm-table",
+                ),
+            ],
+            className="cp-card",
+        ),
+        html.Section(
+            [
+                html.H2(text("journal", language)),
+                html.Div(text("no_events", language), id="journal", className="cp-journal"),
+            ],
+            className="cp-card",
+        ),
+    ]
+
+
+def _operator_bar(language: Language) -> Any:
+    actions = ("acknowledge", "shelve", "unshelve", "out_of_service", "in_service")
+    return html.Div(
+        [
+            dmc.TextInput(
+                id="user",
+                placeholder=text("your_name", language),
+                persistence=True,
+                size="sm",
+                **aria(text("your_name", language)),
+            ),
+            dmc.TextInput(
+                id="comment",
+                placeholder=text("comment", language),
+                size="sm",
+                **aria(text("comment", language)),
+            ),
+            dmc.Select(
+                id="shelve-hours",
+                data=[{"value": hours, "label": _hours(hours, language)} for hours in SHELVE_HOURS],
+                value="1",
+                allowDeselect=False,
+                size="sm",
+                **aria(text("for_how_long", language)),
+            ),
+            *(
+                dmc.Button(
+                    text(action, language),
+                    id={"act": action},
+                    size="sm",
+                    variant="filled" if action == "acknowledge" else "default",
+                    n_clicks=0,
+                )
+                for action in actions
+            ),
+        ],
+        className="cp-operator",
+    )
+
+
+def _hours(hours: str, language: Language) -> str:
+    value = float(hours)
+    if value < 1:
+        return text("minutes", language, n=round(value * 60))
+    return text("hours", language, n=round(value))
+
+
+def _alarm_columns(language: Language) -> list[dict[str, Any]]:
+    """The severity and the sentence come first: on a phone they are what fits."""
+    return [
+        column("severity", text("severity", language), cellRenderer="CpSeverity", width=124),
+        column("text", text("alarm", language), flex=2, minWidth=190),
+        column("reading", text("value", language), cellRenderer="CpReading", width=130),
+        column("state", text("state", language), cellRenderer="CpAlarmState", width=155),
+        column(
+            "since_ms",
+            text("since_column", language),
+            valueFormatter={"function": "cpTime(params.value)"},
+            width=190,
+        ),
+        column("asset", text("asset", language), cellRenderer="CpAlarmSource", width=150),
+        column("count", text("count", language), width=84, type="rightAligned"),
+        column("todo", text("what_to_do", language), flex=2, minWidth=220),
+    ]

@@ -1,0 +1,223 @@
+"""One asset: its numbers, traces, life and alarms, and the controls of its replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from monitor.dashboard.parts import aria, cycle_grid, figure_box, graph, look_stores, named
+from monitor.dashboard.texts import Language, text
+
+RANGES = ("1m", "10m", "1h", "6h", "all")
+
+
+REPLAY_SPEEDS = ("1", "10", "60", "120", "600", "3600")
+
+
+def asset_page(
+    language: Language, asset: str, cell: int, *, faults: Sequence[str] | None
+) -> list[Any]:
+    """One asset: what it is now, its traces, its life, its alarms.
+
+    `faults` are those that a replay can be asked to show; None leaves the replay controls out.
+    """
+    look = {"look": "asset", "asset": asset, "cell": cell}
+    return [
+        *look_stores(
+            look, "history", "history-drawn", "pack-chosen", "ica", "ica-ask", "ica-drawn"
+        ),
+        html.Div(
+            [
+                html.Div(
+                    [
+                        dcc.Link(
+                            "‹ " + text("back_to_fleet", language), href="/", className="cp-back"
+                        ),
+                        html.H1(asset),
+                    ]
+                ),
+                html.Div(
+                    [
+                        html.Span("", id="a-lamp", className="cp-lamp"),
+                        html.Span("", id="a-fresh", className="cp-fresh"),
+                    ],
+                    className="cp-status",
+                ),
+            ],
+            className="cp-head",
+        ),
+        html.Div("", id="a-note", className="cp-note cp-hidden"),
+        None if faults is None else _replay_bar(language, faults),
+        html.Div(
+            [
+                figure_box("a-v", text("voltage", language)),
+                figure_box("a-i", text("current", language)),
+                figure_box("a-t", text("temperature", language)),
+                figure_box("a-score", text("score", language)),
+                figure_box("a-soc", text("soc", language)),
+                figure_box("a-soh", text("soh", language)),
+                figure_box("a-r", text("resistance", language)),
+                figure_box("a-phase", text("phase", language)),
+            ],
+            className="cp-figures",
+            id="a-figures",
+        ),
+        html.Div(
+            [
+                html.H2(text("pack", language)),
+                dmc.Select(
+                    id="pack-of",
+                    data=[
+                        {"value": "v", "label": text("voltage", language)},
+                        {"value": "t", "label": text("temperature", language)},
+                        {"value": "soc", "label": text("soc", language)},
+                        {"value": "soh", "label": text("soh", language)},
+                        {"value": "score", "label": text("score", language)},
+                    ],
+                    value="v",
+                    allowDeselect=False,
+                    size="xs",
+                    **aria(text("heat_of", language)),
+                ),
+                html.Div(id="pack-map", className="cp-pack"),
+            ],
+            id="a-pack",
+            className="cp-card cp-hidden",
+        ),
+        html.Section(
+            [
+                html.Div(
+                    [
+                        html.H2(text("traces", language)),
+                        html.Div(
+                            [
+                                named(
+                                    dmc.SegmentedControl(
+                                        id="range",
+                                        data=[
+                                            {"value": key, "label": text(f"range_{key}", language)}
+                                            for key in RANGES
+                                        ],
+                                        value="10m",
+                                        size="xs",
+                                        persistence=True,
+                                    ),
+                                    text("range", language),
+                                ),
+                                dmc.Button(
+                                    text("pause", language),
+                                    id="pause",
+                                    size="xs",
+                                    variant="default",
+                                    n_clicks=0,
+                                ),
+                            ],
+                            className="cp-controls",
+                        ),
+                    ],
+                    className="cp-card-head",
+                ),
+                html.Div("", id="trace-note", className="cp-muted"),
+                graph("traces", "cp-traces"),
+            ],
+            className="cp-card",
+        ),
+        html.Div(
+            [
+                html.Section(
+                    [
+                        html.H2(text("soh_history", language)),
+                        graph("soh-graph", "cp-graph"),
+                    ],
+                    className="cp-card",
+                ),
+                html.Section(
+                    [
+                        html.H2(text("ica", language)),
+                        graph("ica-graph", "cp-graph"),
+                    ],
+                    className="cp-card",
+                ),
+            ],
+            className="cp-two",
+        ),
+        html.Section(
+            [
+                html.H2(text("asset_alarms", language)),
+                html.Div(text("no_alarms", language), id="a-alarms"),
+            ],
+            className="cp-card",
+        ),
+        html.Section(
+            [
+                html.H2(text("cycles", language)),
+                cycle_grid("cycle-grid", language),
+            ],
+            className="cp-card",
+        ),
+        html.Section(
+            [html.H2(text("config", language)), html.Div("", id="a-config", className="cp-facts")],
+            className="cp-card",
+        ),
+    ]
+
+
+def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
+    """Controls of a replay; shown by the browser's side where the asset is one."""
+
+    def button(action: str) -> Any:
+        return dmc.Button(
+            text(f"replay_{action}", language),
+            id={"replay": action},
+            size="xs",
+            variant="default",
+            n_clicks=0,
+        )
+
+    return html.Section(
+        [
+            html.H2(text("replay_controls", language)),
+            button("pause"),
+            button("resume"),
+            button("step"),
+            dmc.Select(
+                id="replay-speed",
+                data=[{"value": speed, "label": f"× {speed}"} for speed in REPLAY_SPEEDS],
+                value="120",
+                allowDeselect=False,
+                size="xs",
+                w=100,
+                **aria(text("replay_speed", language)),
+            ),
+            button("speed"),
+            dmc.NumberInput(
+                id="replay-cycle",
+                value=1,
+                min=1,
+                size="xs",
+                w=90,
+                **aria(text("cycles", language)),
+            ),
+            button("seek"),
+            html.Div(
+                [
+                    dmc.Select(
+                        id="replay-fault",
+                        data=list(faults),
+                        value=faults[0] if faults else None,
+                        size="xs",
+                        w=170,
+                        **aria(text("replay_fault", language)),
+                    ),
+                    button("inject"),
+                ],
+                className="cp-replay-fault" if faults else "cp-hidden",
+            ),
+            html.Span("", id="replay-result", className="cp-muted", role="status"),
+        ],
+        id="replay",
+        className="cp-card cp-replay cp-hidden",
+    )

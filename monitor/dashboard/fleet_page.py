@@ -1,0 +1,145 @@
+"""The fleet: every asset as a tile or a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import html
+
+from monitor.dashboard.parts import (
+    COLUMN,
+    GRID_THEME,
+    aria,
+    column,
+    look_stores,
+    named,
+    number_column,
+)
+from monitor.dashboard.texts import Language, text
+
+
+def fleet_page(language: Language) -> list[Any]:
+    """Every asset as a tile or a row."""
+    return [
+        *look_stores({"look": "fleet"}, "fleet-controlled"),
+        html.Div(
+            [
+                html.H1(text("fleet", language)),
+                html.Div(
+                    [
+                        _count("assets", text("count_assets", language)),
+                        _count("stale", text("count_stale", language)),
+                        _count("alarms", text("count_alarms", language)),
+                        _count("unack", text("count_unack", language)),
+                    ],
+                    className="cp-counts",
+                ),
+            ],
+            className="cp-head",
+        ),
+        html.Div(
+            [
+                dmc.TextInput(
+                    id="fleet-search",
+                    placeholder=text("search", language),
+                    className="cp-search",
+                    debounce=False,
+                    **aria(text("search", language)),
+                ),
+                dmc.Select(
+                    id="fleet-sort",
+                    data=[
+                        {"value": key, "label": text(f"by_{key}", language)}
+                        for key in ("name", "risk", "soh", "temperature")
+                    ],
+                    value="name",
+                    allowDeselect=False,
+                    persistence=True,
+                    className="cp-sort",
+                    **aria(text("sort", language)),
+                ),
+                named(
+                    dmc.SegmentedControl(
+                        id="fleet-view",
+                        data=[
+                            {"value": "tiles", "label": text("tiles", language)},
+                            {"value": "table", "label": text("table", language)},
+                        ],
+                        value="tiles",
+                        persistence=True,
+                    ),
+                    text("view", language),
+                ),
+            ],
+            className="cp-controls",
+        ),
+        html.Div(text("connecting", language), id="fleet-empty", className="cp-empty"),
+        html.Div(id="tiles", className="cp-tiles"),
+        html.Div("", id="tiles-more", className="cp-more"),
+        html.Div(
+            dag.AgGrid(
+                id="fleet-grid",
+                columnDefs=_fleet_columns(language),
+                rowData=[],
+                getRowId="params.data.id",
+                defaultColDef=COLUMN,
+                dashGridOptions={
+                    "theme": GRID_THEME,
+                    "animateRows": False,
+                    "rowHeight": 46,
+                    "asyncTransactionWaitMillis": 50,
+                    "suppressCellFocus": False,
+                    "enableCellTextSelection": True,
+                },
+                style={"height": "100%", "width": "100%"},
+            ),
+            id="fleet-table",
+            className="cp-table cp-hidden",
+        ),
+    ]
+
+
+def _count(key: str, label: str) -> Any:
+    return html.Div(
+        [html.Span("–", id=f"count-{key}", className="cp-count-n"), html.Span(label)],
+        className="cp-count",
+        id=f"count-box-{key}",
+    )
+
+
+def _fleet_columns(language: Language) -> list[dict[str, Any]]:
+    return [
+        column(
+            "id",
+            text("asset", language),
+            cellRenderer="CpAssetLink",
+            comparator={"function": "cpCompareNames"},
+            sort="asc",
+            pinned="left",
+            width=130,
+        ),
+        column(
+            "risk",
+            text("risk", language),
+            cellRenderer="CpLamp",
+            comparator={"function": "cpCompareRisk"},
+            width=132,
+        ),
+        number_column("v", text("voltage", language), "V", 3, width=104),
+        number_column("i", text("current", language), "A", 2, width=96),
+        number_column("t", text("temperature", language), "°C", 1, width=116),
+        number_column("score", text("score", language), "", 2, width=118),
+        number_column("soc", text("soc_short", language), "%", 0, width=80),
+        column("soh", text("soh_short", language), cellRenderer="CpSoh", width=190),
+        column("alarms", text("alarms", language), cellRenderer="CpAlarmCount", width=86),
+        column("stale", text("freshness", language), cellRenderer="CpFresh", width=138),
+        column(
+            "phase",
+            text("phase", language),
+            valueFormatter={"function": "cpPhase(params.value)"},
+            width=108,
+        ),
+        number_column("r", text("resistance", language), "mΩ", 1, width=104),
+    ]
