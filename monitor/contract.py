@@ -36,7 +36,7 @@ Text = Annotated[str, Meta(max_length=500)]
 OneOrMany = float | Annotated[list[float | None], Meta(max_length=MAX_CELLS)] | None
 
 
-class Frame(Struct, frozen=True, omit_defaults=True):
+class Frame(Struct, frozen=True, omit_defaults=True, gc=False):
     """One reading of one asset at one instant. A number stands for a list of one.
 
     `seq` counts up within a `session`, which changes when the device restarts. Any value may be

@@ -44,6 +44,10 @@ class SqliteHistory:
             if first is not None
         ]
 
+    def frames(self) -> int:
+        """How many frames the store holds."""
+        return int(self._query("SELECT count(*) FROM input WHERE kind = 0", ())[0][0])
+
     def trace(
         self, asset: str, cell: int, start_ms: int, end_ms: int, points: int = 2_000
     ) -> Trace:
