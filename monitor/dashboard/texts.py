@@ -124,7 +124,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "ica_now": ("newest charge", "最近的充电"),
     "ica_number": ("charge {n}", "第 {n} 次充电"),
     "voltage_axis": ("Voltage V", "电压 V"),
-    "end_of_life": ("80 % of nominal", "额定容量的 80%"),
+    "end_of_life": ("end of life, 70 %", "寿命终点 70%"),
     "full_discharges": ("Full discharges, measured", "完整放电实测"),
     "ica_none": ("Shown after the first complete charge.", "首次完整充电后显示。"),
     "cycles": ("Charges and discharges", "充放电记录"),

@@ -106,9 +106,9 @@
     }
     const ends = known.map((c) => c.soh).concat(now && now.soh ? [now.soh] : []);
     const shapes = [], annotations = [];
-    if (ends.length && Math.min(...ends) < 0.88) {
-      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 80, y1: 80, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
-      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 80, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life"), font: { size: 11, color: cp.css("--cp-muted") } });
+    if (ends.length && Math.min(...ends) < 0.78) {
+      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 70, y1: 70, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
+      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 70, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life"), font: { size: 11, color: cp.css("--cp-muted") } });
     }
     return {
       data,
