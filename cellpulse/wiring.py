@@ -137,7 +137,8 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     from monitor.store.sqlite_history import SqliteHistory
 
     hub = Hub()
-    feed = Feed(hub, config.broker.url(), config.root)
+    tls = tls_context(config.broker, config.broker_ca)
+    feed = Feed(hub, config.broker.url(), config.root, tls=tls)
     actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse)
     app = make_app(hub, SqliteHistory(config.store), actions=actions)
     async with asyncio.TaskGroup() as tasks:
