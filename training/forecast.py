@@ -26,9 +26,10 @@ from training.dataset import HalfCycle, dataset_files
 from training.figures import Figure, figure, report
 from training.forecast_series import (
     AHEAD,
+    EXPONENTS,
     HISTORY,
+    PLAIN,
     Template,
-    chosen_template,
     drift,
     end_of_life,
     fade_series,
@@ -50,9 +51,7 @@ ORIGINS = (50, 75, 100, 150, 200, 300, 400, 500)
 GROUPS = {"nasa": NASA_CELLS, "calce": CALCE_CELLS}
 FAMILY = {"nasa": 0, "calce": 1}
 SOURCES = (
-    "training/forecast.py",
     "training/forecast_net.py",
-    "training/forecast_series.py",
     "training/dataset.py",
     "monitor/features.py",
 )
@@ -69,8 +68,6 @@ class LeftOut(Struct, frozen=True):
     life: dict[str, float | None]  # error of the end of life in cycles, None where it never ends
     errors: list[list[float]]  # of the network, by origin and step, fractions
     long_errors: list[list[float]]  # of the template, by origin, at LONG_AT; NaN past the end
-    scale: float
-    stretch: float
 
 
 class HiddenSize(Struct, frozen=True):
@@ -96,16 +93,22 @@ def teachers(curves: Curves, family: int) -> Curves:
     return curves
 
 
-def leave_one_out(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) -> LeftOut:
-    """One cell, forecast by everything fitted on the other cells of all families."""
+def told_by_net(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) -> Floats:
+    """The next cycles from every history of a cell, by a network that never saw it."""
     family, series = curves[cell]
     others = {name: curve for name, curve in curves.items() if name != cell}
     net = forecast_net.train_net(teachers(others, family), len(FAMILIES), hidden, seed)
+    return forecast_net.run_net(net, forecast_net.examples(series)[0], family)
+
+
+def leave_one_out(curves: Curves, cell: str, told: Floats) -> LeftOut:
+    """One cell, forecast by the network's `told` and by what the other cells' curves say."""
+    family, series = curves[cell]
+    others = {name: curve for name, curve in curves.items() if name != cell}
     history, ahead = forecast_net.examples(series)
-    told = forecast_net.run_net(net, history, family)
     relatives = [curve for kind, curve in others.values() if kind == family]
-    template = chosen_template(relatives)
-    plain = Template(tuple(relatives))
+    template = Template(tuple(relatives))
+    plain = Template(tuple(relatives), PLAIN)
     at = range(HISTORY, HISTORY + len(history))
     methods: dict[str, dict[int, Floats]] = {
         "LSTM": {start: told[i] for i, start in enumerate(at)},
@@ -116,7 +119,7 @@ def leave_one_out(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) ->
     after = len(series) - HISTORY
     begun = series[:HISTORY]
     rest = {
-        "template, stretched": template.forecast(begun, after),
+        "template": template.forecast(begun, after),
         "mean curve": plain.forecast(begun, after),
         "drift": drift(begun, after),
         "persistence": persistence(begun, after),
@@ -124,7 +127,7 @@ def leave_one_out(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) ->
     truth = end_of_life(series, END_OF_LIFE)
     life: dict[str, float | None] = {}
     for name, forecast in (
-        ("template, stretched", template.forecast(begun, FARTHEST)),
+        ("template", template.forecast(begun, FARTHEST)),
         ("mean curve", plain.forecast(begun, FARTHEST)),
         ("drift", drift(begun, FARTHEST)),
     ):
@@ -146,8 +149,6 @@ def leave_one_out(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) ->
             for origin in ORIGINS
             if origin + AHEAD <= len(series)
         ],
-        template.scale,
-        template.stretch,
     )
 
 
@@ -200,13 +201,13 @@ def all_left_out(
     """Every cell left out in turn; finished ones are taken from the cache."""
     found = {}
     for cell in curves:
+
+        def compute(cell: str = cell) -> list[list[float]]:
+            return told_by_net(curves, cell, seed).tolist()  # type: ignore[no-any-return]
+
         key = key_of("forecast", cell, seed, sorted(hashes.items()), sources=SOURCES)
-        found[cell] = remembered(
-            cache,
-            key,
-            LeftOut,
-            lambda cell=cell: leave_one_out(curves, cell, seed),  # type: ignore[misc]
-        )
+        told = np.array(remembered(cache, key, list[list[float]], compute))
+        found[cell] = leave_one_out(curves, cell, told)
         ten = found[cell].next_ten
         progress(f"{cell}: next ten {ten['LSTM']:.2f} %SOH, drift {ten['drift']:.2f}")
     return found
@@ -238,13 +239,11 @@ def train(
     for dataset, names in GROUPS.items():
         own = [found[cell] for cell in names]
         half.append(half_widths(own))
-        template = chosen_template([curves[cell][1] for cell in names])
         templates.append(
             {
                 "cell_type": FAMILIES[FAMILY[dataset]].cell_type,
-                "curves": [np.round(curve, 4).tolist() for curve in template.curves],
-                "scale": template.scale,
-                "stretch": template.stretch,
+                "curves": [np.round(curves[cell][1], 4).tolist() for cell in names],
+                "exponents": EXPONENTS,
                 "interval_at": list(LONG_AT),
                 "interval_half": np.round(long_half_widths(own), 4).tolist(),
             }
@@ -331,7 +330,7 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
             )
         for method in own[0].rest:
             value = float(np.mean([line.rest[method] for line in own]))
-            target = targets[group]["rest"] if method == "template, stretched" else None
+            target = targets[group]["rest"] if method == "template" else None
             lines.append(
                 figure(
                     f"{group} first 50 to the rest, MAE, {method}",
@@ -345,7 +344,7 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
         for method in own[0].life:
             known = [line.life[method] for line in own]
             ended = [value for value in known if value is not None]
-            target = targets[group]["life"] if method == "template, stretched" else None
+            target = targets[group]["life"] if method == "template" else None
             lines.append(
                 figure(
                     f"{group} remaining life at cycle 50, MAE, {method}",
@@ -376,10 +375,10 @@ def hidden_sweep(curves: Curves, seed: int, sizes: Sequence[int] = (4, 16, 64)) 
     """MAE of the next ten cycles by hidden size, on one left-out cell a family."""
     out = []
     for hidden in sizes:
-        errors = {
-            dataset: leave_one_out(curves, names[0], seed, hidden).next_ten["LSTM"]
-            for dataset, names in GROUPS.items()
-        }
+        errors = {}
+        for dataset, names in GROUPS.items():
+            told = told_by_net(curves, names[0], seed, hidden)
+            errors[dataset] = leave_one_out(curves, names[0], told).next_ten["LSTM"]
         out.append(HiddenSize(hidden, errors["nasa"], errors["calce"]))
     return out
 
@@ -395,7 +394,7 @@ def _versions() -> dict[str, str]:
     return {
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "numpy": np.__version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "onnx": onnx.__version__,
     }
 

@@ -60,9 +60,17 @@ def examples(series: Floats) -> tuple[Floats, Floats]:
 
 
 def train_net(
-    curves: Mapping[str, tuple[int, Floats]], families: int, hidden: int, seed: int
+    curves: Mapping[str, tuple[int, Floats]],
+    families: int,
+    hidden: int,
+    seed: int,
+    epochs: int = EPOCHS,
 ) -> ForecastNet:
-    """Fit on curves given by cell with the index of their family; each cell counts the same."""
+    """Fit on curves given by cell with the index of their family; each cell counts the same.
+
+    Sets PyTorch to one thread: results repeat, and so small a network gains nothing from more.
+    """
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     x, y, kind, weight = [], [], [], []
@@ -78,9 +86,9 @@ def train_net(
     weights = weights / weights.mean()
     net = ForecastNet(families, hidden)
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    steps = EPOCHS * ((len(xs) + BATCH - 1) // BATCH)
+    steps = epochs * ((len(xs) + BATCH - 1) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         order = torch.randperm(len(xs), generator=generator)
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]

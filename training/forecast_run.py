@@ -111,7 +111,7 @@ def forecast(
     )
     spec = model.templates[family]
     curves = tuple(np.array(curve) for curve in spec["curves"])
-    template = Template(curves, float(spec["scale"]), float(spec["stretch"]))
+    template = Template(curves, tuple((a, b) for a, b in spec["exponents"]))
     far = template.forecast(series, FARTHEST)
     soh = np.concatenate([near, far[AHEAD:] + (near[-1] - far[AHEAD - 1])])
     steps = np.arange(1, FARTHEST + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,18 +51,22 @@ def drift(history: Floats, ahead: int) -> Floats:
     return line
 
 
+PLAIN = ((0.0, 0.0),)
+EXPONENTS = ((0.0, 0.0), (0.25, 0.0), (0.0, 0.25), (0.25, 0.25))
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """Other cells' curves, laid on from where this cell is now.
 
     With r the ratio of this cell's fade so far to that of the other over the same cycles, the
-    other's further fade is scaled by r**scale and run at r**stretch its speed. Both 0 is the plain
-    mean curve.
+    other's further fade is scaled by r**scale and run at r**stretch its speed; the forecast is the
+    mean over `exponents`, pairs of (scale, stretch). `PLAIN` is the mean curve. Choosing one pair
+    on the training cells was tried and is worse than the mean: three cells do not tell.
     """
 
     curves: tuple[Floats, ...]
-    scale: float = 0.0
-    stretch: float = 0.0
+    exponents: tuple[tuple[float, float], ...] = EXPONENTS
 
     def forecast(self, history: Floats, ahead: int) -> Floats:
         """SOH at the next `ahead` cycles."""
@@ -71,32 +76,12 @@ class Template:
         for curve in self.curves:
             seen = min(now, len(curve) - 1)
             ratio = float(np.clip(own / max(_fade(curve[:seen]), 1e-4), *SPEED_RANGE))
-            at = seen + np.arange(ahead) * ratio**self.stretch
-            further = _extended(curve, at) - np.median(curve[max(0, seen - LEVEL) : seen])
-            runs.append(further * ratio**self.scale)
-        level = float(np.median(history[-LEVEL:]))
-        forecast: Floats = level + np.mean(runs, axis=0)
+            level = np.median(curve[max(0, seen - LEVEL) : seen])
+            for scale, stretch in self.exponents:
+                at = seen + np.arange(ahead) * ratio**stretch
+                runs.append((_extended(curve, at) - level) * ratio**scale)
+        forecast: Floats = float(np.median(history[-LEVEL:])) + np.mean(runs, axis=0)
         return forecast
-
-
-TEMPLATE_CHOICES = ((0.0, 0.0), (0.25, 0.0), (0.0, 0.25), (0.25, 0.25), (0.0, -0.25), (-0.25, 0.0))
-
-
-def chosen_template(curves: Sequence[Floats]) -> Template:
-    """The template whose scale and stretch did best on each of the curves, left out in turn."""
-    best, lowest = Template(tuple(curves)), np.inf
-    for scale, stretch in TEMPLATE_CHOICES:
-        errors = []
-        for i, curve in enumerate(curves):
-            others = tuple(c for j, c in enumerate(curves) if j != i)
-            if others and len(curve) > HISTORY + AHEAD:
-                told = Template(others, scale, stretch).forecast(
-                    curve[:HISTORY], len(curve) - HISTORY
-                )
-                errors.append(float(np.mean(np.abs(told - curve[HISTORY:]))))
-        if errors and np.mean(errors) < lowest:
-            best, lowest = Template(tuple(curves), scale, stretch), float(np.mean(errors))
-    return best
 
 
 def end_of_life(series: Floats, threshold: float) -> int | None:
@@ -125,9 +110,16 @@ def _fade(series: Floats) -> float:
 
 def _extended(curve: Floats, at: Floats) -> Floats:
     """A smoothed curve at any cycle, continued by the line of its last third, at most 60 cycles."""
-    calm = smoothed(curve, 2)
-    tail = max(2, min(60, len(calm) // 3))
-    slope, offset = np.polyfit(np.arange(len(calm) - tail, len(calm)), calm[-tail:], 1)
+    calm, slope, offset = _calm(curve.tobytes())
     inside = np.interp(at, np.arange(len(calm)), calm)
     out: Floats = np.where(at <= len(calm) - 1, inside, offset + slope * at)
     return out
+
+
+@lru_cache(maxsize=64)
+def _calm(curve: bytes) -> tuple[Floats, float, float]:
+    """A curve smoothed, and the slope and offset of its tail; every forecast asks for the same."""
+    calm = smoothed(np.frombuffer(curve, dtype=np.float64), 2)
+    tail = max(2, min(60, len(calm) // 3))
+    slope, offset = np.polyfit(np.arange(len(calm) - tail, len(calm)), calm[-tail:], 1)
+    return calm, float(slope), float(offset)
