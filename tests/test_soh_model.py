@@ -115,7 +115,7 @@ def test_export_equals_the_tables_on_any_input(small: Tables) -> None:
 def test_an_unseen_cell_is_told_within_its_interval(small: Tables) -> None:
     rows = synthetic("new", 77)
     value, low, high, state = small.predict(rows.x)
-    assert (state == OK).all()
+    assert (state == OK).mean() > 0.8  # the limit is a 90 % quantile
     assert np.sqrt(np.mean((value - rows.y) ** 2)) < 0.01
     assert np.mean((rows.y >= low) & (rows.y <= high)) > 0.8
 
@@ -134,7 +134,7 @@ def test_late_short_and_strange_windows_are_not_answered(small: Tables) -> None:
     x[0, START], x[0, END] = 36, 50  # starts too late
     x[1, START], x[1, END] = 30, 31  # a single bin
     x[2, C_MEAN] = 3.0  # four times the current of training
-    x[3, :SOH_BINS] *= 3.0  # three times the charge
+    x[3, 30:40] *= 3.0  # three times the charge in a few bins
     assert small.predict(x)[3].tolist() == [NOT_ENOUGH, NOT_ENOUGH, UNLIKE, UNLIKE, OK]
 
 

@@ -42,11 +42,13 @@ from training.soh_windows import (
     NOT_ENOUGH,
     OK,
     UNLIKE,
+    Regressions,
     Rows,
     TableFit,
     TableSpec,
     assemble,
-    fit_table,
+    completed,
+    fit_windows,
 )
 
 Floats = NDArray[np.float64]
@@ -69,13 +71,8 @@ DATASETS = (("nasa", NASA_CELLS, SPECS[:2]), ("calce", CALCE_CELLS, SPECS[2:]))
 WINDOW_MINUTES = 20.0
 WINDOWS_A_CHARGE = 3
 WINDOW_START_V = {"nasa": (3.82, 4.02), "calce": (3.70, 3.85)}
-SOURCES = (
-    "training/soh.py",
-    "training/soh_windows.py",
-    "training/soh_likeness.py",
-    "training/dataset.py",
-    "monitor/features.py",
-)
+FIT_SOURCES = ("training/soh_windows.py", "training/dataset.py", "monitor/features.py")
+SOURCES = (*FIT_SOURCES, "training/soh.py", "training/soh_likeness.py")
 DISCHARGE_MINUTES = (2.0, 5.0, 20.0)
 
 
@@ -114,7 +111,11 @@ def usable(halves: Sequence[HalfCycle], kind: str) -> list[HalfCycle]:
 
 
 def fit(
-    cells: dict[str, list[HalfCycle]], specs: Sequence[TableSpec], progress: Progress
+    cells: dict[str, list[HalfCycle]],
+    specs: Sequence[TableSpec],
+    progress: Progress,
+    cache: Path | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> list[TableFit]:
     """The tables of one family of cells, fitted on the cells given."""
     tables: list[TableFit] = []
@@ -130,7 +131,14 @@ def fit(
             for cell, own in halves.items()
         ]
         seen = [half.inputs.astype(np.float64) for own in halves.values() for half in own]
-        tables.append(fit_table(spec, rows, seen, progress))
+        given = sorted((cell, (hashes or {}).get(cell, "")) for cell in cells)
+        key = key_of("regressions", spec, given, sources=FIT_SOURCES)
+
+        def compute(spec: TableSpec = spec, rows: list[Rows] = rows) -> Regressions:
+            return fit_windows(spec, rows, progress)
+
+        found = remembered(cache if hashes else None, key, Regressions, compute)
+        tables.append(completed(spec, found, rows, seen))
     return tables
 
 
@@ -256,7 +264,7 @@ def leave_one_cell_out(
             held_out: str = held_out, halves: list[HalfCycle] = halves, number: int = number
         ) -> list[Score]:
             others = {cell: found for cell, found in cells.items() if cell != held_out}
-            tables = assemble(fit(others, specs, _silent), len(SPECS))
+            tables = assemble(fit(others, specs, _silent, cache, hashes), len(SPECS))
             rng = np.random.default_rng([seed, number])
             return [
                 score(held_out, view, tables.predict, x, y)
@@ -285,7 +293,7 @@ def train(
             hashes[cell] = file_digest(path)
         cells = read_dataset(data, dataset, names, progress)
         removed.update({cell: exclusions(found) for cell, found in cells.items()})
-        tables += fit(cells, specs, progress)
+        tables += fit(cells, specs, progress, cache, hashes)
         own = {cell: hashes[cell] for cell in names}
         scores = leave_one_cell_out(cells, dataset, specs, seed, progress, cache, own)
         metrics[dataset] = [_rounded(asdict(line)) for line in scores]

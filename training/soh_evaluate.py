@@ -399,7 +399,7 @@ def figures_of(found: Evaluation) -> list[Figure]:
     )  # fmt: skip
     out.append(
         figure("CALCE whole charge from the curve, MAE, Gaussian process",
-               family("Gaussian process", "leave one cell out", "calce", "mae"), "%SOH", 0.5,
+               family("Gaussian process", "leave one cell out", "calce", "mae"), "%SOH", None,
                "lower", f"{left}; every {CALCE_EVERY}th charge; not the shipped model")
     )  # fmt: skip
     for name, target in ((COULOMB.name, 1.8), (QUADRATIC.name, None), (RIDGE.name, 4.0)):

@@ -6,9 +6,10 @@ squared Mahalanobis distance of any subset w of columns in closed form:
 
     d = |z_w|^2 - q' M_w q,   q = V_w' z_w,   M_w = (V_w' V_w + noise diag(scale^-2))^-1
 
-Missing bins of training rows are filled by the model itself, a few times over. A window is unlike
-the training data past the largest 95 % quantile of d over the training cells, each of them
-measured by a model of the others.
+Missing bins of training rows are filled by the model itself, a few times over. The limit of d in a
+window is the 99 % quantile over the training rows, times how much farther a cell is that the model
+has not seen: the largest ratio, over the training cells, of the 90 % quantile of a cell left out to
+the 99 % quantile of the others.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from training.dataset import END, R60, START
 
 Floats = NDArray[np.float64]
 
-FACTORS = 5
+FACTORS = 3
 FILLS = 10
-QUANTILE = 0.95
-ALLOWANCE = 1.1
+QUANTILE = 0.9
+INSIDE = 0.99
+SMALLEST_RATIO = 1.44
 SHARE_SEEN = 0.5  # a bin crossed by fewer of the training rows is left out
 
 
@@ -102,17 +104,27 @@ class Likeness:
 
     def __init__(self, cells: Sequence[Floats]) -> None:
         self.model = fit_factors(cells)
-        self._left_out = [
-            (cell, fit_factors([other for j, other in enumerate(cells) if j != i]))
-            for i, cell in enumerate(cells)
-        ]
+        self._all = np.vstack(cells)
+        self._left_out = []
+        for i, cell in enumerate(cells):
+            others = [other for j, other in enumerate(cells) if j != i]
+            self._left_out.append((cell, np.vstack(others), fit_factors(others)))
 
     def limit(self, start: int, end: int, resistance: bool) -> float:
         """The largest plausible distance of a window."""
-        limits = []
-        for cell, model in self._left_out:
-            rows = cell[(cell[:, START] <= start) & (cell[:, END] >= end)]
-            if len(rows):
-                d = model.distance(rows, start, end, resistance)
-                limits.append(float(np.quantile(d, QUANTILE)))
-        return ALLOWANCE**2 * max(limits) if limits else np.inf
+
+        def quantile(model: FactorModel, x: Floats, level: float) -> float | None:
+            rows = x[(x[:, START] <= start) & (x[:, END] >= end)]
+            if not len(rows):
+                return None
+            return float(np.quantile(model.distance(rows, start, end, resistance), level))
+
+        inside = quantile(self.model, self._all, INSIDE)
+        if inside is None:
+            return np.inf
+        farther = SMALLEST_RATIO
+        for cell, others, model in self._left_out:
+            own, theirs = quantile(model, cell, QUANTILE), quantile(model, others, INSIDE)
+            if own is not None and theirs is not None:
+                farther = max(farther, own / max(theirs, 1e-9))
+        return farther * inside

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from monitor.features import SOH_BINS, SOH_WIDTH
@@ -388,19 +389,61 @@ def fit_table(
     progress: Callable[[str], None] | None = None,
 ) -> TableFit:
     """Everything one table needs; `seen` are rows at many instants, for the plausible ranges."""
+    return completed(spec, fit_windows(spec, cells, progress), cells, seen)
+
+
+class Regressions(Struct, frozen=True):
+    """The regressions of a table, in a form that can be kept as JSON."""
+
+    centre: list[float]
+    windows: list[list[tuple[int, int]]]  # without resistance, with it
+    weights: list[list[list[float]]]
+    bias: list[list[float]]
+    half: list[list[float]]
+
+    def fits(self, known: bool) -> Fits:
+        """By window."""
+        return {
+            window: WindowFit(np.array(weights), bias, half)
+            for window, weights, bias, half in zip(
+                self.windows[known],
+                self.weights[known],
+                self.bias[known],
+                self.half[known],
+                strict=True,
+            )
+        }
+
+
+def fit_windows(
+    spec: TableSpec, cells: Sequence[Rows], progress: Callable[[str], None] | None = None
+) -> Regressions:
+    """The regressions of a table: the long part of training."""
     centre = np.zeros(SOH_WIDTH)
-    without: Fits
-    known: Fits
     if spec.relative:
-        without = known = _fit_relative(spec, cells, progress)
+        both = [_fit_relative(spec, cells, progress)] * 2
     else:
         fitter = Fitter(spec, cells)
         centre = fitter.centre
-        without, known = (fitter.fit_all(resistance, progress) for resistance in (False, True))
+        both = [fitter.fit_all(resistance, progress) for resistance in (False, True)]
+    return Regressions(
+        centre.tolist(),
+        [list(fits) for fits in both],
+        [[fit.weights.tolist() for fit in fits.values()] for fits in both],
+        [[fit.bias for fit in fits.values()] for fits in both],
+        [[fit.half for fit in fits.values()] for fits in both],
+    )
+
+
+def completed(
+    spec: TableSpec, found: Regressions, cells: Sequence[Rows], seen: Sequence[Floats]
+) -> TableFit:
+    """A table from its regressions: with what it holds for plausible."""
     low, high = ranges(seen)
     labels = np.concatenate([rows.y for rows in cells])
     return TableFit(
-        spec, without, known, centre, Likeness([rows.x for rows in cells]), low, high,
+        spec, found.fits(False), found.fits(True), np.array(found.centre),
+        Likeness([rows.x for rows in cells]), low, high,
         float(labels.min()) - SOH_MARGIN, float(labels.max()) + SOH_MARGIN,
     )  # fmt: skip
 
