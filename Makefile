@@ -30,9 +30,6 @@ screenshots: $(VENV)/.all
 schema: $(VENV)/.core
 	$(BIN)/cellpulse schema docs/schema
 
-screenshots: $(VENV)/.all
-	$(BIN)/python -m benchmarks.screenshots docs/images
-
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
