@@ -70,12 +70,13 @@ class LeftOut(Struct, frozen=True):
     long_errors: list[list[float]]  # of the template, by origin, at LONG_AT; NaN past the end
 
 
-class HiddenSize(Struct, frozen=True):
-    """One step of the hidden-size sweep."""
+class OtherNetwork(Struct, frozen=True):
+    """A network that is not shipped on one cell left out: MAE of the next ten cycles, %SOH."""
 
-    hidden: int
-    nasa: float
-    calce: float
+    name: str
+    group: str
+    cell: str
+    next_ten: float
 
 
 def curves_of(cells: Mapping[str, Sequence[HalfCycle]], dataset: str) -> Curves:
@@ -93,11 +94,20 @@ def teachers(curves: Curves, family: int) -> Curves:
     return curves
 
 
-def told_by_net(curves: Curves, cell: str, seed: int, hidden: int = HIDDEN) -> Floats:
+def told_by_net(
+    curves: Curves, cell: str, seed: int, hidden: int = HIDDEN, attention: bool = False
+) -> Floats:
     """The next cycles from every history of a cell, by a network that never saw it."""
     family, series = curves[cell]
     others = {name: curve for name, curve in curves.items() if name != cell}
-    net = forecast_net.train_net(teachers(others, family), len(FAMILIES), hidden, seed)
+    taught, families = teachers(others, family), len(FAMILIES)
+    net: forecast_net.Net
+    if attention:
+        net = forecast_net.train_net(
+            taught, families, hidden, seed, kind=forecast_net.ForecastTransformer
+        )
+    else:
+        net = forecast_net.train_net(taught, families, hidden, seed)
     return forecast_net.run_net(net, forecast_net.examples(series)[0], family)
 
 
@@ -305,7 +315,16 @@ def evaluate(
     """The `--json` object and the lines behind it."""
     curves, hashes = load(data, progress)
     found = all_left_out(curves, seed, progress, cache, hashes)
-    return report("evaluate forecast", hashes, figures_of(found)), found
+    figures = figures_of(found)
+    others = other_networks(curves, seed, progress, cache, hashes)
+    for name in dict.fromkeys(one.name for one in others):
+        for group, names in GROUPS.items():
+            errors = [one.next_ten for one in others if (one.name, one.group) == (name, group)]
+            figures.append(
+                figure(f"{group} next 10 cycles, MAE, {name}", float(np.mean(errors)), "%SOH", None,
+                       "lower", f"{group}: each cell from the others; mean of {len(names)} cells")
+            )  # fmt: skip
+    return report("evaluate forecast", hashes, figures), found
 
 
 def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
@@ -371,15 +390,28 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
     return lines
 
 
-def hidden_sweep(curves: Curves, seed: int, sizes: Sequence[int] = (4, 16, 64)) -> list[HiddenSize]:
-    """MAE of the next ten cycles by hidden size, on one left-out cell a family."""
+def other_networks(
+    curves: Curves, seed: int, progress: Progress, cache: Path | None, hashes: Mapping[str, str]
+) -> list[OtherNetwork]:
+    """MAE of the next ten cycles by other hidden sizes and by a Transformer, cells left out."""
     out = []
-    for hidden in sizes:
-        errors = {}
-        for dataset, names in GROUPS.items():
-            told = told_by_net(curves, names[0], seed, hidden)
-            errors[dataset] = leave_one_out(curves, names[0], told).next_ten["LSTM"]
-        out.append(HiddenSize(hidden, errors["nasa"], errors["calce"]))
+    for hidden, attention in ((4, False), (64, False), (HIDDEN, True)):
+        for group, names in GROUPS.items():
+            for cell in names:
+
+                def compute(
+                    cell: str = cell, hidden: int = hidden, attention: bool = attention
+                ) -> float:
+                    told = told_by_net(curves, cell, seed, hidden, attention)
+                    truth = forecast_net.examples(curves[cell][1])[1]
+                    return 100.0 * float(np.mean(np.abs(told - truth)))
+
+                key = key_of("other network", cell, seed, hidden, attention,
+                             sorted(hashes.items()), sources=SOURCES)  # fmt: skip
+                name = "Transformer" if attention else f"LSTM, {hidden} hidden"
+                error = remembered(cache, key, float, compute)
+                progress(f"{name}, {cell}: next ten {error:.2f} %SOH")
+                out.append(OtherNetwork(name, group, cell, error))
     return out
 
 

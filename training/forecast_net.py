@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -50,6 +50,34 @@ class ForecastNet(torch.nn.Module):
         return told
 
 
+class ForecastTransformer(torch.nn.Module):
+    """The same task with one layer of self-attention in place of the LSTM. Not shipped."""
+
+    def __init__(self, families: int, hidden: int) -> None:
+        super().__init__()
+        self.families, self.hidden = families, hidden
+        self.embed = torch.nn.Linear(1 + families, hidden)
+        self.place = torch.nn.Parameter(0.1 * torch.randn(HISTORY, hidden))
+        self.layer = torch.nn.TransformerEncoderLayer(
+            hidden, 2, 2 * hidden, dropout=0.0, batch_first=True
+        )
+        self.out = torch.nn.Linear(hidden + 1 + families + HISTORY, AHEAD)
+
+    def forward(self, history: torch.Tensor, family: torch.Tensor) -> torch.Tensor:
+        last = history[:, -1:]
+        change = (history - last) * (100.0 * SCALE)
+        channels = family[:, None, :].expand(-1, HISTORY, -1)
+        tokens = self.embed(torch.cat([change[:, :, None], channels], dim=2)) + self.place
+        seen = self.layer(tokens).mean(dim=1)
+        level = (last - 0.8) * LEVEL_SCALE
+        told: torch.Tensor = self.out(torch.cat([seen, level, family, change], dim=1))
+        return told
+
+
+Net = ForecastNet | ForecastTransformer
+N = TypeVar("N", ForecastNet, ForecastTransformer)
+
+
 def examples(series: Floats) -> tuple[Floats, Floats]:
     """Every history (n, HISTORY) of a series and the AHEAD values that follow (n, AHEAD)."""
     ends = range(HISTORY, len(series) - AHEAD + 1)
@@ -65,7 +93,8 @@ def train_net(
     hidden: int,
     seed: int,
     epochs: int = EPOCHS,
-) -> ForecastNet:
+    kind: type[N] = ForecastNet,  # type: ignore[assignment]
+) -> N:
     """Fit on curves given by cell with the index of their family; each cell counts the same.
 
     Sets PyTorch to one thread: results repeat, and so small a network gains nothing from more.
@@ -73,18 +102,18 @@ def train_net(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    x, y, kind, weight = [], [], [], []
+    x, y, kinds_, weight = [], [], [], []
     for family, series in curves.values():
         history, ahead = examples(series)
         if len(history):
             x.append(history)
             y.append(100.0 * (ahead - history[:, -1:]))
-            kind.append(np.eye(families)[np.full(len(history), family)])
+            kinds_.append(np.eye(families)[np.full(len(history), family)])
             weight.append(np.full(len(history), 1.0 / len(history)))
-    xs, ys, kinds = (_tensor(np.concatenate(part)) for part in (x, y, kind))
+    xs, ys, kinds = (_tensor(np.concatenate(part)) for part in (x, y, kinds_))
     weights = _tensor(np.concatenate(weight))
     weights = weights / weights.mean()
-    net = ForecastNet(families, hidden)
+    net = kind(families, hidden)
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     steps = epochs * ((len(xs) + BATCH - 1) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
@@ -103,7 +132,7 @@ def train_net(
     return net.eval()
 
 
-def run_net(net: ForecastNet, history: Floats, family: int) -> Floats:
+def run_net(net: Net, history: Floats, family: int) -> Floats:
     """SOH (n, AHEAD) from histories (n, HISTORY) of one family."""
     kinds = np.eye(net.families)[np.full(len(history), family)]
     with torch.no_grad():
