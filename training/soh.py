@@ -138,8 +138,19 @@ def fit(
             return fit_windows(spec, rows, progress)
 
         found = remembered(cache if hashes else None, key, Regressions, compute)
-        tables.append(completed(spec, found, rows, seen))
+        tables.append(completed(spec, widened(found, len(rows)), rows, seen))
     return tables
+
+
+def widened(found: Regressions, cells: int) -> Regressions:
+    """Intervals wider by sqrt(1 + 1 / cells): the errors of so few cells are themselves uncertain.
+
+    It is the factor of a predictive interval about a mean of that many cells.
+    """
+    factor = float(np.sqrt(1.0 + 1.0 / cells))
+    return msgspec.structs.replace(
+        found, half=[[factor * half for half in part] for part in found.half]
+    )
 
 
 def views(
