@@ -1,7 +1,6 @@
 """The same job the obvious way: `json.loads`, River, a dict a cell, one model run a sample.
 
-River's means smooth at one fixed sampling. It does less than the engine: no duplicates, gaps,
-missing, frozen or impossible values, measured capacity or life cycle of an alarm.
+At one fixed sampling, and less than the engine: no duplicates, gaps, faulty values or life cycle.
 """
 
 import json
@@ -13,11 +12,11 @@ import numpy as np
 from influxdb_client.client.write.point import Point
 from river.stats import EWMean, EWVar
 
+from benchmarks.baseline_heat import HeatBalance
 from monitor.contract import AssetConfig
 from monitor.rules import DEFAULT_RULES
 
-REST, CC_CHARGE, CV_CHARGE, DISCHARGE = range(1, 5)
-DIRECTION = (0, 0, 1, 1, -1)  # of each phase
+REST, CC_CHARGE, CV_CHARGE, DISCHARGE, DIRECTION = 1, 2, 3, 4, (0, 0, 1, 1, -1)  # of each phase
 QUANTITY = {rule.code: rule.quantity.name.lower() for rule in DEFAULT_RULES}
 
 
@@ -31,7 +30,7 @@ class Baseline:
         self.cycles: list[tuple[float, float, int, int]] = []  # Ah, Wh, start and end in ms
 
     def configure(self, asset: str, config: AssetConfig, sensors: int, table: int) -> None:
-        fade, slow, self.cells[asset] = 1 - exp(-self.dt / 60), 1 - exp(-self.dt / 600), []
+        fade, self.cells[asset] = 1 - exp(-self.dt / 60), []
         for k in range(config.cells):
             s: dict[str, Any] = {"limits": config.limits, "ah": config.nominal_capacity_ah}
             s |= {"sensor": k * sensors // config.cells, "table": table, "last": None, "dir": 0}
@@ -39,7 +38,8 @@ class Baseline:
             s |= dict.fromkeys(("soc", "r", "q", "v_rest"), nan) | {"alarms": []}
             s["soh"] = dict.fromkeys(("soh", "soh_low", "soh_high"), nan) | {"soh_state": 1}
             s["mean"], s["var"] = {n: EWMean(fade) for n in "vic"}, {n: EWVar(fade) for n in "vic"}
-            s["from0"] = {n: EWMean(fade) for n in ("dv", "dc", "excess")} | {"slow": EWMean(slow)}
+            s["from0"] = {n: EWMean(fade) for n in ("dv", "dc", "excess")}
+            s["heat"] = HeatBalance(self.prior.balance_mean, self.prior.balance_spread)
             for smooth in s["from0"].values():
                 smooth.update(0.0)
             watched = {"pack": k == 0, "sensor": k * sensors % config.cells < sensors, "cell": True}
@@ -68,6 +68,7 @@ class Baseline:
         for name, x in (("v", v), ("i", i), ("c", c)):
             s["mean"][name].update(x)
             s["var"][name].update(x)
+        s["heat"].sample(t, v, i / s["ah"], c, ambient)
         if s["last"] is None:  # a cell's first sample only starts it
             s |= {"last": (t, v, i, c, REST), "slots": deque(maxlen=16), "slot_start": t}
             return {}
@@ -104,18 +105,17 @@ class Baseline:
         stored = self.prior.heat_capacity_j_per_k_ah * ah * (c - c0) / dt
         cooled = self.prior.cooling_w_per_k_ah * ah * ((c + c0) / 2 - ambient)
         ew["excess"].update(stored + cooled - self.prior.resistance_ohm_ah / ah * mean_i**2)
-        ew["slow"].update(ew["excess"].get())
         ew["dv"].update((v - v0) / dt)
         ew["dc"].update((c - c0) / dt)
-        slot = (ew["excess"].get() / ah, ew["slow"].get() / ah, i / ah, c - ambient)
+        slot = (s["heat"].fast, s["heat"].slow, i / ah, c - ambient)
         steps = (t - s["slot_start"]) // 30_000
-        s["slots"].extend([slot] * max(steps, 0 if s["slots"] else 1))
+        s["slots"].extend([slot] * (steps if s["slots"] else 16))
         s["slots"][-1], s["slot_start"] = slot, s["slot_start"] + steps * 30_000
         s["last"] = (t, v, i, c, phase)
         if direction and s["load_s"]:
             self.ask_soh(s)
         row = np.array(s["slots"], np.float32).reshape(1, -1)
-        score = float(self.thermal.run(None, {"x": row})[0][0]) if row.size == 64 else nan
+        score = float(self.thermal.run(None, {"x": row})[0][0]) if s["heat"].known else nan
         return {"voltage_v": v, "current_a": i, "temperature_c": c, "ambient_c": ambient,
                 "soc": s["soc"], "resistance_ohm": s["r"], "thermal_score": score, "phase": phase,
                 "c_rate": i / ah, "excess_heat_w": ew["excess"].get(),

@@ -19,7 +19,9 @@ What is computed, with dt the real step between a cell's consecutive samples:
 * the incremental-capacity histogram: charge moved per 10 mV (dQ/dV times the bin's width), each
   step's charge spread evenly over the voltages it crossed;
 * `excess_heat_w`: C·dT/dt + hA·(T - T_ambient) - I²R, each term through the same filter; what is
-  left when the lumped heat balance (Bernardi et al. 1985 without the entropic term) is paid.
+  left when the lumped heat balance (Bernardi et al. 1985 without the entropic term) is paid;
+* heat evidence, the thermal model's input: what an adaptive balance of five terms leaves over, in
+  two exponential windows (see `balance_slot_inplace`).
 
 A missing value is NaN. A sample whose voltage or temperature is impossible or frozen is flagged in
 its quality bits and treated as missing.
@@ -43,7 +45,6 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 TAU_S = 60.0
-SLOW_TAU_S = 600.0
 REST_C_RATE = 0.01  # below it a current counts as rest
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
 FULL_C_RATE = 0.05
@@ -90,8 +91,8 @@ SOH_WIDTH = len(SOH_INPUTS)
 SLOTS = 16
 SLOT_MS = 30_000  # one slot of the thermal window
 SLOT_CHANNELS = (
-    ("excess_heat", "W per nominal Ah"),
-    ("excess_heat_slow", "W per nominal Ah"),
+    ("heat_evidence_fast", "W per nominal Ah"),
+    ("heat_evidence_slow", "W per nominal Ah"),
     ("c_rate", "1/h"),
     ("rise_over_ambient", "degC"),
 )
@@ -99,6 +100,25 @@ THERMAL_INPUTS = tuple(
     (f"{name}_{slot:02d}", unit) for slot in range(SLOTS) for name, unit in SLOT_CHANNELS
 )  # oldest slot first
 THERMAL_WIDTH = len(THERMAL_INPUTS)
+
+
+# The adaptive heat balance, per nominal Ah and in slots of SLOT_MS.
+BALANCE_TERMS = ("joule", "cooling", "offset", "reversible", "deep_discharge")
+HEAT_CAPACITY_J_PER_K_AH = 20.0  # an 18650: 45 g at 0.9 to 1.0 J/(g K) over 2.0 to 2.6 Ah
+BALANCE_LAG_S = 45.0  # from the core to the sensor
+ARRHENIUS_K = 2_000.0  # of the Joule term, over the gas constant
+REFERENCE_K = 298.15
+DEEP_V = 3.4  # below it polarisation grows out of proportion
+DEEP_MOST_V = 1.0
+WALK_S = 2.0 * 86_400.0  # in this time the coefficients' walk has the prior's variance again
+BALANCE_NOISE_W_PER_AH = 0.3  # of one slot; model error lasts many slots, so it is large
+INNOVATION_MOST_W_PER_AH = 0.2
+HOLD_W_PER_AH = 0.06  # slow evidence above which nothing is learned
+MODEL_SHARE = 0.2  # of the load's own heat that the balance may be wrong by
+EVIDENCE_MOST_W_PER_AH = 0.4
+EVIDENCE_FAST_S = 300.0
+EVIDENCE_SLOW_S = 1_200.0
+AMBIENT_UNKNOWN_C = -1_000.0
 
 
 class Phase(IntEnum):
@@ -187,6 +207,8 @@ class Param(IntEnum):
     RESISTANCE_OHM = 6
     TABLE = 7  # first table of the cell's family in the SOH model, -1 for none
     CONFIGURED = 8
+    BALANCE_MEAN = 9  # five columns: the prior of the adaptive balance; NaN where no model has one
+    BALANCE_SPREAD = 14  # five columns: its standard deviations
 
 
 class S(IntEnum):
@@ -242,7 +264,6 @@ class S(IntEnum):
     HEAT_STORED = 47
     HEAT_COOLED = 48
     HEAT_JOULE = 49
-    EXCESS_SLOW = 50
     FROZEN_SINCE = 51
     FROZEN_I = 52
     FROZEN_T_SINCE = 53
@@ -260,15 +281,43 @@ class S(IntEnum):
     FROZEN_T_DEV = 65
 
 
-STATE_WIDTH = len(S)
+class B(IntEnum):
+    """Columns of the adaptive balance's state, after those of `S` in the same row."""
+
+    LAST_MS = 66  # of the last sample with current and temperature
+    C_RATE = 67  # and what it read
+    TEMPERATURE = 68
+    AMBIENT = 69
+    VOLTAGE = 70
+    ORIGIN_MS = 71  # where the slots are counted from
+    NUMBER = 72  # of the running slot
+    GAP_S = 73  # unseen time before the running slot, -1 for none
+    DURATION_S = 74  # sums over the running slot
+    WARMING = 75
+    SUM_TEMPERATURE = 76
+    SUM_AMBIENT = 77
+    SUM_C_RATE = 78
+    SUM_SQUARE = 79
+    SUM_VOLTAGE = 80
+    JOULE = 81  # lagged heat terms
+    REVERSIBLE = 82
+    DEEP = 83
+    FAST = 84  # evidence, W per nominal Ah
+    SLOW = 85
+    AMBIENT_USED = 86
+    COEFFICIENT = 87  # five
+    COVARIANCE = 92  # five times five
+
+
+STATE_WIDTH = int(B.COVARIANCE) + len(BALANCE_TERMS) ** 2
 FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
-PARAMS = len(Param)
+PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
 
 
 @dataclass(slots=True)
 class CellState:
-    """Everything the kernel remembers, one row a cell. About 2.1 KB a cell."""
+    """Everything the kernel remembers, one row a cell. About 2.6 KB a cell."""
 
     scalars: Floats  # (rows, STATE_WIDTH)
     histogram: Floats32  # (rows, 2, BINS): charge, discharge; Ah of the running half-cycle
@@ -281,6 +330,9 @@ class CellState:
         """State of `rows` cells that nothing has been seen of."""
         scalars = np.full((rows, STATE_WIDTH), np.nan)
         scalars[:, _ZERO] = 0.0
+        scalars[:, int(B.ORIGIN_MS) : int(B.COEFFICIENT)] = 0.0
+        scalars[:, B.GAP_S] = -1.0
+        scalars[:, B.AMBIENT_USED] = AMBIENT_UNKNOWN_C
         return CellState(
             scalars,
             np.zeros((rows, 2, BINS), np.float32),
@@ -408,6 +460,8 @@ def _update_inplace(
             if finished:
                 ended_sample[m] = n
                 m += 1
+            if not np.isnan(temp) and not np.isnan(i):
+                _balance_inplace(state, param, f_t[f], v, i, temp, f_ambient[f], new_segment[f])
             q, usable = _thermal_inplace(
                 state, win, param, f_t[f], i, temp, f_ambient[f], new_segment[f], q
             )
@@ -775,7 +829,6 @@ def _thermal_inplace(
         s[S.HEAT_STORED] = 0.0
         s[S.HEAT_COOLED] = 0.0
         s[S.HEAT_JOULE] = 0.0
-        s[S.EXCESS_SLOW] = 0.0
         s[S.SLOTS_FILLED] = 0.0
         s[S.SLOT_START] = t
         return q, False
@@ -793,29 +846,158 @@ def _thermal_inplace(
     s[S.HEAT_STORED] += a * (stored - s[S.HEAT_STORED])
     s[S.HEAT_COOLED] += a * (cooled - s[S.HEAT_COOLED])
     s[S.HEAT_JOULE] += a * (joule - s[S.HEAT_JOULE])
-    excess = s[S.HEAT_STORED] + s[S.HEAT_COOLED] - s[S.HEAT_JOULE]
-    s[S.EXCESS_SLOW] += (1.0 - np.exp(-dt / SLOW_TAU_S)) * (excess - s[S.EXCESS_SLOW])
 
     steps = int((t - s[S.SLOT_START]) // SLOT_MS)
     if steps > 0 or s[S.SLOTS_FILLED] == 0.0:
-        shift = min(max(steps, 1), SLOTS)
+        # What came before the first slot is taken to have been like it.
+        shift = SLOTS if s[S.SLOTS_FILLED] == 0.0 else min(max(steps, 1), SLOTS)
         for slot in range(SLOTS - shift):
             for channel in range(4):
                 win[slot, channel] = win[slot + shift, channel]
         for slot in range(SLOTS - shift, SLOTS - 1):
-            _slot_inplace(win[slot], s, p, excess, i, rise_c)
+            _slot_inplace(win[slot], s, p, i, rise_c)
         s[S.SLOT_START] += steps * SLOT_MS
         s[S.SLOTS_FILLED] = min(s[S.SLOTS_FILLED] + shift, SLOTS)
-    _slot_inplace(win[SLOTS - 1], s, p, excess, i, rise_c)
-    return q, s[S.SLOTS_FILLED] >= SLOTS
+    _slot_inplace(win[SLOTS - 1], s, p, i, rise_c)
+    return q, not np.isnan(s[B.COEFFICIENT])
 
 
 @kernel
-def _slot_inplace(
-    slot: Floats32, s: Floats, p: Floats, excess: float, i: float, rise_c: float
+def _balance_inplace(
+    s: Floats, p: Floats, t: int, v: float, i: float, temp: float, ambient: float, segment: bool
 ) -> None:
-    slot[0] = excess / p[Param.NOMINAL_AH]
-    slot[1] = s[S.EXCESS_SLOW] / p[Param.NOMINAL_AH]
+    """Gather a sample with current and temperature into the running slot; close full slots."""
+    if np.isnan(p[Param.BALANCE_MEAN]):
+        return
+    c = i / p[Param.NOMINAL_AH]
+    last = s[B.LAST_MS]
+    if not segment and t == last:
+        return
+    if segment or np.isnan(last) or t < last or t - last > p[Param.MAX_GAP_MS]:
+        if s[B.DURATION_S] > 0.0:
+            _close_slot_inplace(s, p)
+        forward = not segment and not np.isnan(last) and t > last
+        s[B.GAP_S] = (t - last) / 1000.0 if forward else 1e9
+        s[B.ORIGIN_MS] = t
+        s[B.NUMBER] = 0.0
+    else:
+        number = (t - s[B.ORIGIN_MS] - 1.0) // SLOT_MS
+        if number != s[B.NUMBER]:
+            if s[B.DURATION_S] > 0.0:
+                _close_slot_inplace(s, p)
+            s[B.NUMBER] = number
+        dt = (t - last) / 1000.0
+        before = s[B.C_RATE]
+        s[B.DURATION_S] += dt
+        s[B.WARMING] += temp - s[B.TEMPERATURE]
+        s[B.SUM_TEMPERATURE] += 0.5 * (temp + s[B.TEMPERATURE]) * dt
+        s[B.SUM_AMBIENT] += 0.5 * (ambient + s[B.AMBIENT]) * dt
+        s[B.SUM_C_RATE] += 0.5 * (c + before) * dt
+        s[B.SUM_SQUARE] += (c * c + c * before + before * before) / 3.0 * dt
+        s[B.SUM_VOLTAGE] += 0.5 * (v + s[B.VOLTAGE]) * dt
+    s[B.LAST_MS] = t
+    s[B.C_RATE] = c
+    s[B.TEMPERATURE] = temp
+    s[B.AMBIENT] = ambient
+    s[B.VOLTAGE] = v
+
+
+@kernel
+def _close_slot_inplace(s: Floats, p: Floats) -> None:
+    dt = s[B.DURATION_S]
+    balance_slot_inplace(
+        s, p, s[B.GAP_S], dt, s[B.WARMING], s[B.SUM_TEMPERATURE] / dt, s[B.SUM_AMBIENT] / dt,
+        s[B.SUM_C_RATE] / dt, s[B.SUM_SQUARE] / dt, s[B.SUM_VOLTAGE] / dt, True,
+    )  # fmt: skip
+    s[B.GAP_S] = -1.0
+    for column in range(B.DURATION_S, B.JOULE):
+        s[column] = 0.0
+
+
+@kernel
+def balance_slot_inplace(
+    s: Floats, p: Floats, gap_s: float, dt: float, warming_c: float, temp: float,
+    ambient: float, c: float, c2: float, v: float, adapt: bool,
+) -> tuple[float, float]:  # fmt: skip
+    """One slot of the adaptive heat balance; returns what is left over and the rise over ambient.
+
+    Per nominal Ah: C dT/dt = r j(c², T) - h (T - T_ambient) + b + s c' + d q + what is left over.
+    j is Joule heat with Arrhenius resistance, b an offset of an ambient that nobody measures, s c'
+    reversible heat (Bernardi et al. 1985, J. Electrochem. Soc. 132, 5, eq. 25, with a constant
+    entropic coefficient), q the discharge rate times how far the voltage is below DEEP_V; the heat
+    terms pass a lag. The coefficients start at the prior and follow the cell as a random walk
+    (Kalman 1960), with an innovation that is clipped and a stop while evidence stands, so that a
+    fault is not learned away. What is left over, less MODEL_SHARE of the load's heat and clipped,
+    goes into the two windows of evidence. `gap_s` is the unseen time before the slot, -1 for none;
+    evidence fades through it.
+    """
+    if np.isnan(s[B.COEFFICIENT]):
+        for j in range(5):
+            s[B.COEFFICIENT + j] = p[Param.BALANCE_MEAN + j]
+            for n in range(5):
+                s[B.COVARIANCE + 5 * j + n] = 0.0
+            s[B.COVARIANCE + 6 * j] = p[Param.BALANCE_SPREAD + j] ** 2
+    if gap_s >= 0.0:
+        s[B.FAST] *= np.exp(-gap_s / EVIDENCE_FAST_S)
+        s[B.SLOW] *= np.exp(-gap_s / EVIDENCE_SLOW_S)
+        s[B.JOULE] = 0.0
+        s[B.REVERSIBLE] = 0.0
+        s[B.DEEP] = 0.0
+    if not np.isnan(ambient):
+        s[B.AMBIENT_USED] = ambient
+    elif s[B.AMBIENT_USED] == AMBIENT_UNKNOWN_C or temp < s[B.AMBIENT_USED]:
+        s[B.AMBIENT_USED] = temp
+    else:
+        s[B.AMBIENT_USED] = min(temp, s[B.AMBIENT_USED] + AMBIENT_RISE_C_PER_S * dt)
+    rise = temp - s[B.AMBIENT_USED]
+    a = 1.0 - np.exp(-dt / BALANCE_LAG_S)
+    joule = c2 * np.exp(ARRHENIUS_K * (1.0 / (temp + 273.15) - 1.0 / REFERENCE_K))
+    below = 0.0 if np.isnan(v) else min(max(DEEP_V - v, 0.0), DEEP_MOST_V)
+    s[B.JOULE] += a * (joule - s[B.JOULE])
+    s[B.REVERSIBLE] += a * (c - s[B.REVERSIBLE])
+    s[B.DEEP] += a * (max(-c, 0.0) * below - s[B.DEEP])
+    x = (s[B.JOULE], -rise, 1.0, s[B.REVERSIBLE], s[B.DEEP])
+    expected = 0.0
+    for j in range(5):
+        expected += x[j] * s[B.COEFFICIENT + j]
+    excess = HEAT_CAPACITY_J_PER_K_AH * warming_c / dt - expected
+    load = x[0] * abs(s[B.COEFFICIENT]) + x[4] * abs(s[B.COEFFICIENT + 4])
+    margin = MODEL_SHARE * load
+    evidence = max(0.0, excess - margin) if excess > 0.0 else min(0.0, excess + margin)
+    evidence = min(max(evidence, -EVIDENCE_MOST_W_PER_AH), EVIDENCE_MOST_W_PER_AH)
+    s[B.FAST] += (1.0 - np.exp(-dt / EVIDENCE_FAST_S)) * (evidence - s[B.FAST])
+    s[B.SLOW] += (1.0 - np.exp(-dt / EVIDENCE_SLOW_S)) * (evidence - s[B.SLOW])
+    if not adapt or s[B.SLOW] >= HOLD_W_PER_AH:
+        return excess, rise
+    spread = BALANCE_NOISE_W_PER_AH * BALANCE_NOISE_W_PER_AH * 30.0 / max(dt, 1.0)
+    for j in range(5):
+        prior = p[Param.BALANCE_SPREAD + j] ** 2
+        cell = B.COVARIANCE + 6 * j
+        s[cell] = min(s[cell] + prior * dt / WALK_S, 4.0 * prior)
+    gain = (_gain(s, x, 0), _gain(s, x, 1), _gain(s, x, 2), _gain(s, x, 3), _gain(s, x, 4))
+    for j in range(5):
+        spread += x[j] * gain[j]
+    innovation = min(max(excess, -INNOVATION_MOST_W_PER_AH), INNOVATION_MOST_W_PER_AH)
+    for j in range(5):
+        s[B.COEFFICIENT + j] += gain[j] / spread * innovation
+        for n in range(5):
+            s[B.COVARIANCE + 5 * j + n] -= gain[j] * gain[n] / spread
+    return excess, rise
+
+
+@kernel
+def _gain(s: Floats, x: tuple[float, float, float, float, float], row: int) -> float:
+    """One element of the covariance times x."""
+    total = 0.0
+    for n in range(5):
+        total += s[B.COVARIANCE + 5 * row + n] * x[n]
+    return total
+
+
+@kernel
+def _slot_inplace(slot: Floats32, s: Floats, p: Floats, i: float, rise_c: float) -> None:
+    slot[0] = s[B.FAST]
+    slot[1] = s[B.SLOW]
     slot[2] = i / p[Param.NOMINAL_AH]
     slot[3] = rise_c
 

@@ -19,7 +19,7 @@ from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STATE_VERSION = 1
+STATE_VERSION = 2
 DEFAULT_CAPACITY_AH = 1.0
 
 
@@ -265,6 +265,9 @@ class Fleet:
             params[:, Param.HEAT_CAPACITY_J_PER_K] = prior.heat_capacity_j_per_k_ah * capacity
             params[:, Param.COOLING_W_PER_K] = prior.cooling_w_per_k_ah * capacity
             params[:, Param.RESISTANCE_OHM] = prior.resistance_ohm_ah / capacity
+            mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
+            params[:, mean : mean + 5] = prior.balance_mean
+            params[:, spread : spread + 5] = prior.balance_spread
         self.has_model[rows] = params[:, Param.TABLE] >= 0.0
         self.value[rows, Result.SOH_STATE] = np.where(
             self.has_model[rows] == 1, self.value[rows, Result.SOH_STATE], 3.0

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import onnxruntime as ort
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
@@ -33,14 +33,18 @@ class Family(Struct, frozen=True):
 
 
 class ThermalPrior(Struct, frozen=True):
-    """The lumped heat balance's parameters before anything is known of a cell.
+    """The heat balances' parameters before anything is known of a cell.
 
     Heat capacity and cooling scale with nominal capacity, resistance with its inverse.
+    `balance_mean` and `balance_spread` are the five coefficients of the adaptive balance, in the
+    order of `monitor.features.BALANCE_TERMS`, and their standard deviations over groups of cells.
     """
 
     heat_capacity_j_per_k_ah: float
     cooling_w_per_k_ah: float
     resistance_ohm_ah: float
+    balance_mean: Annotated[list[float], Meta(min_length=5, max_length=5)]
+    balance_spread: Annotated[list[float], Meta(min_length=5, max_length=5)]
 
 
 class Card(Struct, frozen=True):

@@ -89,7 +89,10 @@ def thermal_model() -> ThermalModel:
         THERMAL_WIDTH,
         {"score": TensorProto.FLOAT},
     )  # fmt: skip
-    card = _card("thermal", data, THERMAL_INPUTS, thermal_prior=ThermalPrior(20.0, 0.025, 0.2))
+    prior = ThermalPrior(
+        20.0, 0.025, 0.2, [0.15, 0.03, 0.04, -0.04, 0.5], [0.03, 0.02, 0.04, 0.01, 0.2]
+    )
+    card = _card("thermal", data, THERMAL_INPUTS, thermal_prior=prior)
     return ThermalModel(data, card)
 
 

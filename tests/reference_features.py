@@ -30,6 +30,8 @@ class Settings:
     heat_capacity: float = 60.0
     cooling: float = 0.05
     resistance: float = 0.1
+    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.045, -0.045, 0.55)
+    balance_spread: tuple[float, ...] = (0.03, 0.02, 0.045, 0.012, 0.17)
     table: float = 0.0
     configured: float = 1.0
 
@@ -423,6 +425,62 @@ class Reference:
                 out[k] = min(out[k], given[told[-1]] + clock[k] - clock[told[-1]])
         return out
 
+    def _evidence(self) -> Floats:
+        """(n, 2) fast and slow evidence of the adaptive balance as it stands at each sample.
+
+        The Kalman filter in its textbook form: x_t = x_(t-1) + w, y = H x + v, with matrices.
+        """
+        p = self.p
+        good = np.flatnonzero(~np.isnan(self.temp) & ~np.isnan(self.i))
+        out = np.full((self.n, 2), np.nan)
+        if not len(good):
+            return out
+        t, dt = self.t[good], np.r_[0.0, np.diff(self.t[good]) / 1000.0]
+        broken = np.r_[True, np.diff(t) > p.max_gap_ms]
+        origin = t[np.maximum.accumulate(np.where(broken, np.arange(len(good)), 0))]
+        key = np.cumsum(broken) * 1_000_000 + np.where(broken, 0, (t - origin - 1) // 30_000)
+        both = np.c_[
+            self.temp, self.raw.ambient, self.i / p.nominal_ah, self.v, (self.i / p.nominal_ah) ** 2
+        ][good]
+        mean = (both + np.r_[both[:1], both[:-1]]) / 2
+        c = both[:, 2]
+        mean[1:, 4] = (c[1:] ** 2 + c[1:] * c[:-1] + c[:-1] ** 2) / 3
+        state, cov = np.array(p.balance_mean), np.diag(np.square(p.balance_spread))
+        first_cov, lagged, evidence = cov.copy(), np.zeros(3), np.zeros(2)
+        used = np.nan
+        for k in range(1, len(good)):
+            slot = np.flatnonzero((key[:k] == key[k - 1]) & ~broken[:k])
+            if key[k] == key[k - 1] or not len(slot):
+                continue
+            time_s = dt[slot].sum()
+            temp, ambient, rate, volts, square = dt[slot] @ mean[slot] / time_s
+            if broken[slot[0] - 1]:
+                unseen = dt[slot[0] - 1] if slot[0] > 1 else np.inf
+                evidence = evidence * np.exp(-unseen / np.array([300.0, 1200.0]))
+                lagged = np.zeros(3)
+            if not np.isnan(ambient):
+                used = ambient
+            else:
+                used = temp if np.isnan(used) else min(temp, used + time_s / 1800.0)
+            joule = square * np.exp(2000.0 / (temp + 273.15) - 2000.0 / 298.15)
+            deep = max(-rate, 0.0) * np.clip(3.4 - np.nan_to_num(volts, nan=3.7), 0.0, 1.0)
+            lagged = lagged + (1 - np.exp(-time_s / 45.0)) * ([joule, rate, deep] - lagged)
+            h = np.array([lagged[0], used - temp, 1.0, lagged[1], lagged[2]])
+            warming = self.temp[good[slot[-1]]] - self.temp[good[slot[0] - 1]]
+            over = 20.0 * warming / time_s - h @ state
+            slack = 0.2 * (lagged[0] * abs(state[0]) + lagged[2] * abs(state[4]))
+            shrunk = np.clip(np.sign(over) * max(0.0, abs(over) - slack), -0.4, 0.4)
+            share = 1 - np.exp(-time_s / np.array([300.0, 1200.0]))
+            evidence = evidence + share * (shrunk - evidence)
+            if evidence[1] < 0.06:
+                walk = np.diag(cov) + np.diag(first_cov) * time_s / 172_800.0
+                np.fill_diagonal(cov, np.minimum(walk, 4 * np.diag(first_cov)))
+                gain = cov @ h / (h @ cov @ h + 0.09 * 30.0 / max(time_s, 1.0))
+                state = state + gain * np.clip(over, -0.2, 0.2)
+                cov = cov - np.outer(gain, h @ cov)
+            out[good[k] :] = evidence
+        return out
+
     def _heat(self) -> tuple[float, Floats | None]:
         """Excess heat, W, and the window of 16 slots of 30 s where it is full."""
         p, last = self.p, self.n - 1
@@ -441,18 +499,16 @@ class Reference:
         mean = (self.temp[k] + self.temp[good[at - 1]]) / 2
         stored = p.heat_capacity * (self.temp[k] - self.temp[good[at - 1]]) / dt[at]
         balance = stored + p.cooling * (mean - ambient[at]) - joule
-        fast, slow = 1 - np.exp(-dt[at] / 60.0), 1 - np.exp(-dt[at] / 600.0)
+        fast = 1 - np.exp(-dt[at] / 60.0)
         n = np.arange(1, len(at) + 1)
         excess = np.array([_ew(balance[:m], fast[:m], start=0.0) for m in n])
-        lasting = np.array([_ew(excess[:m], slow[:m], start=0.0) for m in n])
         rise = self.temp[k] - ambient[at]
-        table = np.c_[excess, lasting, self.i[k]] / p.nominal_ah
-        table = np.c_[table, rise]
+        evidence = self._evidence()
+        table = np.c_[np.nan_to_num(evidence[k]), self.i[k] / p.nominal_ah, rise]
         slot = ((self.t[k] - self.t[good[first]]) // 30_000).astype(np.int64)
-        filled = max(int(slot[0]), 1) + slot[-1] - slot[0]
         now = good[-1] == last and not np.isnan(self.i[last])
         window = None
-        if now and filled >= 16:
+        if now and not np.isnan(evidence[last]).any():
             rows = []
             for number in range(slot[-1] - 15, slot[-1] + 1):
                 own = np.flatnonzero(slot == number)

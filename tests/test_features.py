@@ -48,6 +48,9 @@ def make_state(settings: Settings, cells: int = 1, sensor: Sequence[int] = (0,))
     }
     for column, value in columns.items():
         state.params[:, column] = value
+    mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
+    state.params[:, mean : mean + 5] = settings.balance_mean
+    state.params[:, spread : spread + 5] = settings.balance_spread
     state.sensor[:] = sensor
     return state
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.thermal_balance import TERMS, BalancePrior, fit_balance, follow, terms
-from training.thermal_data import Stream
+from training.thermal_data import HeatParameters, Stream, run_kernel
 from training.thermal_detectors import (
     CarriedAutoencoder,
     Detector,
@@ -213,3 +213,20 @@ def test_a_gap_begins_new_slots_and_costs_no_hours() -> None:
     slots = slots_of(gap)
     assert slots.begins.sum() == 2
     assert slots.hours == pytest.approx((199 + 299) * 10 / 3600)
+
+
+def test_the_benchmarks_slots_give_what_the_monitors_kernel_gives(train: list[Slots]) -> None:
+    stream = made_stream("a", 0)
+    keep = np.r_[0:3_000, 3_100:5_000, 5_003 : len(stream)]  # a gap, and one that is bridged
+    columns = ("timestamp_ms", "current_a", "voltage_v", "temperature_c", "ambient_c", "operation")
+    holed = replace(stream, **{name: getattr(stream, name)[keep] for name in columns})
+    prior = HeatParameters(20.0, 0.025, 0.2)
+    rows = next(iter(run_kernel(holed, prior)))
+    trace = follow(slots_of(holed), BalancePrior(prior.balance_mean, prior.balance_spread))
+    # A slot is closed by the next sample.
+    closes = np.searchsorted(holed.timestamp_ms, slots_of(holed).timestamp_ms) + 1
+    inside = (closes < len(holed)) & np.isin(closes, np.flatnonzero(rows.usable))
+    assert inside.sum() > 3_000
+    newest = rows.thermal_inputs[closes[inside]][:, -4:-2]
+    np.testing.assert_allclose(newest[:, 0], trace.fast[inside], atol=1e-5)
+    np.testing.assert_allclose(newest[:, 1], trace.slow[inside], atol=1e-5)

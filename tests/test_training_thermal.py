@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -84,9 +85,9 @@ def test_added_heat_is_what_the_kernel_makes_of_heat() -> None:
     rows = [next(iter(run_kernel(s, PRIOR))).thermal_inputs[at].copy() for s in (calm, hot)]
     added = (rows[1] - rows[0]).reshape(SLOTS, len(SLOT_CHANNELS))
     age = 900.0
-    assert added[-1, 0] == pytest.approx(watts_per_ah * (1 - np.exp(-age / 60)), rel=0.05)
-    slow = 1 - (600 * np.exp(-age / 600) - 60 * np.exp(-age / 60)) / 540
-    assert added[-1, 1] == pytest.approx(watts_per_ah * slow, rel=0.05)
+    # Evidence is clipped at 0.4 W per Ah, and a slot ends up to 30 s before the sample.
+    assert added[-1, 0] == pytest.approx(0.4 * (1 - np.exp(-age / 300)), rel=0.05)
+    assert added[-1, 1] == pytest.approx(0.4 * (1 - np.exp(-age / 1200)), rel=0.08)
     assert added[-1, 2] == 0.0
     time_constant = PRIOR.heat_capacity_j_per_k_ah / PRIOR.cooling_w_per_k_ah
     expected = watts_per_ah / PRIOR.cooling_w_per_k_ah * (1 - np.exp(-age / time_constant))
@@ -105,10 +106,13 @@ def test_the_onnx_graph_is_the_torch_network(fitted: thermal_autoencoder.Fitted)
     with torch.no_grad():
         z = (torch.from_numpy(x) - torch.from_numpy(fitted.mean)) / torch.from_numpy(fitted.scale)
         error = (z - model(z)) * torch.from_numpy(fitted.scale)
-        expected = torch.relu(error[:, thermal_autoencoder.HEAT].mean(dim=1)).numpy() / 0.3
+        unexpected = torch.relu(error[:, thermal_autoencoder.HEAT].mean(dim=1)).numpy() / 0.3
+    expected = np.maximum(unexpected, np.maximum(x[:, -4] / 0.2, x[:, -3] / 0.1))
+    limits = thermal_autoencoder.Limits(fast=0.2, slow=0.1, autoencoder=0.3)
     session = ort.InferenceSession(
-        thermal_autoencoder.to_onnx(fitted, 0.3), providers=["CPUExecutionProvider"]
+        thermal_autoencoder.to_onnx(fitted, limits), providers=["CPUExecutionProvider"]
     )
+    np.testing.assert_allclose(thermal_autoencoder.score(fitted, limits, x), expected, atol=1e-4)
     score = session.run(None, {"x": x})[0]
     assert score.shape == (400,)
     assert score.dtype == np.float32
@@ -120,7 +124,9 @@ def test_the_onnx_graph_is_the_torch_network(fitted: thermal_autoencoder.Fitted)
 def test_training_is_deterministic(fitted: thermal_autoencoder.Fitted) -> None:
     windows = {f"made-{s}": windows_of(_cycled(s), PRIOR).x for s in range(2)}
     again = thermal_autoencoder.fit(windows, PRIOR, seed=3, steps=150)
-    assert thermal_autoencoder.to_onnx(again, 1.0) == thermal_autoencoder.to_onnx(fitted, 1.0)
+    limits = thermal_autoencoder.Limits(1.0, 1.0, 1.0)
+    one, two = (thermal_autoencoder.to_onnx(f, limits) for f in (again, fitted))
+    assert one == two
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +136,7 @@ def shipped() -> ThermalModel:
 
 
 def _scores(model: ThermalModel, stream: Stream) -> np.ndarray:
-    prior = HeatParameters(
-        model.prior.heat_capacity_j_per_k_ah,
-        model.prior.cooling_w_per_k_ah,
-        model.prior.resistance_ohm_ah,
-    )
+    prior = HeatParameters(**msgspec.structs.asdict(model.prior))
     score = np.full(len(stream), np.nan, np.float32)
     for rows in run_kernel(stream, prior):
         usable = np.flatnonzero(rows.usable)
@@ -165,7 +167,9 @@ def test_the_shipped_card_says_what_was_held_out(shipped: ThermalModel) -> None:
     assert len(groups) >= 11
     alarms = sum(found["false_alarms"] for found in groups.values())
     assert alarms == shipped.card.metrics["pooled"]["false_alarms"]
-    assert shipped.card.threshold["watt_per_nominal_ah"] > 0.0
+    limits = {name: value for name, value in shipped.card.threshold.items() if "w_per" in name}
+    assert len(limits) == 3
+    assert min(limits.values()) > 0.0
 
 
 def test_hot_but_healthy_real_cells_raise_no_alarm(

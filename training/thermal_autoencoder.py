@@ -1,13 +1,14 @@
-"""A dense denoising autoencoder over the thermal window, and its ONNX graph.
+"""The thermal scorer: evidence over its limits, beside a dense denoising autoencoder, as ONNX.
 
-It is trained to give back a healthy window from the same window with heat added to it (Vincent et
-al. 2008, "Extracting and composing robust features with denoising autoencoders"). A plain
-autoencoder learns a constant excess heat as one of its first components and reconstructs it; this
-one has to find out from the context, current and rise, which part of the excess is healthy.
+The kernel's window holds what its adaptive heat balance could not explain. The score is the largest
+of three, each over its own limit: the newest fast evidence, the newest slow evidence, and what the
+autoencoder sees. Only heat that is there and not expected counts; cooling is no danger and is 0.
 
-The score is the mean, over slots, of how far the two heat channels stand above their
-reconstruction, in W per nominal Ah, over the threshold. Only heat that is there and not expected
-counts: cooling is no danger, and a negative mean scores 0.
+The autoencoder is trained to give back a healthy window from the same window with heat added to it
+(Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders"). A
+plain one learns a constant excess heat as one of its first components and reconstructs it; this one
+has to find out from the context, current and rise, which part of the evidence is healthy. It counts
+how far the two heat channels stand above their reconstruction, in the mean over slots.
 
 The heat added in training is a step of random size and age, seen through the kernel's two filters.
 The benchmark's faults come from other equations and parameters.
@@ -25,11 +26,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from monitor.features import (
+    EVIDENCE_FAST_S,
+    EVIDENCE_MOST_W_PER_AH,
+    EVIDENCE_SLOW_S,
     SLOT_CHANNELS,
     SLOT_MS,
     SLOTS,
-    SLOW_TAU_S,
-    TAU_S,
     THERMAL_WIDTH,
 )
 from training.thermal_data import Floats32, HeatParameters
@@ -39,8 +41,17 @@ HIDDEN = 32
 BOTTLENECK = 8
 CHANNELS = len(SLOT_CHANNELS)
 HEAT = np.array([c for c in range(THERMAL_WIDTH) if c % CHANNELS < 2])
-ADDED_W_PER_AH = (0.02, 2.0)
+ADDED_W_PER_AH = (0.02, EVIDENCE_MOST_W_PER_AH)  # evidence is clipped there
 SHARE_CLEAN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What scores 1, W per nominal Ah."""
+
+    fast: float
+    slow: float
+    autoencoder: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def fit(
     prior: HeatParameters,
     seed: int,
     *,
-    steps: int = 3_000,
+    steps: int = 2_000,
     batch: int = 1_024,
 ) -> Fitted:
     """Train on healthy windows by group, all groups of one weight. Deterministic in the seed."""
@@ -125,11 +136,8 @@ def added_heat(n: int, prior: HeatParameters, rng: np.random.Generator) -> Float
     newest_age = rng.uniform(0.0, 5_400.0, (n, 1))
     age = newest_age - np.arange(SLOTS - 1, -1, -1) * (SLOT_MS / 1000.0)
     age = np.maximum(age, 0.0)
-    fast = 1.0 - np.exp(-age / TAU_S)
-    # Two filters in a row, the fast one first.
-    slow = 1.0 - (SLOW_TAU_S * np.exp(-age / SLOW_TAU_S) - TAU_S * np.exp(-age / TAU_S)) / (
-        SLOW_TAU_S - TAU_S
-    )
+    fast = 1.0 - np.exp(-age / EVIDENCE_FAST_S)
+    slow = 1.0 - np.exp(-age / EVIDENCE_SLOW_S)
     time_constant = prior.heat_capacity_j_per_k_ah / prior.cooling_w_per_k_ah
     rise = (1.0 - np.exp(-age / time_constant)) / prior.cooling_w_per_k_ah
     added = np.stack([fast, slow, np.zeros_like(fast), rise], axis=2) * watts[:, :, None]
@@ -137,12 +145,34 @@ def added_heat(n: int, prior: HeatParameters, rng: np.random.Generator) -> Float
     return flat
 
 
-def to_onnx(fitted: Fitted, threshold_w_per_ah: float) -> bytes:
+def score(fitted: Fitted, limits: Limits, x: Floats32) -> Floats32:
+    """What the ONNX graph gives; x is (n, THERMAL_WIDTH)."""
+    newest = (SLOTS - 1) * CHANNELS
+    parts = np.stack(
+        [
+            fitted.heat_above_expected(x) / np.float32(limits.autoencoder),
+            x[:, newest] / np.float32(limits.fast),
+            x[:, newest + 1] / np.float32(limits.slow),
+        ]
+    )
+    found: Floats32 = np.maximum(parts.max(axis=0), np.float32(0.0))
+    return found
+
+
+def to_onnx(fitted: Fitted, limits: Limits) -> bytes:
     """The whole scorer as ONNX: "x" float32 [n, THERMAL_WIDTH] in, "score" float32 [n] out."""
     # (z - xhat) * scale on the heat channels, averaged and divided, is one product with a vector.
     weights = np.zeros((THERMAL_WIDTH, 1), np.float32)
-    weights[HEAT, 0] = fitted.scale[HEAT] / np.float32(len(HEAT) * threshold_w_per_ah)
-    constants = {"mean": fitted.mean, "scale": fitted.scale, "to_score": weights}
+    weights[HEAT, 0] = fitted.scale[HEAT] / np.float32(len(HEAT) * limits.autoencoder)
+    newest = np.zeros((THERMAL_WIDTH, 2), np.float32)
+    newest[(SLOTS - 1) * CHANNELS, 0] = 1.0 / limits.fast
+    newest[(SLOTS - 1) * CHANNELS + 1, 1] = 1.0 / limits.slow
+    constants = {
+        "mean": fitted.mean,
+        "scale": fitted.scale,
+        "to_score": weights,
+        "to_evidence": newest,
+    }
     nodes = [
         helper.make_node("Sub", ["x", "mean"], ["centred"]),
         helper.make_node("Div", ["centred", "scale"], ["z"]),
@@ -156,12 +186,13 @@ def to_onnx(fitted: Fitted, threshold_w_per_ah: float) -> bytes:
         if index < len(fitted.layers) - 1:
             nodes.append(helper.make_node("Relu", [previous], [f"r{index}"]))
             previous = f"r{index}"
-    constants["minus_one"] = np.array([-1], np.int64)
     nodes += [
         helper.make_node("Sub", ["z", previous], ["error"]),
-        helper.make_node("MatMul", ["error", "to_score"], ["column"]),
-        helper.make_node("Relu", ["column"], ["positive"]),
-        helper.make_node("Reshape", ["positive", "minus_one"], ["score"]),
+        helper.make_node("MatMul", ["error", "to_score"], ["unexpected"]),
+        helper.make_node("MatMul", ["x", "to_evidence"], ["evidence"]),
+        helper.make_node("Concat", ["unexpected", "evidence"], ["parts"], axis=1),
+        helper.make_node("Relu", ["parts"], ["positive"]),
+        helper.make_node("ReduceMax", ["positive"], ["score"], axes=[1], keepdims=0),
     ]
     graph = helper.make_graph(
         nodes,

@@ -150,11 +150,13 @@ def healthy_streams(data: Path) -> Iterator[tuple[Stream, str]]:
 
 @dataclass(frozen=True, slots=True)
 class HeatParameters:
-    """The heat balance's parameters per nominal Ah, as `monitor.models.ThermalPrior` has them."""
+    """The heat balances' parameters per nominal Ah, as `monitor.models.ThermalPrior` has them."""
 
     heat_capacity_j_per_k_ah: float
     cooling_w_per_k_ah: float
     resistance_ohm_ah: float
+    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.04, -0.04, 0.55)
+    balance_spread: tuple[float, ...] = (0.03, 0.02, 0.04, 0.01, 0.15)
 
 
 def kernel_parameters(stream: Stream, heat: HeatParameters) -> Floats:
@@ -167,6 +169,9 @@ def kernel_parameters(stream: Stream, heat: HeatParameters) -> Floats:
     params[Param.HEAT_CAPACITY_J_PER_K] = heat.heat_capacity_j_per_k_ah * stream.nominal_ah
     params[Param.COOLING_W_PER_K] = heat.cooling_w_per_k_ah * stream.nominal_ah
     params[Param.RESISTANCE_OHM] = heat.resistance_ohm_ah / stream.nominal_ah
+    mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
+    params[mean : mean + len(heat.balance_mean)] = heat.balance_mean
+    params[spread : spread + len(heat.balance_spread)] = heat.balance_spread
     params[Param.TABLE] = -1.0
     params[Param.CONFIGURED] = 1.0
     return params

@@ -20,11 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
+from monitor.features import HEAT_CAPACITY_J_PER_K_AH
 from training.thermal_data import Floats, HeatParameters, Stream
 
-# An 18650 of 44 to 46 g at 0.9 to 1.0 J/(g K) (Maleki et al. 1999, J. Electrochem. Soc. 146, 947)
-# holds 40 to 46 J/K; over 2.0 to 2.6 Ah that is about 20 J/K per nominal Ah.
-HEAT_CAPACITY_J_PER_K_AH = 20.0
 STEP_S = 30.0
 TAUS_S = (400, 500, 600, 700, 800, 900, 1000, 1200, 1400, 1700, 2000, 2500, 3000, 4000)
 OPERATIONS_PER_CELL = 40
