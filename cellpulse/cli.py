@@ -261,6 +261,28 @@ def evaluate_twin(
     run(_data(data), as_json=json_out)
 
 
+@evaluate_app.command("thermal")
+def evaluate_thermal(
+    data: DataFolder = None,
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+    sites: Annotated[int | None, typer.Option(help="Faults a group; fewer is quicker.")] = None,
+    detector: Annotated[
+        list[str] | None, typer.Option(help="Only detectors whose names begin so.")
+    ] = None,
+) -> None:
+    """The thermal benchmark: false alarms, detection, lead times, crush tests."""
+    from training.thermal import main
+
+    arguments = ["evaluate", "--data", str(_data(data))]
+    arguments += ["--json"] if json_out else []
+    arguments += [] if page is None else ["--write", str(page)]
+    arguments += [] if sites is None else ["--sites", str(sites)]
+    for name in detector or []:
+        arguments += ["--detector", name]
+    main(arguments)
+
+
 @bench_app.command("engine")
 def bench_engine(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
