@@ -118,8 +118,15 @@ async def test_the_bundled_recording_is_analysed_with_its_fault() -> None:
         elif one.asset == "twin-fresh":
             assert one.risk == "ok"
             assert one.segments == []
-            estimated = [cycle.soh for cycle in one.cycles if cycle.soh is not None]
-            assert estimated[-1] == pytest.approx(one.truths[-1][1], abs=0.05)
+
+
+async def test_a_real_cell_gets_its_state_of_health(shared_data: Path) -> None:
+    """B0005 was trained on: this shows that the page's way is the model's, not how good that is."""
+    (one,) = await analyse(shared_data / "nasa" / "mat" / "B0005.reconstructed.mat", lambda s: None)
+    estimated = [cycle.soh for cycle in one.cycles if cycle.soh is not None]
+    assert len(estimated) > 100
+    assert estimated[0] == pytest.approx(one.truths[0][1], abs=0.05)
+    assert estimated[-1] == pytest.approx(one.truths[-1][1], abs=0.05)
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "torn", "bomb"])
