@@ -17,6 +17,9 @@ import numpy as np
 from monitor.contract import VERSION, AssetConfig, Frame, Limits, Provenance, Truth
 from recordings.types import Operation, Recording, RecordingInfo
 
+USUAL_GAP_MS = 120_000
+CALCE_GAP_MS = 1_200_000  # CALCE logs the end of a CV phase up to 20 minutes apart
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
@@ -68,6 +71,7 @@ def asset_config(info: RecordingInfo, options: ReplayOptions, gateway: str) -> A
             temperature_max_c=info.temperature_max_c,
         ),
         expected_interval_ms=max(1, int(interval_ms)),
+        max_gap_ms=CALCE_GAP_MS if info.dataset == "calce" else USUAL_GAP_MS,
         gateway=gateway,
         provenance=Provenance(
             source=f"{info.dataset} recording {info.asset}"[:500],
