@@ -3,7 +3,8 @@
     frames -> admission -> features -> SOH and thermal models -> limits -> alarms -> results
 
 A micro-batch is whatever has arrived. Results do not depend on where a stream is cut into batches.
-Nothing here reads a clock, a disk or the network.
+Nothing here reads a clock, a disk or the network. The module is long because it is the one place
+where the parts meet; each of them stands in a module of its own.
 """
 
 from __future__ import annotations

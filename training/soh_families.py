@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import ConfigurationError
 from training.dataset import R60, HalfCycle
 
 Floats = NDArray[np.float64]
@@ -278,9 +279,18 @@ TSFRESH = {
 
 
 def tsfresh_features(tables: Sequence[Table]) -> list[Floats]:
-    """65 features of each charge's voltage over time, for several tables; raises ImportError."""
+    """65 features of each charge's voltage over time, for several tables.
+
+    Raises ConfigurationError where tsfresh is not installed: no extra of ours brings it.
+    """
     import pandas as pd
-    from tsfresh import extract_features
+
+    try:
+        from tsfresh import extract_features
+    except ImportError as error:
+        raise ConfigurationError(
+            "the tsfresh features need `pip install tsfresh`; what was computed is kept"
+        ) from error
 
     frames, at = [], 0
     for table in tables:
