@@ -9,9 +9,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from monitor.config import Config
 from monitor.contract import Topics, encode
@@ -29,6 +31,7 @@ from monitor.webhook import Outbox, Webhook
 from monitor.webhook import run as run_webhook
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 BATCH_MESSAGES = 5_000
 TICK_S = 1.0
@@ -75,6 +78,8 @@ class Monitor:
         self.engine = Engine(soh, thermal, read_rules(config.rules))
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
+        # One thread for all of it: what is cancelled in the middle ends before `_finish` begins.
+        self._worker = ThreadPoolExecutor(1, "pipeline")
         self._store_failed = False
         self._loop = asyncio.get_running_loop()
         presence = self.topics.ours("monitor", config.monitor_id, "status")
@@ -99,7 +104,7 @@ class Monitor:
     async def run(self) -> None:
         """Recover, connect, and work until cancelled; then drain, checkpoint and say goodbye."""
         await asyncio.to_thread(compile_kernels)  # not while the first frame waits for it
-        again = await asyncio.to_thread(self.pipeline.recover)
+        again = await self._work(self.pipeline.recover)
         if again:
             log.info("recovered: %d inputs run again", again)
         try:
@@ -120,7 +125,11 @@ class Monitor:
                     tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
         finally:
-            await asyncio.shield(asyncio.to_thread(self._finish))
+            await asyncio.shield(self._work(self._finish))
+            self._worker.shutdown(wait=False)
+
+    def _work(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._worker, work)
 
     def _finish(self) -> None:
         """Take what has come, as far as the store can; what it cannot comes again next time."""
@@ -158,7 +167,7 @@ class Monitor:
     async def _stored(self, work: Callable[[], object]) -> bool:
         """Run work that ends in a commit; False where the store cannot take it now."""
         try:
-            await asyncio.to_thread(work)
+            await self._work(work)
         except StoreError as error:
             if not self._store_failed:
                 log.error("%s; nothing is lost, trying again every second", error)
@@ -213,13 +222,13 @@ class Monitor:
             self.config.broker, f"{self.config.root}/+/alarm/+/+", self.config.broker_ca
         )
         async with self._lock:
-            await asyncio.to_thread(self.pipeline.reconcile, retained)
+            await self._work(partial(self.pipeline.reconcile, retained))
 
     async def _estimates(self) -> None:
         while True:
             await asyncio.sleep(0.1)
             async with self._lock:
-                await asyncio.to_thread(self.pipeline.publish_estimates, time.monotonic())
+                await self._work(partial(self.pipeline.publish_estimates, time.monotonic()))
 
     async def _health(self) -> None:
         topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
@@ -232,7 +241,7 @@ class Monitor:
         while True:
             await asyncio.sleep(self.config.checkpoint_s)
             async with self._lock:
-                await asyncio.to_thread(self.pipeline.checkpoint)
+                await self._work(self.pipeline.checkpoint)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
