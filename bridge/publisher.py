@@ -19,6 +19,7 @@ import msgspec
 from bridge.backoff import Backoff
 from bridge.broker import BrokerAddress
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
+from monitor.mqtt_client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _BATCH_BYTES = 16_000  # below the embedded broker's own default limit of 20 kB
@@ -126,7 +127,7 @@ class Publisher:
                 await asyncio.sleep(self._backoff.wait_s())
 
     def _client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
+        return Client(
             self._address.host,
             self._address.port,
             username=self._address.username,

@@ -23,6 +23,7 @@ from bridge.run import session
 from bridge.serve import serve
 from bridge.settings import TranslateSettings, legal_name
 from bridge.translate import Timing, Translator
+from monitor.mqtt_client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _QUEUE = 10_000
@@ -148,7 +149,7 @@ class Listener:
             self.translator.lost(heard.prefix, now_ms)
 
     def _client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
+        return Client(
             self.source.host,
             self.source.port,
             username=self.source.username,

@@ -215,7 +215,8 @@ def _command(
 
     async def work() -> None:
         try:
-            reply = await asyncio.wait_for(answer(), 10.0)
+            async with asyncio.timeout(10.0):
+                reply = await answer()
         except TimeoutError as error:
             raise CellpulseError(
                 f"no answer within 10 s: is the monitor running, and may {who} command?"
@@ -239,12 +240,11 @@ def _print_alarm(alarm: Any, zh: bool, as_json: bool) -> None:
 
 
 def _client(settings: Any) -> Any:
-    import aiomqtt
-
     from monitor.mqtt import tls_context
+    from monitor.mqtt_client import Client
 
     broker = settings.broker
-    return aiomqtt.Client(
+    return Client(
         broker.host,
         broker.port,
         username=broker.user,

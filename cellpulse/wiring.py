@@ -22,6 +22,7 @@ from monitor.config import BrokerAddress, Config
 from monitor.contract import Topics
 from monitor.errors import ConfigurationError
 from monitor.mqtt import tls_context
+from monitor.mqtt_client import Client
 from recordings.types import Recording
 from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
@@ -49,7 +50,7 @@ def connector(
 
     def connect(will: aiomqtt.Will) -> AbstractAsyncContextManager[aiomqtt.Client]:
         broker = config.broker
-        return aiomqtt.Client(
+        return Client(
             broker.host,
             broker.port,
             username=broker.user,

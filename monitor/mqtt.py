@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -27,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
+from monitor.mqtt_client import Client
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ async def collect_retained(
 ) -> dict[str, bytes]:
     """The retained messages under a filter: what comes until half a second passes without one."""
     found: dict[str, bytes] = {}
-    async with aiomqtt.Client(
+    async with Client(
         address.host,
         address.port,
         username=address.user,
@@ -257,7 +257,8 @@ async def collect_retained(
         messages = aiter(client.messages)
         while True:
             try:
-                message = await asyncio.wait_for(anext(messages), 0.5)
+                async with asyncio.timeout(0.5):
+                    message = await anext(messages)
             except TimeoutError:
                 return found
             if message.retain and isinstance(message.payload, bytes):

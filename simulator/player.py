@@ -101,7 +101,8 @@ class Player:
                     if wait_s > 0.0:
                         with suppress(TimeoutError):
                             pause = min(wait_s, LONGEST_SLEEP_S)
-                            await asyncio.wait_for(self._changed.wait(), pause)
+                            async with asyncio.timeout(pause):
+                                await self._changed.wait()
                         continue
                 # As fast as possible fills the window with whole batches of every asset.
                 most = self._steps or IN_FLIGHT * self.options.batch

@@ -15,7 +15,7 @@ PACKAGES = ("cellpulse", "bridge", "simulator", "training", "recordings", "monit
 MAY_IMPORT = {
     "monitor": (),
     "recordings": (),
-    "bridge": ("monitor.contract", "monitor.errors"),
+    "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt_client"),
     "simulator": ("monitor.contract", "monitor.errors", "monitor.features", "recordings"),
     "training": ("recordings", "simulator", "monitor"),
     "benchmarks": ("cellpulse", "bridge", "simulator", "training", "recordings", "monitor"),

@@ -36,6 +36,7 @@ from monitor.contract import (
 )
 from monitor.dashboard.hub import Hub
 from monitor.errors import CellpulseError, ConfigurationError, PayloadError
+from monitor.mqtt_client import Client
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ class Feed:
         self._replies[command.id] = future
         try:
             await self._publish(self.topics.of(asset, "command", user), encode(command))
-            return await asyncio.wait_for(future, REPLY_WITHIN_S)
+            async with asyncio.timeout(REPLY_WITHIN_S):
+                return await future
         except TimeoutError as error:
             raise FeedError("the monitor did not answer within 5 s; is it running?") from error
         finally:
@@ -219,7 +221,7 @@ def _client_factory(url: str, tls: ssl.SSLContext | None) -> Callable[[], aiomqt
     secure = parts.scheme == "mqtts"
 
     def new_client() -> aiomqtt.Client:
-        return aiomqtt.Client(
+        return Client(
             host,
             port or (8883 if secure else 1883),
             username=unquote(parts.username) if parts.username else None,

@@ -1,0 +1,61 @@
+"""A client that is told to stop stops, whatever the broker says at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from monitor.config import BrokerAddress
+from monitor.mqtt_client import Client
+
+
+async def listen(address: BrokerAddress, subscribed: asyncio.Event) -> None:
+    async with Client(
+        address.host, address.port, username=address.user, password=address.password
+    ) as client:
+        await client.subscribe("some/topic", 1)
+        subscribed.set()
+        async for _message in client.messages:
+            pass
+
+
+async def test_a_cancellation_that_comes_with_the_answer_counts() -> None:
+    client = Client("127.0.0.1", 1)
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def ask() -> None:
+        await client._wait_for(answer, None)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    answer.set_result(None)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await task
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20, 60, 200])
+async def test_cancelled_while_connecting_or_subscribing_it_leaves(
+    mosquitto: BrokerAddress, turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = asyncio.create_task(listen(mosquitto, asyncio.Event()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            await task
+    assert not caplog.records
+
+
+async def test_cancelled_while_it_listens_it_leaves(mosquitto: BrokerAddress) -> None:
+    subscribed = asyncio.Event()
+    task = asyncio.create_task(listen(mosquitto, subscribed))
+    await subscribed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            await task
