@@ -114,12 +114,15 @@ def free_port() -> int:
         return port
 
 
-async def run_monitor(config: Config, ready: asyncio.Event | None = None) -> None:
-    """The monitor alone, until cancelled."""
+async def run_monitor(
+    config: Config, ready: asyncio.Event | None = None, clock: Callable[[], int] | None = None
+) -> None:
+    """The monitor alone, until cancelled. `clock` stands in for Unix time in ms."""
+    from monitor.mqtt import wall_clock_ms
     from monitor.service import Monitor, load_models
 
     soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
-    monitor = Monitor(config, soh, thermal)
+    monitor = Monitor(config, soh, thermal, clock or wall_clock_ms)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(monitor.run(), name="monitor")
         if ready is not None:

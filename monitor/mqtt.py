@@ -4,19 +4,25 @@ paho's network thread only appends to a bounded queue; the pipeline drains it. A
 acknowledged when `acknowledge` is called with it, after the journal has committed it. The session
 is persistent, so what is not acknowledged comes again. MQTT 5 where the broker speaks it, else
 3.1.1.
+
+While the store does not take data the broker holds what is not acknowledged. It sends on up to the
+Receive Maximum; should that be more than `QUEUE_BYTES`, what comes after is not kept here but asked
+for again by connecting anew once the queue is empty. So memory stays flat and the order is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -33,7 +39,15 @@ log = logging.getLogger(__name__)
 SESSION_EXPIRY_S = 7 * 86_400
 RECEIVE_MAXIMUM = 65_535
 QUEUE_MESSAGES = 200_000  # past it, QoS 0 is dropped and counted; QoS 1 is held by the broker
+QUEUE_BYTES = 256 * 1024 * 1024
+MESSAGE_BYTES = 300  # what a queued message takes beside its payload, about
 CONNECT_TIMEOUT_S = 5.0
+Clock = Callable[[], int]
+
+
+def wall_clock_ms() -> int:
+    """Unix time, ms."""
+    return time.time_ns() // 1_000_000
 
 
 class Message(NamedTuple):
@@ -61,6 +75,8 @@ class MqttLink:
         ca: Path | None = None,
         wake: Callable[[], object] = lambda: None,
         home_assistant: str | None = None,
+        clock: Clock = wall_clock_ms,
+        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         """`presence` is the topic that says `online`, and by the will `offline`, retained.
 
@@ -77,7 +93,12 @@ class MqttLink:
         self._wake = wake
         self._home_assistant = None if home_assistant is None else f"{home_assistant}/status"
         self._returned = threading.Event()
+        self._clock_ms = clock
         self._queue: deque[Message] = deque()
+        self._queue_lock = threading.Lock()
+        self._queue_limit = queue_bytes
+        self._queue_bytes = 0
+        self._overflowed = False  # QoS 1 is left with the broker until the queue is empty
         self._refusal: str | None = None
         self._client: paho.Client | None = None
 
@@ -111,12 +132,20 @@ class MqttLink:
     def drain(self, most: int) -> list[Message]:
         """At most so many of the messages that have come, oldest first."""
         queue = self._queue
-        return [queue.popleft() for _ in range(min(most, len(queue)))]
+        with self._queue_lock:
+            messages = [queue.popleft() for _ in range(min(most, len(queue)))]
+            self._queue_bytes -= sum([_size(message) for message in messages])
+        return messages
 
     @property
     def waiting(self) -> int:
         """How many messages wait."""
         return len(self._queue)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take, about."""
+        return self._queue_bytes
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker that these are kept; those of an earlier connection come again."""
@@ -126,6 +155,9 @@ class MqttLink:
         for message in messages:
             if message.qos and message.connection == self.connection:
                 client.ack(message.mid, message.qos)
+        if self._overflowed and not self._queue:
+            log.warning("what came is stored: connecting anew for what the broker holds")
+            self.hang_up()
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
@@ -174,6 +206,28 @@ class MqttLink:
         client.loop_stop()
         self._client = None
 
+    def hang_up(self) -> None:
+        """End the connection once what is to be sent is sent; paho's thread connects anew."""
+        client = self._client
+        link = None if client is None else client.socket()
+        if client is None or link is None:
+            return
+        self.connected.clear()
+        deadline = time.monotonic() + 1.0
+        while client.want_write() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        with suppress(OSError):
+            # The base class's method: the one of a TLS socket forgets that it is encrypted.
+            socket.socket.shutdown(cast(socket.socket, link), socket.SHUT_WR)
+
+    def _forget_what_comes_again(self) -> None:
+        """Leave QoS 1 of earlier connections out of the queue: the kept session sends it again."""
+        with self._queue_lock:
+            kept = [message for message in self._queue if not message.qos]
+            self._queue.clear()
+            self._queue.extend(kept)
+            self._queue_bytes = sum([_size(message) for message in kept])
+
     def _make(self, protocol: Any) -> paho.Client:
         v5 = protocol == paho.MQTTv5
         client = paho.Client(
@@ -199,11 +253,14 @@ class MqttLink:
         return client
 
     def _on_connect(
-        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+        self, client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
         if reason.is_failure:
             self._refusal = str(reason)
             return
+        if flags.session_present:
+            self._forget_what_comes_again()
+        self._overflowed = False
         self.connection += 1
         if self._subscriptions:
             client.subscribe(list(self._subscriptions))
@@ -229,15 +286,24 @@ class MqttLink:
         if message.qos == 0 and len(queue) >= QUEUE_MESSAGES:
             self.dropped += 1
             return
-        was_empty = not queue
-        queue.append(
-            Message(
-                message.topic, bytes(message.payload), message.qos, message.retain, message.mid,
-                time.time_ns() // 1_000_000, self.connection,
-            )
+        came = Message(
+            message.topic, bytes(message.payload), message.qos, message.retain, message.mid,
+            self._clock_ms(), self.connection,
         )  # fmt: skip
+        with self._queue_lock:
+            full = self._overflowed or self._queue_bytes > self._queue_limit
+            if full and message.qos:
+                self._overflowed = True
+                return
+            was_empty = not queue
+            queue.append(came)
+            self._queue_bytes += _size(came)
         if was_empty:
             self._wake()
+
+
+def _size(message: Message) -> int:
+    return len(message.payload) + MESSAGE_BYTES
 
 
 async def collect_retained(

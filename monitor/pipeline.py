@@ -109,10 +109,22 @@ class Pipeline:
         self.engine.process(batch)
         return count
 
-    def checkpoint(self) -> None:
-        """Write the engine's state beside the journal."""
+    def snapshot(self) -> Checkpoint | None:
+        """The engine's state for a checkpoint; None while it is ahead of the journal.
+
+        What the store has not taken yet must not be in a checkpoint: after a kill it comes again,
+        and an engine that had seen it would drop it. Raises StoreError.
+        """
+        if self._unwritten is not None:
+            return None
         states = [self.engine.asset_state(name) for name in self.engine.fleet.assets]
-        write(self._journal.path, Checkpoint(self._journal.last_id, states))
+        return Checkpoint(self._journal.last_id, states)
+
+    def checkpoint(self) -> None:
+        """Write the engine's state beside the journal; raises OSError."""
+        state = self.snapshot()
+        if state is not None:
+            write(self._journal.path, state)
 
     def step(self, messages: Sequence[Message], now_ms: int) -> Results:
         """Take messages through to the commit and acknowledge them.
@@ -185,7 +197,7 @@ class Pipeline:
         for topic in retained.keys() - wanted.keys():
             self._publisher.publish(topic, b"", retain=True)
 
-    def metrics(self, now_ms: int, waiting: int) -> MonitorMetrics:
+    def metrics(self, now_ms: int, waiting: int, waiting_bytes: int = 0) -> MonitorMetrics:
         """Counters, rates and latencies."""
         now = time.monotonic()
         counters = self.engine.counters
@@ -205,7 +217,7 @@ class Pipeline:
             gaps=counters.missed,
             commits=self.commits,
             queue_frames=waiting,
-            queue_bytes=0,
+            queue_bytes=waiting_bytes,
             frames_per_s=rate,
             batch_mean=sum(self._batches) / max(1, len(self._batches)),
             latency_ms_p50=ordered[len(ordered) // 2] if ordered else 0.0,

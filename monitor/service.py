@@ -15,16 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
+import aiomqtt
+
 from monitor.config import Config
 from monitor.contract import Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
-from monitor.mqtt import MqttLink, collect_retained
+from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
 from monitor.pipeline import Pipeline
 from monitor.rules import DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
+from monitor.store.checkpoint import write
 from monitor.store.journal import Journal
 from monitor.warming import compile_kernels
 from monitor.webhook import Outbox, Webhook
@@ -70,8 +73,16 @@ def read_rules(path: Path | None) -> tuple[Rule, ...]:
 class Monitor:
     """A running monitor; `ready` is set once it is subscribed and recovered."""
 
-    def __init__(self, config: Config, soh: SohModel | None, thermal: ThermalModel | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        soh: SohModel | None,
+        thermal: ThermalModel | None,
+        clock: Clock = wall_clock_ms,
+    ) -> None:
+        """`clock` tells Unix time in milliseconds; tests and `cellpulse chaos` give their own."""
         self.config = config
+        self._clock_ms = clock
         self.ready = asyncio.Event()
         self.topics = Topics(config.root)
         self.journal = Journal(config.store, durable=config.durable)
@@ -80,6 +91,7 @@ class Monitor:
         self._lock = asyncio.Lock()
         # One thread for all of it: what is cancelled in the middle ends before `_finish` begins.
         self._worker = ThreadPoolExecutor(1, "pipeline")
+        self._saver = ThreadPoolExecutor(1, "checkpoint")
         self._store_failed = False
         self._loop = asyncio.get_running_loop()
         presence = self.topics.ours("monitor", config.monitor_id, "status")
@@ -96,6 +108,7 @@ class Monitor:
             ca=config.broker_ca,
             wake=lambda: self._loop.call_soon_threadsafe(self._wake.set),
             home_assistant=config.homeassistant,
+            clock=clock,
         )
         self.pipeline = Pipeline(
             self.engine, self.journal, self.link, self.topics, config.monitor_id
@@ -133,11 +146,12 @@ class Monitor:
 
     def _finish(self) -> None:
         """Take what has come, as far as the store can; what it cannot comes again next time."""
+        self._saver.shutdown(wait=True)
         try:
             self.pipeline.flush()
             messages = self.link.drain(BATCH_MESSAGES)
             if messages:
-                self.pipeline.step(messages, _now_ms())
+                self.pipeline.step(messages, self._clock_ms())
             self.pipeline.publish_estimates(time.monotonic(), force=True)
             self.pipeline.checkpoint()
         except (StoreError, OSError) as error:
@@ -155,13 +169,13 @@ class Monitor:
                     if not await self._stored(self.pipeline.flush):
                         break
                     messages = self.link.drain(BATCH_MESSAGES)
-                    await self._stored(partial(self.pipeline.step, messages, _now_ms()))
+                    await self._stored(partial(self.pipeline.step, messages, self._clock_ms()))
 
     async def _clock(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             async with self._lock:
-                if await self._stored(partial(self.pipeline.tick, _now_ms())):
+                if await self._stored(partial(self.pipeline.tick, self._clock_ms())):
                     self._wake.set()  # what waited for the store may go on
 
     async def _stored(self, work: Callable[[], object]) -> bool:
@@ -193,7 +207,7 @@ class Monitor:
                 log.error("%s; the rules stay as they were", error)
                 continue
             async with self._lock:
-                await self._stored(partial(self.pipeline.set_rules, rules, _now_ms()))
+                await self._stored(partial(self.pipeline.set_rules, rules, self._clock_ms()))
             log.warning("alarm rules read again from %s", path)
 
     async def _discovery(self, prefix: str) -> None:
@@ -218,11 +232,23 @@ class Monitor:
             await asyncio.sleep(TICK_S)
 
     async def _reconcile(self) -> None:
-        retained = await collect_retained(
-            self.config.broker, f"{self.config.root}/+/alarm/+/+", self.config.broker_ca
-        )
-        async with self._lock:
-            await self._work(partial(self.pipeline.reconcile, retained))
+        """After every connection: a broker that was restarted may have lost what it retained."""
+        done = 0
+        topic = f"{self.config.root}/+/alarm/+/+"
+        while True:
+            connection = self.link.connection
+            if connection != done and self.link.connected.is_set():
+                try:
+                    retained = await collect_retained(
+                        self.config.broker, topic, self.config.broker_ca
+                    )
+                except (aiomqtt.MqttError, OSError) as error:
+                    log.info("retained alarms cannot be read now: %s", error)
+                else:
+                    async with self._lock:
+                        await self._work(partial(self.pipeline.reconcile, retained))
+                    done = connection
+            await asyncio.sleep(TICK_S)
 
     async def _estimates(self) -> None:
         while True:
@@ -234,14 +260,26 @@ class Monitor:
         topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
         while True:
             await asyncio.sleep(METRICS_S)
-            metrics = self.pipeline.metrics(_now_ms(), self.link.waiting)
+            metrics = self.pipeline.metrics(
+                self._clock_ms(), self.link.waiting, self.link.waiting_bytes
+            )
             self.link.publish(topic, encode(metrics), qos=0)
 
     async def _checkpoints(self) -> None:
+        failed = False
         while True:
             await asyncio.sleep(self.config.checkpoint_s)
-            async with self._lock:
-                await self._work(self.pipeline.checkpoint)
+            try:
+                async with self._lock:
+                    state = await self._work(self.pipeline.snapshot)
+                if state is not None:  # the disk is waited for beside the stream, not in it
+                    await self._loop.run_in_executor(self._saver, write, self.config.store, state)
+            except (StoreError, OSError) as error:
+                if not failed:
+                    log.error("no checkpoint can be written: %s; the older ones stand", error)
+                failed = True
+            else:
+                failed = False
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -251,7 +289,3 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -31,6 +31,7 @@ from monitor.engine import Engine
 from monitor.errors import StoreError
 from monitor.mqtt import Message
 from monitor.pipeline import ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
+from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
 from tests.engine_world import (
     T0,
@@ -243,6 +244,23 @@ def test_a_store_that_fails_keeps_everything_until_it_works(world: World) -> Non
     assert world.kinds() == ["alarm", "event", "commit", "acknowledge"]
     assert world.engine.counters.frames == frames_before == 2
     assert world.journal.last_id == 3
+
+
+def test_no_checkpoint_of_what_the_store_has_not_taken(world: World) -> None:
+    """A kill then would lose it: the engine would take what comes again for a duplicate."""
+    world.configure()
+    world.journal.broken = True
+    with pytest.raises(StoreError):
+        world.pipeline.step([hot(0)], T0)
+    assert world.pipeline.snapshot() is None
+    world.pipeline.checkpoint()
+    assert newest(world.journal.path) is None
+    world.journal.broken = False
+    world.pipeline.flush()
+    world.pipeline.checkpoint()
+    saved = newest(world.journal.path)
+    assert saved is not None
+    assert saved.input_id == world.journal.last_id == 2
 
 
 def test_arrays_and_single_frames_store_the_same(world: World, tmp_path: Path) -> None:

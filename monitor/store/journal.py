@@ -130,8 +130,11 @@ class Journal:
 
     @property
     def last_id(self) -> int:
-        """The id of the newest input, 0 for none."""
-        return int(self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0])
+        """The id of the newest input, 0 for none; raises StoreError."""
+        try:
+            return int(self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0])
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self.path}: {error}") from error
 
     def commit(self, inputs: Sequence[Input], results: Results) -> None:
         """Write one micro-batch in one transaction; raises StoreError and writes nothing then."""
