@@ -70,6 +70,17 @@ class Config:
     webhook: str | None = None  # where alarm transitions are POSTed
     webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
     homeassistant: str | None = None  # discovery prefix, usually `homeassistant`; None: off
+    keep_raw_days: float = 30.0  # raw telemetry older than this goes; its minutes stay; 0: never
+    keep_minutes_days: float = 0.0  # minutes older than this go; 0: never
+    store_max_mb: float = 10_000.0  # past this the oldest raw telemetry goes; 0: no bound
+    influx_url: str | None = None  # http://host:8086; None: no InfluxDB
+    influx_org: str = ""
+    influx_bucket: str = "cellpulse"
+    influx_token: str | None = field(default=None, repr=False)
+    influx_token_file: Path | None = None  # where the token is read from instead
+    influx_ca: Path | None = None  # a certificate authority's file for https
+    influx_max_assets: int = 10_000  # later ones are not written, to bound the series
+    influx_history: bool = False  # the page and reports read InfluxDB instead of the store
 
 
 def load(
@@ -109,18 +120,26 @@ def load(
 def _read(name: str, value: Any) -> Any:
     if name == "broker":
         return value if isinstance(value, BrokerAddress) else BrokerAddress.parse(str(value))
-    if name in ("store", "models", "broker_ca", "rules"):
+    if name in ("store", "models", "broker_ca", "rules", "influx_token_file", "influx_ca"):
         return Path(value)
-    if name == "durable":
+    if name in ("durable", "influx_history"):
         if isinstance(value, bool):
             return value
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
-        raise ConfigurationError(f"durable = {value!r}: expected true or false")
+        raise ConfigurationError(f"{name} = {value!r}: expected true or false")
     if name == "dashboard_port":
         return int(_number(name, value, 0, 65_535))
     if name == "checkpoint_s":
         return _number(name, value, 0.1, 3_600)
+    if name in ("keep_raw_days", "keep_minutes_days"):
+        return _number(name, value, 0, 100_000)
+    if name == "store_max_mb":
+        return _number(name, value, 0, 1e9)
+    if name == "influx_max_assets":
+        return int(_number(name, value, 1, 1e9))
+    if name == "influx_url":
+        return _influx_url(str(value))
     text = str(value)
     if name == "monitor_id" and not is_asset_name(text):
         raise ConfigurationError(
@@ -137,6 +156,40 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     if not low <= number <= high:
         raise ConfigurationError(f"{name} = {value!r}: expected a number from {low} to {high}")
     return number
+
+
+def _influx_url(url: str) -> str:
+    right = "expected http://host[:port] or https://host[:port]"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError as error:
+        raise ConfigurationError(f"influx_url: {error}; {right}") from error
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"influx_url {_masked(url)!r}: no user or password here; "
+            "the token goes into influx_token_file or CELLPULSE_INFLUX_TOKEN"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ConfigurationError(f"influx_url {url!r}: {right}")
+    return url.rstrip("/")
+
+
+def influx_token(config: Config) -> str:
+    """The token, from its file where one is named; raises ConfigurationError."""
+    if config.influx_token_file is None:
+        return config.influx_token or ""
+    try:
+        token = config.influx_token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"influx_token_file {config.influx_token_file}: {error}"
+        ) from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigurationError(
+            f"influx_token_file {config.influx_token_file}: expected one line with the token"
+        )
+    return token
 
 
 def _masked(url: str) -> str:

@@ -313,6 +313,11 @@ class MonitorMetrics(Struct, frozen=True):
     batch_mean: float
     latency_ms_p50: float
     latency_ms_p99: float
+    outbox_inputs: int = 0  # journalled, and not yet confirmed by InfluxDB
+    outbox_lag_s: float = 0.0  # how long ago the oldest of them arrived
+    outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound
+    set_aside: int = 0  # lines that InfluxDB refused, kept beside the journal with its reason
+    store_bytes: int = 0  # what the journal holds
 
 
 MESSAGES: dict[str, type[Struct]] = {

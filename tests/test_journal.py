@@ -306,6 +306,30 @@ def test_files_that_are_no_journal(tmp_path: Path) -> None:
             question.assets()
 
 
+def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal, engine = Journal(path), make_engine()
+    run(journal, engine, STORY[:300])
+    journal.close()
+    db = sqlite3.connect(path)
+    db.executescript(
+        "DROP INDEX cycle_by_seq; DROP INDEX event_by_time; DROP INDEX event_of_asset;"
+        "DROP TABLE minute; DROP TABLE progress; ALTER TABLE cycle DROP COLUMN seq;"
+        "PRAGMA user_version = 1"
+    )
+    db.close()
+    before = dump(path)
+    journal = Journal(path)
+    assert dump(path) == before
+    run(journal, engine, STORY[300:])
+    rows = journal._db.execute("SELECT seq, end_ms FROM cycle ORDER BY seq").fetchall()
+    assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) > len(before["cycle"]) > 1
+    ends = [end for _, end in rows[: len(before["cycle"])]]
+    assert ends == sorted(ends)
+    journal.close()
+
+
 # History
 
 
@@ -385,7 +409,8 @@ def test_history_cycles_and_events(history: SqliteHistory) -> None:
         assert curve.shape == (BINS,)
         np.testing.assert_array_equal(curve, cycle.histogram)
     events = history.events(limit=10_000)
-    assert [e.event_id for e in reversed(events)] == [e.event_id for e in results.events]
+    in_time = sorted(results.events, key=lambda e: e.alarm.timestamp_ms)
+    assert [e.event_id for e in reversed(events)] == [e.event_id for e in in_time]
     assert list(history.events(limit=3)) == list(events[:3])
     own = history.events("one", limit=10_000)
     assert {e.alarm.asset for e in own} == {"one"}

@@ -74,5 +74,5 @@ class History(Protocol):
         ...
 
     def events(self, asset: str | None = None, limit: int = 200) -> Sequence[Event]:
-        """The newest alarm transitions, newest first."""
+        """The newest alarm transitions, newest first by event time; then the one that came last."""
         ...

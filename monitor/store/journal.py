@@ -5,7 +5,9 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.latest.Result`), `cycle`, `event`. Views for people: `telemetry`, `cycles`, `alarms`.
+`monitor.latest.Result`), `cycle`, `event`, `minute` (see `monitor.store.minutes`), `progress`.
+Views for people: `telemetry`, `cycles`, `alarms`. `input.id`, `cycle.seq` and `event.id` only grow,
+so that a cursor over each finds what is new (`monitor.store.outbox`).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from monitor.inputs import (
     Tick,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Kind(IntEnum):
@@ -59,6 +61,7 @@ CREATE INDEX input_config ON input (asset_id, id) WHERE kind = 2;
 CREATE TABLE cycle (
     asset_id INTEGER NOT NULL, cell TEXT NOT NULL, kind TEXT NOT NULL, start_ms INTEGER NOT NULL,
     end_ms INTEGER NOT NULL, summary TEXT NOT NULL, histogram BLOB NOT NULL,
+    seq INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (asset_id, cell, start_ms, kind)
 ) WITHOUT ROWID;
 CREATE TABLE event (
@@ -91,6 +94,27 @@ CREATE VIEW alarms AS SELECT asset.name AS asset, timestamp_ms,
     FROM event JOIN asset ON asset.id = asset_id;
 """
 
+_SINCE_2 = """
+CREATE UNIQUE INDEX cycle_by_seq ON cycle (seq);
+CREATE INDEX event_by_time ON event (timestamp_ms);
+CREATE INDEX event_of_asset ON event (asset_id, timestamp_ms);
+CREATE TABLE minute (
+    asset_id INTEGER NOT NULL, cell INTEGER NOT NULL, minute INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, samples INTEGER NOT NULL,
+    figures BLOB NOT NULL, PRIMARY KEY (asset_id, cell, minute)
+) WITHOUT ROWID;
+CREATE TABLE progress (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 2;
+"""
+
+_FROM_1_TO_2 = """
+ALTER TABLE cycle ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+UPDATE cycle SET seq = number FROM (
+    SELECT asset_id AS a, cell AS c, start_ms AS s, kind AS k,
+           row_number() OVER (ORDER BY end_ms, asset_id, cell, kind) AS number FROM cycle
+) WHERE asset_id = a AND cell = c AND start_ms = s AND kind = k;
+"""
+
 
 class _Status(Struct):
     gateway: bool
@@ -118,13 +142,18 @@ class Journal:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version == 0:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = 1;COMMIT;")
+                self._db.executescript(f"BEGIN;{_SCHEMA}{_SINCE_2}COMMIT;")
+            elif version == 1:
+                self._db.executescript(f"BEGIN;{_FROM_1_TO_2}{_SINCE_2}COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise StoreError(
                     f"store {path}: written by another version ({version}, this is "
                     f"{SCHEMA_VERSION}); name another file or move this one away"
                 )
             self._assets = dict(self._db.execute("SELECT name, id FROM asset").fetchall())
+            self._cycles = int(
+                self._db.execute("SELECT ifnull(max(seq), 0) FROM cycle").fetchone()[0]
+            )
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"store {path}: {error}") from error
 
@@ -152,9 +181,9 @@ class Journal:
                 (
                     self._asset(c.summary.asset), c.summary.cell, c.summary.kind,
                     c.summary.start_ms, c.summary.end_ms, encode(c.summary).decode(),
-                    c.histogram.tobytes(),
+                    c.histogram.tobytes(), self._cycles + number,
                 )
-                for c in results.cycles
+                for number, c in enumerate(results.cycles, 1)
             ]  # fmt: skip
             events = [
                 (e.event_id, self._asset(e.alarm.asset), e.alarm.timestamp_ms, encode(e).decode())
@@ -166,7 +195,7 @@ class Journal:
                 rows,
             )
             self._db.executemany(
-                "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?)", cycles
+                "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?, ?)", cycles
             )
             self._db.executemany(
                 "INSERT OR IGNORE INTO event (event_id, asset_id, timestamp_ms, record) "
@@ -174,6 +203,7 @@ class Journal:
                 events,
             )
             self._db.execute("COMMIT")
+            self._cycles += len(cycles)
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -98,7 +98,7 @@ class SqliteHistory:
     def events(self, asset: str | None = None, limit: int = 200) -> Sequence[Event]:
         where = "" if asset is None else "WHERE asset_id = (SELECT id FROM asset WHERE name = ?)"
         rows = self._query(
-            f"SELECT record FROM event {where} ORDER BY id DESC LIMIT ?",
+            f"SELECT record FROM event {where} ORDER BY timestamp_ms DESC, id DESC LIMIT ?",
             (limit,) if asset is None else (asset, limit),
         )
         return [msgspec.json.decode(row[0], type=Event) for row in rows]
