@@ -140,6 +140,7 @@ class Truth(Struct, frozen=True, omit_defaults=True):
 
 Readings = list[float | None]
 Times = list[int | None]
+RiskLevel = Literal["normal", "watch", "warning", "danger"]
 SohState = Literal["ok", "not_enough_seen", "unlike_training", "no_model"]
 
 
@@ -160,11 +161,21 @@ class SohReading(Struct, frozen=True):
     state: list[SohState]
 
 
+class RiskReading(Struct, frozen=True):
+    """The thermal risk of every cell, with what gave it in words; no words where it is normal."""
+
+    timestamp_ms: Times
+    level: list[RiskLevel | None]
+    reason: list[str]
+    reason_zh: list[str]
+
+
 class Estimate(Struct, frozen=True):
     """What the monitor makes of an asset now; one entry a cell in every list.
 
     `thermal_score` is 1 where the alarm threshold lies; `excess_heat_w` is the heat that
-    Joule loss, cooling and stored heat do not explain.
+    Joule loss, cooling and stored heat do not explain. `risk` is at least `watch` where no
+    temperature can be believed.
     """
 
     v: Literal[1]
@@ -176,6 +187,7 @@ class Estimate(Struct, frozen=True):
     thermal_score: Reading
     excess_heat_w: Reading
     quality: list[list[str]]
+    risk: RiskReading | None = None  # None from a monitor that does not judge it
 
 
 class CycleSummary(Struct, frozen=True):

@@ -31,6 +31,8 @@ from monitor.contract import (
     Reading,
     Readings,
     Reply,
+    RiskLevel,
+    RiskReading,
     SohReading,
     SohState,
     Times,
@@ -46,6 +48,7 @@ from monitor.features import (
     Outputs,
     Phase,
     Quality,
+    S,
     update_inplace,
 )
 from monitor.fleet import DEFAULT_CAPACITY_AH, Asset, Fleet
@@ -60,6 +63,7 @@ from monitor.inputs import (
 )
 from monitor.latest import RESULTS, Result, settle_inplace
 from monitor.models import SohModel, ThermalModel
+from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
 from monitor.rules import (
     CLOCK_JUMP,
     DEFAULT_RULES,
@@ -74,6 +78,7 @@ from monitor.rules import (
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
+RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 PHASES = tuple(phase.name.lower() for phase in Phase)
 
 
@@ -206,6 +211,43 @@ class Engine:
                 [bit.name.lower() for bit in Quality if x == x and int(x) & bit]
                 for x in value[:, Result.QUALITY]
             ],
+            risk=self._risk(asset),
+        )
+
+    def _risk(self, asset: Asset) -> RiskReading:
+        rows = self.fleet.slice(asset)
+        ms = self.fleet.value_ms[rows, Result.RISK]
+        found = [
+            self._assessed(asset, row) if at >= 0 else None
+            for row, at in zip(range(rows.start, rows.stop), ms.tolist(), strict=True)
+        ]
+        return RiskReading(
+            _times(ms),
+            [None if one is None else RISK_LEVELS[one.risk] for one in found],
+            ["" if one is None else "; ".join(one.reasons) for one in found],
+            ["" if one is None else "；".join(one.reasons_zh) for one in found],
+        )
+
+    def _assessed(self, asset: Asset, row: int) -> Assessment:
+        """What the newest sample of a cell was judged to be, with the reasons."""
+        value, ms = self.fleet.value[row], self.fleet.value_ms[row]
+        quality = int(value[Result.QUALITY])
+        fault = fault_of(quality)
+
+        def of_now(column: Result) -> float | None:
+            return _value(value[column]) if ms[column] == ms[Result.RISK] else None
+
+        return assess(
+            ThermalSigns(
+                temperature_c=None if fault else float(self.fleet.cells.scalars[row, S.T]),
+                temperature_max_c=asset.config.limits.temperature_max_c,
+                slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
+                score=of_now(Result.THERMAL_SCORE),
+                excess_heat_w=of_now(Result.EXCESS_HEAT_W),
+                sensor_fault=fault,
+                ambient_measured=not quality & Quality.AMBIENT_ASSUMED,
+                held=Risk(int(value[Result.RISK])) if fault else Risk.NORMAL,
+            )
         )
 
     def alarm_records(self) -> list[AlarmRecord]:
@@ -445,6 +487,10 @@ class Engine:
             out.quality,
             out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
             self._extras,
+        )  # fmt: skip
+        judge_inplace(
+            out.row, out.timestamp_ms, out.features, fleet.temperature_max_c, n, result,
+            fleet.value, fleet.value_ms,
         )  # fmt: skip
         rule = self._columns
         changes = check_inplace(

@@ -19,7 +19,7 @@ from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STATE_VERSION = 2
+STATE_VERSION = 3
 DEFAULT_CAPACITY_AH = 1.0
 
 
@@ -75,6 +75,7 @@ class Fleet:
     value: Floats = field(init=False)
     value_ms: Ints = field(init=False)
     has_model: Ints = field(init=False)
+    temperature_max_c: Floats = field(init=False)
     limits: Floats = field(init=False)
     active: NDArray[np.int8] = field(init=False)
     since: Floats = field(init=False)
@@ -92,6 +93,7 @@ class Fleet:
         self.value = np.full((n, RESULTS), np.nan)
         self.value_ms = np.full((n, RESULTS), -1, np.int64)
         self.has_model = np.zeros(n, np.int64)
+        self.temperature_max_c = np.full(n, np.nan)
         self.limits = np.full((n, r), np.nan)
         self.active = np.zeros((n, r), np.int8)
         self.since = np.full((n, r), np.nan)
@@ -245,7 +247,8 @@ class Fleet:
             both = np.concatenate([getattr(self.cells, name), getattr(more.cells, name)])
             setattr(self.cells, name, both)
         for name in (
-            "value", "value_ms", "has_model", "limits", "active", "since", "asset_of_row",
+            "value", "value_ms", "has_model", "temperature_max_c", "limits", "active", "since",
+            "asset_of_row",
         ):  # fmt: skip
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
 
@@ -268,6 +271,7 @@ class Fleet:
             mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
             params[:, mean : mean + 5] = prior.balance_mean
             params[:, spread : spread + 5] = prior.balance_spread
+        self.temperature_max_c[rows] = config.limits.temperature_max_c
         self.has_model[rows] = params[:, Param.TABLE] >= 0.0
         self.value[rows, Result.SOH_STATE] = np.where(
             self.has_model[rows] == 1, self.value[rows, Result.SOH_STATE], 3.0

@@ -31,14 +31,29 @@ class Result(IntEnum):
     QUALITY = 9
     DT_DT_C_PER_S = 10
     C_RATE = 11
+    RISK = 12  # monitor.risk.Risk; written by monitor.risk.judge_inplace
+    RISK_CAUSE = 13  # monitor.risk.Cause
 
 
 RESULTS = len(Result)
+RESULTS_BEFORE_RISK = 12  # what rows written by earlier versions have
 VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
 TEMPERATURE_BAD = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
 THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V = (
     int(extra) - FEATURES for extra in Extra
 )
+
+
+def stored_rows(result: bytes, cells: int) -> Floats32:
+    """A stored frame's result as (cells, RESULTS); what was not judged then is NaN.
+
+    `cells` tells a row of an earlier version from one of today's.
+    """
+    flat = np.frombuffer(result, np.float32)
+    if len(flat) != RESULTS_BEFORE_RISK * cells and len(flat) % RESULTS == 0:
+        return flat.reshape(-1, RESULTS)
+    old = flat.reshape(-1, RESULTS_BEFORE_RISK)
+    return np.pad(old, ((0, 0), (0, RESULTS - RESULTS_BEFORE_RISK)), constant_values=np.nan)
 
 
 @kernel
@@ -49,6 +64,8 @@ def settle_inplace(
     soh_ms: Ints, extras: Floats,
 ) -> None:  # fmt: skip
     """Write n samples' results, their `rules.Extra` columns, and each cell's newest values.
+
+    The risk is judged from these results afterwards.
 
     `value` and `value_ms` are (rows, RESULTS). The SOH model's rows are those of the usable
     samples, in order. Its newest answer is carried from sample to sample with its time (`soh_ms`);
@@ -86,7 +103,7 @@ def settle_inplace(
         result[k, Result.QUALITY] = quality[k]
         result[k, Result.DT_DT_C_PER_S] = features[k, Feature.DT_DT_C_PER_S]
         result[k, Result.C_RATE] = features[k, Feature.C_RATE]
-        for c in range(RESULTS):
+        for c in range(Result.RISK + 0):
             soh_column = Result.SOH <= c <= Result.SOH_STATE
             if not soh_column and not np.isnan(result[k, c]):
                 held[c] = result[k, c]

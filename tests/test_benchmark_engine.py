@@ -16,6 +16,7 @@ from benchmarks.stream import FIRST_S, FleetStream
 from cellpulse.paths import models_folder
 from monitor.engine import Engine
 from monitor.features import S
+from monitor.latest import RESULTS
 
 BASELINE = Path(agreement.__file__).with_name("baseline.py")
 
@@ -55,7 +56,7 @@ def test_the_measured_fleets_run_both_models(models: Models, frame: int) -> None
     messages = list(stream.messages(FIRST_S))
     before = engine.counters.samples
     size = run_engine(engine, messages)
-    assert size == 8 * 12 * 4
+    assert size == 8 * RESULTS * 4
     assert engine.counters.samples == before + 8
     assert not np.isnan(engine.fleet.cells.scalars[:8, S.SOC]).any()
     estimates = [engine.estimate(name) for name in stream.assets]

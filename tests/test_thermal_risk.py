@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.risk import Risk, ThermalSigns, assess
+from monitor.contract import Frame
+from monitor.engine import Engine
+from monitor.inputs import ConfigIn
+from monitor.latest import RESULTS, Result, stored_rows
+from monitor.risk import Cause, Risk, ThermalSigns, assess
+from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 CALM = ThermalSigns(temperature_c=30.0, temperature_max_c=60.0, slope_c_per_s=0.0, score=0.1)
 
@@ -21,17 +27,17 @@ def test_a_calm_cell_is_normal_and_needs_no_reason() -> None:
 @pytest.mark.parametrize(
     ("change", "risk", "words"),
     [
-        ({"temperature_c": 56.0}, Risk.WATCH, "4.0 K under its maximum"),
-        ({"temperature_c": 61.0}, Risk.WARNING, "over its maximum, 60 °C"),
+        ({"temperature_c": 56.0}, Risk.WATCH, "4.0 K under its maximum, 60 °C"),
+        ({"temperature_c": 61.0}, Risk.WARNING, "1.0 K over its maximum, 60 °C"),
         ({"temperature_c": 75.0}, Risk.DANGER, "15.0 K over its maximum"),
-        ({"slope_c_per_s": 0.3}, Risk.WARNING, "0.30 °C/s"),
+        ({"slope_c_per_s": 0.3}, Risk.WARNING, "0.30 °C/s, expected at most 0.1 °C/s"),
         ({"slope_c_per_s": 0.8}, Risk.DANGER, "0.80 °C/s"),
         ({"score": 0.8}, Risk.WATCH, "0.8 times the limit"),
         ({"score": 1.4, "excess_heat_w": 0.52}, Risk.WARNING, "0.52 W: 1.4 times the limit"),
         ({"score": 4.0}, Risk.DANGER, "4.0 times the limit"),
         ({"score": 1.4, "ambient_measured": False}, Risk.WARNING, "ambient is not measured"),
         ({"temperature_c": None, "sensor_fault": "frozen"}, Risk.WATCH, "sensor is frozen"),
-        ({"temperature_c": None}, Risk.WATCH, "no temperature"),
+        ({"temperature_c": None}, Risk.WATCH, "sensor is missing"),
     ],
 )
 def test_each_sign_gives_its_level_and_says_so(
@@ -68,3 +74,86 @@ def test_nothing_unknown_is_safe_and_the_gravest_reason_leads(
         assert assess(replace(signs, slope_c_per_s=slope + 1.0)).risk >= found.risk
     if score is not None:
         assert assess(replace(signs, score=score + 1.0)).risk >= found.risk
+
+
+# In the engine
+
+
+def _risen(temperatures: list[float | None], dt_s: float = 10.0) -> tuple[Engine, np.ndarray]:
+    engine = Engine(soh_model(), thermal_model())
+    frames = [
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + round(1000 * dt_s * k), current_a=-0.5,
+                            voltage_v=3.7, temperature_c=t, ambient_c=24.0))
+        for k, t in enumerate(temperatures)
+    ]  # fmt: skip
+    results = engine.process([ConfigIn("p", make_config(), T0), *frames])
+    return engine, np.concatenate([row for row in results.rows if row is not None])
+
+
+def _risk(engine: Engine) -> tuple[str | None, str, str]:
+    estimate = engine.estimate("p")
+    assert estimate is not None
+    assert estimate.risk is not None
+    return estimate.risk.level[0], estimate.risk.reason[0], estimate.risk.reason_zh[0]
+
+
+def test_every_sample_is_judged_and_the_estimate_says_why() -> None:
+    engine, rows = _risen([30.0, 41.0, 46.0, 60.0], dt_s=200.0)  # the limit is 45
+    levels = rows[:, Result.RISK].tolist()
+    assert levels == [Risk.NORMAL, Risk.WATCH, Risk.WARNING, Risk.DANGER]
+    level, reason, reason_zh = _risk(engine)
+    assert level == "danger"
+    assert reason.startswith("temperature 60.0 °C is 15.0 K over its maximum, 45 °C")
+    assert "超过上限 45 °C" in reason_zh
+    calm, _ = _risen([30.0, 30.0])
+    assert _risk(calm) == ("normal", "", "")
+
+
+def test_a_lost_sensor_is_named_and_does_not_lower_the_level() -> None:
+    engine, rows = _risen([30.0, 60.0, None], dt_s=200.0)
+    assert rows[-1, Result.RISK] == Risk.DANGER
+    assert rows[-1, Result.RISK_CAUSE] == Cause.SENSOR
+    level, reason, _ = _risk(engine)
+    assert level == "danger"
+    assert "sensor is missing" in reason
+    assert "at danger when the sensor was lost" in reason
+    engine, rows = _risen([30.0, 1_500.0], dt_s=200.0)
+    assert rows[:, Result.RISK].tolist() == [Risk.NORMAL, Risk.WATCH]
+    assert "reads what cannot be" in _risk(engine)[1]
+    engine, rows = _risen([60.0, None, 30.0], dt_s=200.0)
+    assert rows[-1, Result.RISK] == Risk.NORMAL
+
+
+def test_unexplained_heat_and_a_steep_slope_reach_the_level() -> None:
+    _, rows = _risen([24.0 + 0.05 * 10.0 * k for k in range(30)])
+    heated = rows[:, Result.RISK_CAUSE] == Cause.UNEXPLAINED_HEAT
+    assert heated.any()
+    assert (rows[heated, Result.THERMAL_SCORE] > 0.6).all()
+    engine, rows = _risen([24.0 + 0.8 * k for k in range(20)], dt_s=1.0)
+    assert rows[-1, Result.RISK] == Risk.WARNING
+    assert "rises by 0." in _risk(engine)[1]
+
+
+def test_the_words_belong_to_the_level_that_was_judged() -> None:
+    engine = Engine(soh_model(), thermal_model())
+    engine.process([ConfigIn("p", make_config(3), T0)])
+    for frame in cycling("p", 300, 3, sensors=3):
+        row = engine.process([frame]).rows[0]
+        estimate = engine.estimate("p")
+        if row is None or estimate is None or estimate.risk is None:
+            continue
+        judged = [Risk(int(level)).name.lower() for level in row[:, Result.RISK]]
+        assert estimate.risk.level == judged
+        for level, reason, zh in zip(
+            judged, estimate.risk.reason, estimate.risk.reason_zh, strict=True
+        ):
+            assert (level == "normal") == (reason == "") == (zh == "")
+
+
+def test_rows_stored_before_there_was_a_risk_can_still_be_read() -> None:
+    now = np.arange(7.0 * RESULTS, dtype=np.float32).reshape(7, RESULTS)
+    assert np.array_equal(stored_rows(now.tobytes(), 7), now)
+    old = np.ascontiguousarray(now[:, : Result.RISK])
+    read = stored_rows(old.tobytes(), 7)
+    assert np.array_equal(read[:, : Result.RISK], old)
+    assert np.isnan(read[:, Result.RISK :]).all()

@@ -46,6 +46,7 @@ def asset_page(
                     ],
                     className="cp-status",
                 ),
+                html.Div("", id="a-why", className="cp-muted"),
             ],
             className="cp-head",
         ),

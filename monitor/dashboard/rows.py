@@ -1,13 +1,13 @@
 """What a page shows of one asset at a glance, made from its newest messages; pure.
 
 A pack is summed up by the cell that matters most: the lowest state of health and charge, the
-hottest sensor, the highest thermal score.
+hottest sensor, the highest thermal score, the gravest risk with its reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -18,6 +18,8 @@ from monitor.contract import (
     Frame,
     Limits,
     Readings,
+    RiskLevel,
+    RiskReading,
     SohState,
     as_list,
     sensor_of_cell,
@@ -60,6 +62,8 @@ class Row(Struct, omit_defaults=True):
     heat: float | None = None  # W of unexplained heat
     phase: str | None = None
     risk: RiskName = "unknown"
+    why: str | None = None  # what gave the risk, in words
+    why_zh: str | None = None
     alarms: int = 0
     unack: int = 0
     sev: int = 0
@@ -87,6 +91,10 @@ def risk_of(signs: ThermalSigns | None, alarms: Iterable[AlarmRecord]) -> RiskNa
 
     Without signs, before the first frame, it is unknown unless an alarm stands.
     """
+    return _lamp(None if signs is None else assess(signs).risk, alarms)
+
+
+def _lamp(judged: Risk | None, alarms: Iterable[AlarmRecord]) -> RiskName:
     severity = max(
         (
             alarm.severity
@@ -96,9 +104,9 @@ def risk_of(signs: ThermalSigns | None, alarms: Iterable[AlarmRecord]) -> RiskNa
         default=0,
     )
     by_alarm = _RISK_OF_SEVERITY[severity]
-    if signs is None:
+    if judged is None:
         return "unknown" if by_alarm is Risk.NORMAL else _NAMES[by_alarm]
-    return _NAMES[max(by_alarm, assess(signs).risk)]
+    return _NAMES[max(by_alarm, judged)]
 
 
 def make_row(
@@ -119,9 +127,29 @@ def make_row(
     row.alarms = len(active)
     row.unack = sum(alarm.state != "acknowledged" for alarm in active)
     row.sev = max((alarm.severity for alarm in active), default=0)
-    signs = None if frame is None else _signs(config, row, estimate)
-    row.risk = risk_of(signs, alarms)
+    judged = None
+    if frame is not None:
+        judged, row.why, row.why_zh = _judged(config, row, estimate)
+    row.risk = _lamp(judged, alarms)
     return row
+
+
+def _judged(
+    config: AssetConfig | None, row: Row, estimate: Estimate | None
+) -> tuple[Risk, str | None, str | None]:
+    """The gravest cell's risk as the engine judged it; before an estimate, the frame's own."""
+    reading = None if estimate is None else estimate.risk
+    known = [] if reading is None else _levels(reading)
+    if reading is not None and known:
+        level, first = max(known, key=lambda pair: pair[0])
+        return Risk(level), reading.reason[first] or None, reading.reason_zh[first] or None
+    found = assess(_signs(config, row, estimate))
+    return found.risk, "; ".join(found.reasons) or None, "；".join(found.reasons_zh) or None
+
+
+def _levels(risk: RiskReading) -> list[tuple[int, int]]:
+    order = get_args(RiskLevel)
+    return [(order.index(level), k) for k, level in enumerate(risk.level) if level is not None]
 
 
 def cell_values(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitor.contract import AssetConfig, CycleSummary, Event, Frame, as_list, cell_name
 from monitor.contract import sensor_of_cell as sensors_of
 from monitor.errors import StoreError
-from monitor.latest import RESULTS, Result
+from monitor.latest import RESULTS, Result, stored_rows
 from monitor.store.history import StoredAsset, Trace
 from monitor.store.journal import Kind, connect
 from monitor.store.thinning import keep_extremes
@@ -71,7 +71,7 @@ class SqliteHistory:
                 _at(volts, cell), _none(frame.current_a),
                 _at(temperatures, s), _none(frame.ambient_c),
             )  # fmt: skip
-            matrix = np.frombuffer(result, np.float32).reshape(-1, RESULTS)
+            matrix = stored_rows(result, config.cells if config is not None else max(1, len(volts)))
             if cell < len(matrix):
                 results[k] = matrix[cell]
         times = np.array([row[1] for row in rows], np.int64)
