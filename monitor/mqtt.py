@@ -202,6 +202,7 @@ class MqttLink:
                 deadline = time.monotonic() + 2.0
                 while not info.is_published() and time.monotonic() < deadline:
                     time.sleep(0.01)
+            client.disable_logger()  # its thread calls the connection that we end here an error
             client.disconnect()
         client.loop_stop()
         self._client = None

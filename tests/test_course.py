@@ -1,0 +1,64 @@
+"""The course runs: every week's notebook from top to bottom, warnings as errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from tests.conftest import ROOT
+
+WEEKS = [int(path.stem[-2:]) for path in sorted((ROOT / "docs/course/zh").glob("week-*.md"))]
+
+
+def notebook(language: str, week: int) -> Path:
+    return ROOT / "docs" / "course" / language / f"week-{week:02d}.md"
+
+
+def run(week: int, language: str, data: Path, folder: Path) -> None:
+    result = subprocess.run(
+        [
+            sys.executable, "docs/course/execute.py", "--lang", language, "--week", str(week),
+            "--out", str(folder),
+        ],
+        cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "CELLPULSE_DATA": str(data)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    text = (folder / f"week-{week:02d}.md").read_text(encoding="utf-8")
+    assert "```text\n" in text or "![](" in text, "it printed and drew nothing"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("week", WEEKS)
+def test_a_week_in_chinese_runs(week: int, shared_data: Path, tmp_path: Path) -> None:
+    run(week, "zh", shared_data, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("week", WEEKS)
+def test_a_week_in_english_runs(week: int, shared_data: Path, tmp_path: Path) -> None:
+    run(week, "en", shared_data, tmp_path)
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_the_twins_run_the_same_code(week: int) -> None:
+    code = [
+        [cell.source for cell in jupytext.read(notebook(language, week)).cells
+         if cell.cell_type == "code"]
+        for language in ("zh", "en")
+    ]  # fmt: skip
+    assert code[0] == code[1]
+    assert len(code[0]) >= 2
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_shell_commands_are_shown_not_run(language: str) -> None:
+    for week in WEEKS:
+        for cell in jupytext.read(notebook(language, week)).cells:
+            assert not (cell.cell_type == "code" and cell.source.startswith("%%")), week
