@@ -170,12 +170,26 @@ class RiskReading(Struct, frozen=True):
     reason_zh: list[str]
 
 
+class FadeReading(Struct, frozen=True):
+    """How every cell fades, as of its last finished charge or discharge (see `monitor.fade`).
+
+    `slope_per_cycle` is in fractions of nominal capacity, negative for fade; `acceleration` is
+    how many times as fast it fades now as in the long run; `knee_cycle` the number of the
+    discharge (or charge) at which a knee was noticed.
+    """
+
+    timestamp_ms: Times
+    slope_per_cycle: Readings
+    acceleration: Readings
+    knee_cycle: list[int | None]
+
+
 class Estimate(Struct, frozen=True):
     """What the monitor makes of an asset now; one entry a cell in every list.
 
     `thermal_score` is 1 where the alarm threshold lies; `excess_heat_w` is the heat that
     Joule loss, cooling and stored heat do not explain. `risk` is at least `watch` where no
-    temperature can be believed.
+    temperature can be believed. `fade` is absent until a half-cycle ended.
     """
 
     v: Literal[1]
@@ -188,6 +202,7 @@ class Estimate(Struct, frozen=True):
     excess_heat_w: Reading
     quality: list[list[str]]
     risk: RiskReading | None = None  # None from a monitor that does not judge it
+    fade: FadeReading | None = None
 
 
 class CycleSummary(Struct, frozen=True):
@@ -214,6 +229,9 @@ class CycleSummary(Struct, frozen=True):
     soh_low: float | None
     soh_high: float | None
     soh_state: SohState
+    fade_per_cycle: float | None = None  # fraction of nominal, negative for fade
+    fade_acceleration: float | None = None  # over the long run's fade; 1: steady
+    knee_cycle: int | None = None
 
 
 Severity = Annotated[int, Meta(ge=1, le=5)]  # 1 notice, 2 low, 3 medium, 4 high, 5 critical

@@ -28,6 +28,7 @@ from monitor.contract import (
     DeviceAlarm,
     Estimate,
     Event,
+    FadeReading,
     Reading,
     Readings,
     Reply,
@@ -40,6 +41,7 @@ from monitor.contract import (
     cell_name,
     sensor_name,
 )
+from monitor.fade import CellFade, Fade
 from monitor.features import (
     BINS,
     Ended,
@@ -61,7 +63,13 @@ from monitor.inputs import (
     StatusIn,
     Tick,
 )
-from monitor.latest import RESULTS, Result, settle_inplace
+from monitor.latest import (
+    FADE_ACCELERATION,
+    KNEE_CYCLE,
+    RESULTS,
+    Result,
+    settle_inplace,
+)
 from monitor.models import SohModel, ThermalModel
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
 from monitor.rules import (
@@ -212,6 +220,7 @@ class Engine:
                 for x in value[:, Result.QUALITY]
             ],
             risk=self._risk(asset),
+            fade=_fade_reading(asset) if asset.fades else None,
         )
 
     def _risk(self, asset: Asset) -> RiskReading:
@@ -492,6 +501,8 @@ class Engine:
             out.row, out.timestamp_ms, out.features, fleet.temperature_max_c, n, result,
             fleet.value, fleet.value_ms,
         )  # fmt: skip
+        # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
+        results.cycles += [self._cycle(k, assets, result) for k in range(ended)]
         rule = self._columns
         changes = check_inplace(
             fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
@@ -499,8 +510,6 @@ class Engine:
             self._extras, n, self._change_sample, self._change_rule, self._change_active,
         )  # fmt: skip
         changed = self._alarm_changes(changes, assets, results) if changes else []
-        for k in range(ended):
-            results.cycles.append(self._cycle(k, assets, result))
         self.counters.frames += len(assets)
         self.counters.samples += n
         results.samples += n
@@ -551,16 +560,25 @@ class Engine:
         def soh(column: Result) -> float | None:
             return _value(result[sample, column]) if own else None
 
+        charge = bool(row[Ended.KIND] > 0)
+        complete = bool(row[Ended.COMPLETE] == 1.0)
+        capacity_ah = float(row[Ended.CHARGE_AH])
+        cell = int(out.row[sample]) - asset.first_row
+        fade = self._fade(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
+        asset.fades_ms[cell] = int(row[Ended.END_MS])
+        self._extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
+        if fade.acceleration is not None:
+            self._extras[sample, FADE_ACCELERATION] = fade.acceleration
         summary = CycleSummary(
             v=VERSION,
             asset=asset.name,
-            cell=cell_name(int(out.row[sample]) - asset.first_row),
+            cell=cell_name(cell),
             number=int(row[Ended.NUMBER]),
-            kind="charge" if row[Ended.KIND] > 0 else "discharge",
+            kind="charge" if charge else "discharge",
             start_ms=start_ms,
             end_ms=int(row[Ended.END_MS]),
-            complete=bool(row[Ended.COMPLETE] == 1.0),
-            capacity_ah=float(row[Ended.CHARGE_AH]),
+            complete=complete,
+            capacity_ah=capacity_ah,
             energy_wh=float(row[Ended.ENERGY_WH]),
             duration_s=float(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
             voltage_start_v=_value(row[Ended.VOLTAGE_START_V]),
@@ -573,8 +591,25 @@ class Engine:
             soh_low=soh(Result.SOH_LOW),
             soh_high=soh(Result.SOH_HIGH),
             soh_state=state,
+            fade_per_cycle=fade.slope_per_cycle,
+            fade_acceleration=fade.acceleration,
+            knee_cycle=fade.knee_cycle,
         )
         return FinishedCycle(summary, out.ended_histogram[k, :BINS].copy())
+
+    def _fade(
+        self, asset: Asset, cell: int, charge: bool, complete: bool, capacity_ah: float,
+        soh: float | None,
+    ) -> Fade:  # fmt: skip
+        """Tell a cell's trackers of a half-cycle that ended."""
+        fade = asset.fades.setdefault(cell, CellFade())
+        if charge:
+            # Rounded: a model's last bits hang on the size of the batch, a knee must not.
+            fade.charged(None if soh is None else round(soh, 5))
+        else:
+            known = complete and asset.configured
+            fade.discharged(capacity_ah / asset.config.nominal_capacity_ah if known else None)
+        return fade.now()
 
     def _discover(self, item: FrameIn) -> Asset:
         """An asset that sent a frame before any config: conservative limits, flagged."""
@@ -694,6 +729,17 @@ def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:
         columns.temperatures, columns.temperatures_from[taken], columns.temperatures_count[taken],
         columns.new_segment[taken],
     )  # fmt: skip
+
+
+def _fade_reading(asset: Asset) -> FadeReading:
+    cells = range(asset.cells)
+    now = [asset.fades[cell].now() if cell in asset.fades else None for cell in cells]
+    return FadeReading(
+        [asset.fades_ms.get(cell) for cell in cells],
+        [None if fade is None else fade.slope_per_cycle for fade in now],
+        [None if fade is None else fade.acceleration for fade in now],
+        [None if fade is None else fade.knee_cycle for fade in now],
+    )
 
 
 def _value(x: np.floating) -> float | None:

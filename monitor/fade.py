@@ -1,20 +1,27 @@
-"""How fast a cell fades, and when the fade begins to run away: the knee, found online.
+"""How fast a cell fades, whether it fades faster than it did, and the knee, found online.
 
-One small object a cell, fed once a cycle with a measured or estimated SOH. The fade is a straight
-line kept by recursive means with a long memory; the knee is where SOH keeps falling below what that
-line said, by the Page-Hinkley test (Page 1954, "Continuous inspection schemes") as River has it.
-Capacity regenerates after rests: a single value above or below does not count as a knee.
+One small object a cell, fed once a finished half-cycle. The fade is a straight line kept by
+recursive means with a long memory; a second line with a short memory says how it fades now. The
+knee is where SOH keeps falling below what the long line said, by the Page-Hinkley test (Page 1954,
+"Continuous inspection schemes") as River has it. Capacity regenerates after rests: a single value
+above or below does not count as a knee.
+
+River takes most of a second to import, so it is imported when a cell first needs it; `warm` does
+that ahead of time.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from river.drift import PageHinkley
+from msgspec import Struct, field
 
 WARM_UP = 60  # cycles before the line is believed
-MEMORY = 300.0  # cycles over which the line forgets
+MEMORY = 300.0  # cycles over which the long line forgets
+RECENT_MEMORY = 40.0  # cycles over which the short one does
+SLOWEST_FADE = 2e-4  # of SOH a cycle: a slower long line counts as this in the ratio of the two
 CLIP = 0.01  # a residual counts at most so much, in fractions of nominal
 ALLOWED = 0.003  # of SOH: a residual so small is no sign
 THRESHOLD = 0.5  # sum of residuals, in fractions of nominal, that makes a knee
@@ -23,69 +30,185 @@ SMOOTHING = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fade:
-    """What is known after a cycle."""
+    """What is known after a cycle. Slopes are fractions of nominal a cycle, negative for fade."""
 
     cycles: int
     soh: float  # smoothed
     slope_per_cycle: float | None  # of the long line; None while it warms up
+    acceleration: float | None  # fade of the short line over that of the long one; 1: steady
     knee_cycle: int | None  # where the knee was noticed; never taken back
+
+
+class LineState(Struct, array_like=True):
+    """Moments of (cycle, SOH), exponentially weighted; the cycle counts back from now."""
+
+    weight: float = 0.0
+    t: float = 0.0
+    tt: float = 0.0
+    y: float = 0.0
+    ty: float = 0.0
+
+    def shift_inplace(self, memory: float) -> None:
+        """Let a cycle pass: every kept time is one further back, every weight a bit smaller."""
+        keep = math.exp(-1.0 / memory)
+        self.tt = keep * (self.tt - 2.0 * self.t + self.weight)
+        self.t = keep * (self.t - self.weight)
+        self.ty = keep * (self.ty - self.y)
+        self.weight *= keep
+        self.y *= keep
+
+    def add_inplace(self, soh: float) -> None:
+        """A value at this cycle."""
+        self.weight += 1.0
+        self.y += soh
+
+    def now(self) -> tuple[float, float] | None:
+        """The line's value now and its slope a cycle, None before three values."""
+        if self.weight < 2.5:
+            return None
+        mean_t, mean_y = self.t / self.weight, self.y / self.weight
+        spread = self.tt / self.weight - mean_t * mean_t
+        if spread <= 1e-9:
+            return None
+        slope = (self.ty / self.weight - mean_t * mean_y) / spread
+        return mean_y - slope * mean_t, slope
+
+
+class PageHinkleyState(Struct, array_like=True):
+    """What River's Page-Hinkley test remembers."""
+
+    n: float
+    mean: float
+    sum_increase: float
+    sum_decrease: float
+    min_increase: float
+    max_decrease: float
+
+
+class TrackerState(Struct, array_like=True):
+    """A tracker as a checkpoint keeps it."""
+
+    cycles: int = 0
+    values: int = 0
+    soh: float | None = None
+    long: LineState = field(default_factory=LineState)
+    recent: LineState = field(default_factory=LineState)
+    knee: int | None = None
+    test: PageHinkleyState | None = None
 
 
 class FadeTracker:
     """A cell's fade. `update` is called once a finished cycle, in order."""
 
-    def __init__(self) -> None:
-        self._cycles = 0
-        self._soh = math.nan
-        # Moments of (cycle, SOH), exponentially weighted; the cycle counts back from now.
-        self._weight = self._t = self._tt = self._y = self._ty = 0.0
-        self._test = PageHinkley(
-            min_instances=1, delta=ALLOWED, threshold=THRESHOLD, alpha=1.0, mode="up"
-        )
-        self._knee: int | None = None
+    def __init__(self, state: TrackerState | None = None) -> None:
+        state = TrackerState() if state is None else state
+        self._cycles, self.values = state.cycles, state.values
+        self._soh = math.nan if state.soh is None else state.soh
+        self._long, self._recent = _copied(state.long), _copied(state.recent)
+        self._knee = state.knee
+        self._test = None if state.test is None else _resumed(state.test)
 
     def update(self, soh: float) -> Fade:
         """One more cycle's SOH as a fraction. NaN is a cycle without a value."""
         self._cycles += 1
-        self._shift()
+        self._long.shift_inplace(MEMORY)
+        self._recent.shift_inplace(RECENT_MEMORY)
         if math.isnan(soh):
             return self.now()
-        line = self._line()
+        self.values += 1
+        line = self._long.now()
         if math.isnan(self._soh):
             self._soh = soh
         self._soh += SMOOTHING * (soh - self._soh)
         if line is not None and self._cycles > WARM_UP and self._knee is None:
-            below = min(CLIP, max(-CLIP, line[0] - self._soh))
-            self._test.update(below)  # type: ignore[no-untyped-call]
+            if self._test is None:
+                self._test = _new_test()
+            self._test.update(min(CLIP, max(-CLIP, line[0] - self._soh)))
             if self._test.drift_detected:
                 self._knee = self._cycles
+                self._test = None
         if self._knee is None or line is None:
-            self._weight += 1.0
-            self._y += soh
+            self._long.add_inplace(soh)
+        self._recent.add_inplace(soh)
         return self.now()
 
     def now(self) -> Fade:
         """The state after the last cycle."""
-        line = self._line()
-        slope = None if line is None or self._cycles <= WARM_UP else line[1]
-        return Fade(self._cycles, self._soh, slope, self._knee)
+        line, recent = self._long.now(), self._recent.now()
+        if line is None or self._cycles <= WARM_UP:
+            return Fade(self._cycles, self._soh, None, None, self._knee)
+        ratio = None if recent is None else -recent[1] / max(SLOWEST_FADE, -line[1])
+        return Fade(self._cycles, self._soh, line[1], ratio, self._knee)
 
-    def _shift(self) -> None:
-        """Let a cycle pass: every kept time is one further back, every weight a little smaller."""
-        keep = math.exp(-1.0 / MEMORY)
-        self._tt = keep * (self._tt - 2.0 * self._t + self._weight)
-        self._t = keep * (self._t - self._weight)
-        self._ty = keep * (self._ty - self._y)
-        self._weight *= keep
-        self._y *= keep
+    def state(self) -> TrackerState:
+        """All that it remembers."""
+        return TrackerState(
+            self._cycles,
+            self.values,
+            None if math.isnan(self._soh) else self._soh,
+            _copied(self._long),
+            _copied(self._recent),
+            self._knee,
+            None if self._test is None else _remembered(self._test),
+        )
 
-    def _line(self) -> tuple[float, float] | None:
-        """The line's value now and its slope a cycle, None before three values."""
-        if self._weight < 2.5:
-            return None
-        mean_t, mean_y = self._t / self._weight, self._y / self._weight
-        spread = self._tt / self._weight - mean_t * mean_t
-        if spread <= 1e-9:
-            return None
-        slope = (self._ty / self._weight - mean_t * mean_y) / spread
-        return mean_y - slope * mean_t, slope
+
+class CellFade:
+    """A cell's fade by what was measured and by what was estimated, kept apart.
+
+    A complete discharge measures SOH; the model estimates it from a charge. The two differ by the
+    model's error, so a cell that goes from one to the other must not look as if it had faded.
+    """
+
+    def __init__(self, states: tuple[TrackerState, TrackerState] | None = None) -> None:
+        measured, estimated = (None, None) if states is None else states
+        self._measured, self._estimated = FadeTracker(measured), FadeTracker(estimated)
+
+    def discharged(self, soh: float | None) -> None:
+        """A discharge ended; SOH where it was a complete one."""
+        self._measured.update(math.nan if soh is None else soh)
+
+    def charged(self, soh: float | None) -> None:
+        """A charge ended; SOH where the model gave one."""
+        self._estimated.update(math.nan if soh is None else soh)
+
+    def now(self) -> Fade:
+        """By the one of the two that has had more values."""
+        measured, estimated = self._measured, self._estimated
+        return (measured if measured.values >= estimated.values else estimated).now()
+
+    def states(self) -> tuple[TrackerState, TrackerState]:
+        """All that it remembers."""
+        return self._measured.state(), self._estimated.state()
+
+
+def warm() -> None:
+    """Import what the first test would."""
+    _new_test()
+
+
+def _new_test() -> Any:
+    from river.drift import PageHinkley
+
+    return PageHinkley(min_instances=1, delta=ALLOWED, threshold=THRESHOLD, alpha=1.0, mode="up")
+
+
+def _remembered(test: Any) -> PageHinkleyState:
+    # River has no way to save a test but pickle, which a checkpoint must not need to trust.
+    mean = test._x_mean
+    return PageHinkleyState(
+        float(mean.n), float(mean.get()), test._sum_increase, test._sum_decrease,
+        test._min_increase, float(test._max_decrease),
+    )  # fmt: skip
+
+
+def _resumed(state: PageHinkleyState) -> Any:
+    test = _new_test()
+    test._x_mean.n, test._x_mean._mean = state.n, state.mean
+    test._sum_increase, test._sum_decrease = state.sum_increase, state.sum_decrease
+    test._min_increase, test._max_decrease = state.min_increase, state.max_decrease
+    return test
+
+
+def _copied(line: LineState) -> LineState:
+    return LineState(line.weight, line.t, line.tt, line.y, line.ty)

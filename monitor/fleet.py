@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from monitor.admission import ADMISSION_WIDTH, empty_admission
 from monitor.contract import AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
+from monitor.fade import CellFade, TrackerState
 from monitor.features import CellState, Param
 from monitor.latest import RESULTS, Result
 from monitor.models import SohModel, ThermalModel
@@ -36,6 +37,8 @@ class Asset:
     session: str | None = None
     session_number: int = 0
     missing_since_ms: int = -1  # arrival time of the newest sequence gap, while its alarm stands
+    fades: dict[int, CellFade] = field(default_factory=dict)  # of cells that ended a half-cycle
+    fades_ms: dict[int, int] = field(default_factory=dict)  # when it ended
 
     @property
     def cells(self) -> int:
@@ -59,6 +62,7 @@ class _Portable(Struct):
     rules: list[str]
     arrays: dict[str, bytes]
     alarms: bytes
+    fades: dict[int, tuple[int, TrackerState, TrackerState]] = {}
 
 
 @dataclass(slots=True)
@@ -121,6 +125,9 @@ class Fleet:
             self._free.setdefault(asset.cells, []).append(asset.first_row)
             asset.first_row = self._rows(config.cells)
             asset.sensors = 0
+        before, after = asset.config, config
+        if (before.cells, before.nominal_capacity_ah) != (after.cells, after.nominal_capacity_ah):
+            asset.fades, asset.fades_ms = {}, {}  # a share of another capacity is another curve
         asset.config = config
         asset.configured = True
         self._apply(asset)
@@ -167,6 +174,8 @@ class Fleet:
                 asset.config.gateway not in self.offline_gateways, asset.missing_since_ms,
                 int(self.last_arrival_ms[asset.index]), _names(self.rules),
                 arrays, alarms,
+                {cell: (asset.fades_ms[cell], *fade.states())
+                 for cell, fade in asset.fades.items()},
             )
         )  # fmt: skip
 
@@ -195,6 +204,8 @@ class Fleet:
         if not portable.gateway_online and portable.config.gateway is not None:
             self.offline_gateways.add(portable.config.gateway)
         self.see_sensors(asset, portable.sensors)
+        asset.fades = {cell: CellFade((m, e)) for cell, (_, m, e) in portable.fades.items()}
+        asset.fades_ms = {cell: ms for cell, (ms, _, _) in portable.fades.items()}
         rows = self.slice(asset)
         for name, array in self._row_arrays().items():
             target = array[rows]

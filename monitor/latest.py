@@ -39,9 +39,10 @@ RESULTS = len(Result)
 RESULTS_BEFORE_RISK = 12  # what rows written by earlier versions have
 VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
 TEMPERATURE_BAD = Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
-THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V = (
-    int(extra) - FEATURES for extra in Extra
-)
+(
+    THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
+    FADE_ACCELERATION,
+) = (int(extra) - FEATURES for extra in Extra)  # fmt: skip
 
 
 def stored_rows(result: bytes, cells: int) -> Floats32:
@@ -113,6 +114,8 @@ def settle_inplace(
         extras[k, VOLTAGE_FAULT] = 1.0 if quality[k] & VOLTAGE_BAD else 0.0
         extras[k, TEMPERATURE_FAULT] = 1.0 if quality[k] & TEMPERATURE_BAD else 0.0
         extras[k, IMBALANCE_V] = np.nan
+        extras[k, KNEE_CYCLE] = np.nan  # known where a half-cycle ends: see the engine
+        extras[k, FADE_ACCELERATION] = np.nan
         if (k == 0 or frame[k] != frame[k - 1]) and k + 1 < n and frame[k + 1] == frame[k]:
             extras[k, IMBALANCE_V] = _spread(features, frame, k, n)
 

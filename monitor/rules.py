@@ -24,6 +24,8 @@ class Extra(IntEnum):
     VOLTAGE_FAULT = len(Feature) + 2  # 1 where the voltage is impossible or frozen
     TEMPERATURE_FAULT = len(Feature) + 3
     IMBALANCE_V = len(Feature) + 4  # highest less lowest cell of a frame, on its first cell
+    KNEE_CYCLE = len(Feature) + 5  # of a half-cycle's end: where a knee was noticed, 0 for none
+    FADE_ACCELERATION = len(Feature) + 6  # of a half-cycle's end: fade now over the long run's
 
 
 EXTRAS = len(Extra)
@@ -177,6 +179,19 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         0.02, 600_000, 600_000,
         "state of health is below end of life", "健康状态低于寿命终点",
         "Plan to replace the cell.", "计划更换电芯。",
+    ),
+    Rule(
+        "accelerated_fade", 2, Extra.FADE_ACCELERATION, True, "1", "cell", FixedLimit(2.0),
+        0.5, 0, 0,
+        "the cell fades faster than it did", "容量衰减加快",
+        "Look at what changed in its use; watch its state of health.",
+        "检查使用条件有何变化，关注健康状态。",
+    ),
+    Rule(
+        "knee", 3, Extra.KNEE_CYCLE, True, "cycle", "cell", FixedLimit(0.5),
+        0.0, 0, 0,
+        "the capacity fade has passed its knee", "容量衰减已过拐点",
+        "Plan to replace the cell soon: from here it fades fast.", "尽快计划更换：此后衰减很快。",
     ),
     Rule(
         "voltage_signal_fault", 3, Extra.VOLTAGE_FAULT, True, "1", "cell", FixedLimit(0.5),

@@ -21,6 +21,7 @@ from monitor.config import Config
 from monitor.contract import Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
+from monitor.fade import warm
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
@@ -137,6 +138,7 @@ class Monitor:
                 if self.config.homeassistant is not None:
                     tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
+                await asyncio.to_thread(warm)  # River takes its time, and the first knee can wait
         finally:
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)

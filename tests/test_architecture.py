@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 PURE = (
     "contract", "features", "models", "alarms", "engine", "admission", "conditions", "rules",
-    "latest", "fleet", "inputs", "jit", "errors", "risk",
+    "latest", "fleet", "inputs", "jit", "errors", "risk", "fade",
 )  # fmt: skip
 IMPURE = {
     "asyncio", "aiomqtt", "paho", "sqlite3", "dash", "os", "time", "pathlib", "socket",
@@ -74,6 +74,7 @@ def test_the_pure_core_touches_no_edge(module: str) -> None:
 
 
 def test_the_monitor_needs_no_training_package() -> None:
+    """River is one that it does need, once a cell has had so many cycles: imported then."""
     heavy = ["torch", "sklearn", "xgboost", "pandas", "matplotlib", "river", "onnx", "gymnasium"]
     code = (
         "import sys; import monitor.service, monitor.dashboard.app, cellpulse.wiring;"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import pickle
 
+import msgspec
 import numpy as np
 import pytest
 
-from monitor.fade import WARM_UP, FadeTracker
+from monitor.fade import WARM_UP, FadeTracker, TrackerState
 
 
 def run(series: np.ndarray) -> FadeTracker:
@@ -65,11 +65,27 @@ def test_missing_cycles_count_and_change_nothing_else() -> None:
     assert now.slope_per_cycle == pytest.approx(-0.0005, rel=0.01)
 
 
-def test_the_tracker_survives_a_checkpoint() -> None:
+@pytest.mark.parametrize("cut", [0, 40, 250, 310, 450])
+def test_the_tracker_survives_a_checkpoint(cut: int) -> None:
     cycles = np.arange(500)
-    series = 1.0 - 0.0003 * cycles - 0.002 * np.maximum(cycles - 300, 0)
+    noise = 0.004 * np.random.default_rng(1).standard_normal(500)
+    series = 1.0 - 0.0003 * cycles - 0.002 * np.maximum(cycles - 300, 0) + noise
     whole = run(series)
-    half = pickle.loads(pickle.dumps(run(series[:250])))
-    for soh in series[250:]:
-        half.update(float(soh))
-    assert half.now() == whole.now()
+    kept = msgspec.msgpack.encode(run(series[:cut]).state())
+    resumed = FadeTracker(msgspec.msgpack.decode(kept, type=TrackerState))
+    for soh in series[cut:]:
+        resumed.update(float(soh))
+    assert resumed.now() == whole.now()
+    assert resumed.state() == whole.state()
+    assert whole.now().knee_cycle is not None
+
+
+def test_fade_that_speeds_up_is_told_as_a_ratio() -> None:
+    cycles = np.arange(400)
+    steady = run(1.0 - 0.001 * cycles).now()
+    assert steady.acceleration == pytest.approx(1.0, abs=0.01)
+    bent = run(1.0 - 0.001 * cycles - 0.004 * np.maximum(cycles - 330, 0)).now()
+    assert bent.acceleration is not None
+    assert bent.acceleration > 2.0
+    flat = run(np.ones(400)).now()
+    assert flat.acceleration == pytest.approx(0.0, abs=0.01)
