@@ -44,6 +44,12 @@ Models = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Address of the page.", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port of the page, 8050 by default.")]
+LogFormat = Annotated[
+    str | None, typer.Option(help="text or json, one object a line.", show_default=False)
+]
+LogLevel = Annotated[
+    str | None, typer.Option(help="debug, info, warning or error.", show_default=False)
+]
 Source = Annotated[
     str | None,
     typer.Option(help="Format: nasa, calce, tidy, bundle, bdf, generic; else guessed."),
@@ -120,7 +126,8 @@ def demo(
         run_show(
             settings,
             Show(recordings, _options(recordings, speed, longest_gap, loop, cycle, 1), browser),
-        )
+        ),
+        settings,
     )
 
 
@@ -157,7 +164,9 @@ def play(
         return
     recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
-    run(run_player(settings, Show(recordings, options, report=reporter(json_lines)), name))
+    run(
+        run_player(settings, Show(recordings, options, report=reporter(json_lines)), name), settings
+    )
 
 
 @app.command()
@@ -174,6 +183,15 @@ def monitor(
     homeassistant: Annotated[
         str | None, typer.Option(help="Home Assistant's discovery prefix; off where left out.")
     ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(help="Port of /healthz and /metrics (Prometheus); off where left out."),
+    ] = None,
+    health_host: Annotated[
+        str | None, typer.Option(help="Address of it, loopback by default.", show_default=False)
+    ] = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     config: ConfigFile = None,
 ) -> None:
     """Run the monitor: telemetry in; estimates, cycles and alarms out."""
@@ -182,9 +200,10 @@ def monitor(
 
     settings = _settings(
         config, broker=broker, root=root, store=store, models=models, monitor_id=name,
-        rules=rules, webhook=webhook, homeassistant=homeassistant,
+        rules=rules, webhook=webhook, homeassistant=homeassistant, health_port=health_port,
+        health_host=health_host, log_format=log_format, log_level=log_level,
     )  # fmt: skip
-    run(run_monitor(settings))
+    run(run_monitor(settings), settings)
 
 
 @app.command()
@@ -194,6 +213,8 @@ def dashboard(
     store: Store = None,
     host: Host = None,
     port: Port = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     config: ConfigFile = None,
 ) -> None:
     """Serve the live page."""
@@ -201,9 +222,22 @@ def dashboard(
     from cellpulse.wiring import run_dashboard
 
     settings = _settings(
-        config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port
-    )
-    run(run_dashboard(settings))
+        config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port,
+        log_format=log_format, log_level=log_level,
+    )  # fmt: skip
+    run(run_dashboard(settings), settings)
+
+
+@app.command()
+def health(
+    url: Annotated[str, typer.Argument(help="Where /healthz is.")] = (
+        "http://127.0.0.1:9464/healthz"
+    ),
+) -> None:
+    """Ask a running monitor or page whether it is healthy; status 0 where it is, else 1."""
+    from cellpulse.asking import ask_health
+
+    print(ask_health(url))
 
 
 @app.command()

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from cellpulse.logs import start_logging
+from monitor.config import Config
 from monitor.errors import CellpulseError
 from recordings.types import RecordingError
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, None], config: Config | None = None) -> None:
     """Run `work` until it ends or SIGINT or SIGTERM comes; a failure of ours is one sentence.
 
-    Exits with status 1 on a failure, 0 after a signal.
+    Exits with status 1 on a failure, 0 after a signal. Logs go to standard error, as `config` says.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    start_logging(config or Config())
     try:
         asyncio.run(_until_signal(work))
     except BaseException as error:

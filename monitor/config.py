@@ -6,7 +6,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from monitor.contract import Topics, is_asset_name
@@ -70,6 +70,11 @@ class Config:
     webhook: str | None = None  # where alarm transitions are POSTed
     webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
     homeassistant: str | None = None  # discovery prefix, usually `homeassistant`; None: off
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None  # /healthz and /metrics of the monitor; None: off
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
     keep_raw_days: float = 30.0  # raw telemetry older than this goes; its minutes stay; 0: never
     keep_minutes_days: float = 0.0  # minutes older than this go; 0: never
     store_max_mb: float = 10_000.0  # past this the oldest raw telemetry goes; 0: no bound
@@ -81,6 +86,12 @@ class Config:
     influx_ca: Path | None = None  # a certificate authority's file for https
     influx_max_assets: int = 10_000  # later ones are not written, to bound the series
     influx_history: bool = False  # the page and reports read InfluxDB instead of the store
+
+
+_CHOICES = {
+    "log_format": ("text", "json"),
+    "log_level": ("debug", "info", "warning", "error"),
+}
 
 
 def load(
@@ -128,8 +139,14 @@ def _read(name: str, value: Any) -> Any:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
         raise ConfigurationError(f"{name} = {value!r}: expected true or false")
-    if name == "dashboard_port":
+    if name in ("dashboard_port", "health_port"):
         return int(_number(name, value, 0, 65_535))
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ConfigurationError(
+                f"{name} = {value!r}: expected one of {', '.join(_CHOICES[name])}"
+            )
+        return value
     if name == "checkpoint_s":
         return _number(name, value, 0.1, 3_600)
     if name in ("keep_raw_days", "keep_minutes_days"):

@@ -324,25 +324,48 @@ class Rejected(Struct, frozen=True):
     count: int  # refused so far, this one included
 
 
+class InferenceTimes(Struct, frozen=True):
+    """How long a model takes: totals since the start, quantiles of the newest 1,000 runs.
+
+    A run is one call with a whole micro-batch, `rows` of it are cells' samples.
+    """
+
+    runs: int
+    rows: int
+    total_s: float
+    ms_p50: float
+    ms_p99: float
+
+
 class MonitorMetrics(Struct, frozen=True):
-    """The monitor's counters since its start, and its rates."""
+    """The monitor's counters since its start, its rates since the last message, its queues.
+
+    `gaps` counts sequence numbers that never came, `dropped` QoS 0 messages that came while the
+    queue was full. `lag_ms` is the age of the oldest message that still waits, `latency_ms_*` the
+    time from a message's arrival to its commit, over the newest 10,000.
+    """
 
     v: Literal[1]
     timestamp_ms: int
     uptime_s: float
+    messages: int
     frames: int
     samples: int
     rejected: int
     duplicates: int
     late: int
     gaps: int
+    dropped: int
     commits: int
-    queue_frames: int
+    queue_messages: int
     queue_bytes: int
+    lag_ms: int
     frames_per_s: float
+    samples_per_s: float
     batch_mean: float
     latency_ms_p50: float
     latency_ms_p99: float
+    inference: dict[str, InferenceTimes]  # by model: soh, thermal
     outbox_inputs: int = 0  # journalled, and not yet confirmed by InfluxDB
     outbox_lag_s: float = 0.0  # how long ago the oldest of them arrived
     outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound

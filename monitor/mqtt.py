@@ -147,6 +147,13 @@ class MqttLink:
         """What they take, about."""
         return self._queue_bytes
 
+    def oldest_ms(self) -> int | None:
+        """When the oldest message that waits arrived, None where none does."""
+        try:
+            return self._queue[0].arrival_ms
+        except IndexError:
+            return None
+
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker that these are kept; those of an earlier connection come again."""
         client = self._client

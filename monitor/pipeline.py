@@ -20,7 +20,6 @@ from monitor.contract import (
     AssetConfig,
     Command,
     DeviceAlarm,
-    MonitorMetrics,
     Rejected,
     Topics,
     decode,
@@ -75,8 +74,11 @@ class Pipeline:
         monitor_id: str,
     ) -> None:
         self.engine = engine
+        self.messages = 0
         self.rejected = 0
         self.commits = 0
+        self.batches: deque[int] = deque(maxlen=1_000)  # inputs a step
+        self.latencies_ms: deque[float] = deque(maxlen=LATENCIES)  # from arrival to commit
         self._journal = journal
         self._publisher = publisher
         self._topics = topics
@@ -85,10 +87,6 @@ class Pipeline:
         self._dirty: set[str] = set()
         self._published: dict[str, float] = {}
         self._rejected_window = (0.0, 0)
-        self._latencies: deque[float] = deque(maxlen=LATENCIES)
-        self._started = time.monotonic()
-        self._batches: deque[int] = deque(maxlen=1_000)
-        self._rate = (self._started, 0)
 
     def recover(self) -> int:
         """Bring the engine to where the journal ends; returns how many inputs were run again."""
@@ -138,7 +136,8 @@ class Pipeline:
                 self._read(message, inputs)
             except PayloadError as error:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
-        self._batches.append(len(inputs))
+        self.messages += len(messages)
+        self.batches.append(len(inputs))
         results = self._take(inputs, messages)
         for item, verdict in zip(inputs, results.verdicts, strict=True):
             if verdict == Verdict.FUTURE and isinstance(item, FrameIn):
@@ -170,7 +169,7 @@ class Pipeline:
         self._unwritten = None
         self.commits += 1
         self._publisher.acknowledge(messages)
-        self._latencies.extend(_ms_since(message) for message in messages)
+        self.latencies_ms.extend(_ms_since(message) for message in messages)
         for item, reply in zip(inputs, results.replies, strict=True):
             if reply is not None and isinstance(item, CommandIn):
                 self._publisher.publish(self._topics.of(item.asset, "reply"), encode(reply))
@@ -196,33 +195,6 @@ class Pipeline:
                 self._publisher.publish(topic, payload, retain=True)
         for topic in retained.keys() - wanted.keys():
             self._publisher.publish(topic, b"", retain=True)
-
-    def metrics(self, now_ms: int, waiting: int, waiting_bytes: int = 0) -> MonitorMetrics:
-        """Counters, rates and latencies."""
-        now = time.monotonic()
-        counters = self.engine.counters
-        since, before = self._rate
-        rate = (counters.frames - before) / max(1e-9, now - since)
-        self._rate = (now, counters.frames)
-        ordered = sorted(self._latencies)
-        return MonitorMetrics(
-            v=VERSION,
-            timestamp_ms=now_ms,
-            uptime_s=now - self._started,
-            frames=counters.frames,
-            samples=counters.samples,
-            rejected=self.rejected,
-            duplicates=counters.duplicates,
-            late=counters.late,
-            gaps=counters.missed,
-            commits=self.commits,
-            queue_frames=waiting,
-            queue_bytes=waiting_bytes,
-            frames_per_s=rate,
-            batch_mean=sum(self._batches) / max(1, len(self._batches)),
-            latency_ms_p50=ordered[len(ordered) // 2] if ordered else 0.0,
-            latency_ms_p99=ordered[int(len(ordered) * 0.99)] if ordered else 0.0,
-        )
 
     def _take(self, inputs: Sequence[Input], messages: Sequence[Message]) -> Results:
         self.flush()

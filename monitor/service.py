@@ -6,9 +6,11 @@ The pipeline's step runs in a worker thread, one at a time; the loop only waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from monitor.contract import Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
+from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
@@ -30,6 +33,7 @@ from monitor.rules import DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
 from monitor.store.checkpoint import write
 from monitor.store.journal import Journal
+from monitor.timing import TimedSohModel, TimedThermalModel
 from monitor.warming import compile_kernels
 from monitor.webhook import Outbox, Webhook
 from monitor.webhook import run as run_webhook
@@ -40,6 +44,7 @@ T = TypeVar("T")
 BATCH_MESSAGES = 5_000
 TICK_S = 1.0
 METRICS_S = 5.0
+STUCK_S = 15.0  # without a finished tick for so long, /healthz says that the pipeline stands
 INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
 
 
@@ -56,8 +61,8 @@ def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
             ) from error
 
     return (
-        SohModel(read("soh.onnx"), read_card(read("soh.json"), "soh.json")),
-        ThermalModel(read("thermal.onnx"), read_card(read("thermal.json"), "thermal.json")),
+        TimedSohModel(read("soh.onnx"), read_card(read("soh.json"), "soh.json")),
+        TimedThermalModel(read("thermal.onnx"), read_card(read("thermal.json"), "thermal.json")),
     )
 
 
@@ -114,9 +119,24 @@ class Monitor:
         self.pipeline = Pipeline(
             self.engine, self.journal, self.link, self.topics, config.monitor_id
         )
+        timed = {"soh": soh, "thermal": thermal}
+        watches = {
+            name: model.watch
+            for name, model in timed.items()
+            if isinstance(model, TimedSohModel | TimedThermalModel)
+        }
+        self.health = Health(self.pipeline, self.link, watches)
+        self._ticked_s = time.monotonic()
 
     async def run(self) -> None:
-        """Recover, connect, and work until cancelled; then drain, checkpoint and say goodbye."""
+        """Recover, connect, and work until cancelled; then drain, checkpoint and say goodbye.
+
+        Raises ConfigurationError where the broker does not answer or a port is taken.
+        """
+        async with self._watched():
+            await self._run()
+
+    async def _run(self) -> None:
         await asyncio.to_thread(compile_kernels)  # not while the first frame waits for it
         again = await self._work(self.pipeline.recover)
         if again:
@@ -142,6 +162,30 @@ class Monitor:
         finally:
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)
+
+    @contextlib.asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Answer /healthz and /metrics while the block runs, from before the start on."""
+        if self.config.health_port is None:
+            yield
+            return
+        from monitor.dashboard.guard import OriginGuard
+        from monitor.http_server import LOOPBACK_NAMES, listen, serving
+
+        host = self.config.health_host
+        pages = HealthPages(self.health, self.checks, self._clock_ms)
+        guarded = OriginGuard(pages, LOOPBACK_NAMES if host in LOOPBACK_NAMES else ())
+        async with serving(guarded, listen(host, self.config.health_port, option="--health-port")):
+            yield
+
+    def checks(self) -> dict[str, bool]:
+        """What must hold for a healthy monitor, each with whether it does."""
+        return {
+            "started": self.ready.is_set(),
+            "broker": self.link.connected.is_set(),
+            "store": not self._store_failed,
+            "pipeline": time.monotonic() - self._ticked_s < STUCK_S,
+        }
 
     def _work(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._worker, work)
@@ -179,6 +223,7 @@ class Monitor:
             async with self._lock:
                 if await self._stored(partial(self.pipeline.tick, self._clock_ms())):
                     self._wake.set()  # what waited for the store may go on
+            self._ticked_s = time.monotonic()
 
     async def _stored(self, work: Callable[[], object]) -> bool:
         """Run work that ends in a commit; False where the store cannot take it now."""
@@ -262,10 +307,11 @@ class Monitor:
         topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
         while True:
             await asyncio.sleep(METRICS_S)
-            metrics = self.pipeline.metrics(
-                self._clock_ms(), self.link.waiting, self.link.waiting_bytes
-            )
-            self.link.publish(topic, encode(metrics), qos=0)
+            async with self._lock:
+                records = await self._work(self.engine.alarm_records)
+            self.health.alarms = Counter(record.severity for record in records)
+            self.health.mark(time.monotonic())
+            self.link.publish(topic, encode(self.health.metrics(self._clock_ms())), qos=0)
 
     async def _checkpoints(self) -> None:
         failed = False

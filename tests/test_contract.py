@@ -26,6 +26,7 @@ from monitor.contract import (
     Estimate,
     Event,
     Frame,
+    InferenceTimes,
     Limits,
     MonitorMetrics,
     Provenance,
@@ -127,7 +128,10 @@ SAMPLES: dict[str, list[msgspec.Struct]] = {
         Rejected(v=1, timestamp_ms=T, topic="bms/x", reason="r", payload_start="{", count=3)
     ],
     "metrics": [
-        MonitorMetrics(1, T, 1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1.5, 2.5, 0.1, 0.2)
+        MonitorMetrics(
+            1, T, 1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1.5, 2.5, 0.1, 0.2, 0.3,
+            {"soh": InferenceTimes(1, 2, 0.1, 0.2, 0.3)},
+        )
     ],
 }  # fmt: skip
 ALL = [

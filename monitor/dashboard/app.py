@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
-import socket
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
-import uvicorn
 from dash import Dash, dcc, html
 from fastapi import FastAPI
 
@@ -33,14 +30,12 @@ from monitor.dashboard.guard import OriginGuard
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.live import Live, mount_live
 from monitor.dashboard.texts import LANGUAGES, table
-from monitor.errors import ConfigurationError
+from monitor.http_server import LOOPBACK_NAMES, Server, listen
 from monitor.store.history import History
 
 __all__ = ["Actions", "make_app", "serve"]
 
 HERE = Path(__file__).resolve().parent
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
-STOP_WITHIN_S = 1
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -118,20 +113,10 @@ async def serve(
     `hosts` are the further names under which browsers may reach it; a server that listens beyond
     loopback answers to any name. Raises ConfigurationError where the port cannot be had.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port, option="--port")
     loopback = host in LOOPBACK_NAMES
     guarded = OriginGuard(app.server, {*LOOPBACK_NAMES, *hosts} if loopback or hosts else ())
-    config = uvicorn.Config(
-        guarded,
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        ws_per_message_deflate=False,
-        ws_max_size=4_096,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
-        server_header=False,
-    )
-    server = _Server(config, started)
+    server = Server(guarded, started, lifespan="on")
     live: Live = app.server.state.live
     ticker = asyncio.create_task(live.run(), name="live ticks")
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="page server")
@@ -147,48 +132,9 @@ async def serve(
         listener.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn inside a program that handles its own signals."""
-
-    def __init__(self, config: uvicorn.Config, ready: asyncio.Event | None) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._ready is not None:
-            self._ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
 async def _no_lifespan(server: FastAPI) -> AsyncIterator[None]:
     yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(1_024)
-        except OSError:
-            listener.close()
-            raise
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"port {port} on {host} is taken by another program; "
-                "stop it or choose another with --port"
-            ) from error
-        raise ConfigurationError(f"the page cannot be served on {host}:{port}: {error}") from error
-    listener.setblocking(False)
-    return listener
 
 
 def _layout() -> Any:

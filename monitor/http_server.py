@@ -1,0 +1,97 @@
+"""uvicorn inside a program that has its own loop and handles its own signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Literal
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from monitor.errors import ConfigurationError
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+STOP_WITHIN_S = 1
+MAX_HEAD_BYTES = 16 * 1024
+MAX_SOCKET_MESSAGE_BYTES = 4_096
+
+
+def listen(host: str, port: int, *, option: str) -> socket.socket:
+    """A listening socket; raises ConfigurationError, naming the `option`, where it can't be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(1_024)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"port {port} on {host} is taken by another program; "
+                f"stop it or choose another with {option}"
+            ) from error
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened on: {error}; choose another with {option}"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """A server of one ASGI app; set `should_exit` to end it, open sockets are closed within 1 s."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        ready: asyncio.Event | None = None,
+        *,
+        lifespan: Literal["on", "off"] = "off",
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan=lifespan,
+                log_config=None,  # the program's own
+                log_level="warning",
+                access_log=False,
+                ws_per_message_deflate=False,
+                ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+                timeout_graceful_shutdown=STOP_WITHIN_S,
+                server_header=False,
+            )
+        )
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, and say so."""
+        await super().startup(sockets)
+        if self._ready is not None:
+            self._ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app` on a socket while the block runs."""
+    server = Server(app)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+        listener.close()
