@@ -76,7 +76,7 @@ class SohModel:
 
     def __init__(self, onnx: bytes, card: Card) -> None:
         self.card = card
-        self._session = _open(onnx, card, SOH_INPUTS, self.OUTPUTS)
+        self._session = open_session(onnx, card, SOH_INPUTS, self.OUTPUTS)
         self._tables = {family.cell_type: family.table for family in card.families}
 
     def table(self, cell_type: str | None) -> int:
@@ -99,7 +99,7 @@ class ThermalModel:
             raise ModelError(f"model card {card.name}: thermal_prior is missing")
         self.card = card
         self.prior = card.thermal_prior
-        self._session = _open(onnx, card, THERMAL_INPUTS, self.OUTPUTS)
+        self._session = open_session(onnx, card, THERMAL_INPUTS, self.OUTPUTS)
 
     def run(self, x: Floats32) -> Floats32:
         """The score of every row."""
@@ -120,9 +120,10 @@ def read_card(data: bytes, name: str) -> Card:
     return card
 
 
-def _open(
+def open_session(
     onnx: bytes, card: Card, inputs: Sequence[tuple[str, str]], outputs: Sequence[str]
 ) -> ort.InferenceSession:
+    """A session of one thread; raises ModelError where file, card and features do not agree."""
     digest = hashlib.sha256(onnx).hexdigest()
     if digest != card.onnx_sha256:
         raise ModelError(

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 PURE = (
     "contract", "features", "models", "alarms", "engine", "admission", "conditions", "rules",
-    "latest", "fleet", "inputs", "jit", "errors", "risk", "fade",
+    "latest", "fleet", "inputs", "jit", "errors", "risk", "fade", "anode", "charging", "advice",
 )  # fmt: skip
 IMPURE = {
     "asyncio", "aiomqtt", "paho", "sqlite3", "dash", "os", "time", "pathlib", "socket",

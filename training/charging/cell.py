@@ -60,9 +60,21 @@ def random_variations(count: int, off: float, seed: int) -> list[Variation]:
     rng = np.random.default_rng(seed)
     kinds = []
     for _ in range(count):
-        signs = 1.0 + off * rng.choice([-1.0, 1.0], 8)
-        shift_v = float(rng.normal(0.0, 0.005))
-        kinds.append(Variation(*(float(s) for s in signs), shift_v))
+        sign = [float(value) for value in rng.choice([-1.0, 1.0], 8)]
+        factor = [1.0 + off * value for value in sign]
+        kinds.append(
+            Variation(
+                capacity=factor[0],
+                resistance=factor[1],
+                heat_capacity=factor[2],
+                cooling=factor[3],
+                entropy=factor[4],
+                exchange=factor[5],
+                diffusion=factor[6],
+                electrolyte=factor[7],
+                ocv_shift_v=float(rng.normal(0.0, 0.005)),
+            )
+        )
     return kinds
 
 

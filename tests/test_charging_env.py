@@ -1,0 +1,139 @@
+"""Charging: the environment's contract, the anode, the shield, what a charge comes to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor import anode
+from monitor.charging import ANODE_MARGIN_V, Limits, allowed_c, which_limit
+from simulator.twin import load_parameters
+from training.charging import rewards
+from training.charging.cell import CellBatch, Variation, random_variations, scale_exponents
+from training.charging.chargers import Chargers
+from training.charging.policies import CHARGER_V, CcCv, MultiStage, always_1c
+from training.charging.rollout import charge, grid, lifetime
+
+CELL = load_parameters()
+
+
+def test_the_anode_settles_where_the_shield_expects_it() -> None:
+    cells = CellBatch.at(CELL, soc=0.4, soh=1.0, ambient_c=25.0)
+    for _ in range(30):
+        cells.step_inplace(np.array([0.5]), 10.0)
+    settled = anode.steady_potential_v(
+        cells.soc, cells.current_c / (1 - cells.capacity_loss), cells.temperature_c
+    )
+    assert cells.anode_v == pytest.approx(settled, abs=3e-3)
+
+
+def test_a_fast_cold_charge_brings_the_anode_to_lithium() -> None:
+    warm = anode.steady_potential_v(0.7, 1.0, 30.0)
+    cold = anode.steady_potential_v(0.7, 1.0, 0.0)
+    assert cold < 0.0 < warm
+    assert anode.steady_potential_v(0.7, 0.5, 30.0) > warm
+    # At rest it is graphite's own potential.
+    assert anode.steady_potential_v(0.5, 0.0, 25.0) == pytest.approx(
+        anode.open_circuit_v(anode.stoichiometry(0.5))
+    )
+
+
+@given(soc=st.floats(0.0, 1.0), soh=st.floats(0.7, 1.0), temperature_c=st.floats(-30.0, 70.0))
+@settings(max_examples=60, deadline=None)
+def test_what_the_shield_allows_keeps_every_bound(
+    soc: float, soh: float, temperature_c: float
+) -> None:
+    limits = Limits()
+    allowed = float(allowed_c(soc, soh, temperature_c, limits))
+    assert 0.0 <= allowed <= limits.current_max_c
+    if not -20.0 <= temperature_c <= 44.5:
+        assert allowed == 0.0
+    elif allowed > 0.0 and 0.005 < soc < 0.995:
+        settled = anode.steady_potential_v(soc, allowed / soh, temperature_c)
+        assert settled > limits.anode_min_v + 0.5 * ANODE_MARGIN_V  # a table's error
+
+
+def test_the_shield_says_which_bound_it_is() -> None:
+    assert which_limit(0.1, 1.0, 30.0, Limits(current_max_c=0.5)) == "current"
+    assert which_limit(0.3, 1.0, 44.0, Limits()) == "temperature"
+    assert which_limit(0.7, 1.0, 5.0, Limits()) == "plating"
+
+
+def test_faster_charging_takes_less_time_and_wears_more_at_room_temperature() -> None:
+    policy = CcCv(np.array([0.5, 1.0, 2.0]), np.full(3, CHARGER_V))
+    found = charge(policy, grid([25.0], [0.9]), CELL, repeat=3)
+    assert np.all(np.diff(found.minutes) < 0)
+    assert np.all(np.diff(found.loss) > 0)
+    assert not found.violations.any()
+    assert found.minutes[0] == pytest.approx(0.7 * 0.9 / 0.5 * 60, rel=0.01)  # 70 % of 0.9 at 0.5C
+
+
+def test_stages_of_one_rate_are_a_constant_current() -> None:
+    scene = grid([20.0, 30.0], [0.85])
+    one = charge(MultiStage(np.full(5, 0.8)), scene, CELL)
+    same = charge(CcCv(np.full(1, 0.8), np.full(1, CHARGER_V)), scene, CELL)
+    assert one.minutes == pytest.approx(same.minutes)
+    assert one.loss == pytest.approx(same.loss)
+
+
+def test_without_the_shield_a_hot_cell_passes_its_limit() -> None:
+    scene = grid([40.0], [0.85])
+    fast = CcCv(np.full(1, 2.5), np.full(1, CHARGER_V))
+    assert charge(fast, scene, CELL, shielded=False).violations.all()
+    assert not charge(fast, scene, CELL).violations.any()
+
+
+def test_other_cells_and_wrong_estimates_break_no_limit() -> None:
+    kinds = random_variations(4, 0.1, seed=5)
+    scene = grid([10.0, 40.0], [0.8, 1.0], kinds, soc_error=0.02, soh_error=0.03)
+    fast = CcCv(np.full(1, 3.0), np.full(1, CHARGER_V))
+    found = charge(fast, scene, CELL)
+    assert not found.violations.any()
+    assert np.isfinite(found.minutes).all()
+
+
+def test_a_life_wears_by_what_its_charges_and_discharges_wear() -> None:
+    scene = grid([25.0], [0.95])
+    left = lifetime(always_1c(), scene, CELL, cycles=3)
+    once = charge(always_1c(), scene, CELL)
+    lost = float(0.95 - left[0])
+    assert 3 * once.loss[0] < lost < 9 * once.loss[0]
+
+
+def test_scaled_exponents_keep_the_law_where_it_was_calibrated() -> None:
+    def loss(factor: float, rate: float) -> float:
+        cell = scale_exponents(CELL, factor)
+        policy = CcCv(np.array([rate]), np.full(1, CHARGER_V))
+        return float(charge(policy, grid([20.0], [0.9]), cell).loss[0])
+
+    assert loss(0.5, 1.0) == pytest.approx(loss(1.5, 1.0), rel=0.2)
+    assert loss(1.5, 2.0) / loss(1.5, 0.5) > loss(0.5, 2.0) / loss(0.5, 0.5)
+
+
+def test_kinds_share_the_batch_in_blocks() -> None:
+    kinds = [Variation(), Variation(capacity=0.9)]
+    found = charge(always_1c(), grid([25.0], [0.9], kinds), CELL)
+    assert found.minutes[1] == pytest.approx(0.9 * found.minutes[0], rel=0.03)
+    with pytest.raises(ValueError, match="3 cells over 2 kinds"):
+        CellBatch.at(CELL, soc=np.full(3, 0.5), soh=0.9, ambient_c=25.0, kinds=kinds)
+
+
+def test_the_rewards_are_what_they_say() -> None:
+    course = rewards.course(np.array([1e-5]), np.array([30.0]))
+    assert course == pytest.approx(-1e-5 + 1 / 30)
+    weight, ambient = np.array([4.0]), np.array([24.0])
+    whole = rewards.scaled(np.array([1e-3]), np.array([1800.0]), np.ones(1), weight, ambient)
+    assert whole == pytest.approx((rewards.par(weight, ambient) - 5.0) / 3.0)
+
+
+def test_many_cells_are_the_same_as_one_by_one() -> None:
+    many = Chargers(3, seed=1)
+    for _ in range(4):
+        many.step_inplace(np.array([0.5, 1.0, 2.0]))
+    for index, rate in enumerate((0.5, 1.0, 2.0)):
+        same = Chargers(3, seed=1)
+        for _ in range(4):
+            same.step_inplace(np.full(3, rate))
+        assert same.seen()[index] == pytest.approx(many.seen()[index])

@@ -1,0 +1,188 @@
+"""Whole charges under a policy, many at once: what every figure is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.advice import SEEN
+from simulator.twin import CellParameters
+from training.charging.cell import CellBatch, Variation
+from training.charging.chargers import LONGEST_S, Chargers, Scene
+from training.charging.policies import END_SOC, START_SOC, Policy
+
+Floats = NDArray[np.float64]
+
+VOLTAGE_TOLERANCE_V = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """n charges to be made: one entry a charge, blocks of equal length for each kind of cell."""
+
+    ambient_c: Floats
+    soh: Floats
+    soc_error: Floats
+    soh_error: Floats
+    kinds: tuple[Variation, ...]
+    nominal_ah: float = 2.0
+
+    @property
+    def n(self) -> int:
+        return len(self.ambient_c)
+
+
+def grid(
+    ambients_c: Sequence[float],
+    sohs: Sequence[float],
+    kinds: Sequence[Variation] = (Variation(),),
+    *,
+    soc_error: float = 0.0,
+    soh_error: float = 0.0,
+    nominal_ah: float = 2.0,
+    seed: int = 0,
+) -> Conditions:
+    """Every kind at every ambient and SOH; what the BMS thinks is off by up to the errors."""
+    each = [(a, s) for a in ambients_c for s in sohs]
+    ambient_c = np.tile([a for a, _ in each], len(kinds)).astype(np.float64)
+    soh = np.tile([s for _, s in each], len(kinds)).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    n = len(ambient_c)
+    return Conditions(
+        ambient_c,
+        soh,
+        rng.uniform(-soc_error, soc_error, n),
+        rng.uniform(-soh_error, soh_error, n),
+        tuple(kinds),
+        nominal_ah,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What n charges came to."""
+
+    minutes: Floats  # from 10 to 80 %; infinite where that was not reached
+    loss: Floats  # of nominal capacity, as a fraction
+    peak_c: Floats
+    highest_v: Floats
+    lowest_anode_v: Floats
+    violations: NDArray[np.bool_]
+
+    def reshaped(self, *shape: int) -> Outcome:
+        """The same with every array in another shape."""
+        return Outcome(*(getattr(self, name).reshape(shape) for name in Outcome.__slots__))
+
+
+def charge(
+    policy: Policy,
+    conditions: Conditions,
+    cell: CellParameters,
+    *,
+    weight: Floats | float = 1.0,
+    shielded: bool = True,
+    repeat: int = 1,
+) -> Outcome:
+    """Charge every condition from 10 to 80 %. With `repeat`, each condition is charged so many
+    times in a row (the policy's arrays and `weight` have one entry a charge then)."""
+    chargers = prepare(conditions, cell, repeat)
+    chargers.weight[:] = weight
+    n = chargers.n
+    limits = chargers.limits
+    minutes, loss = np.full(n, np.inf), np.zeros(n)
+    peak_c, highest_v, lowest_v = np.full(n, -np.inf), np.full(n, -np.inf), np.full(n, np.inf)
+    before = chargers.cells.capacity_loss
+    running = np.ones(n, dtype=bool)
+    while running.any() and chargers.elapsed_s.max() < LONGEST_S:
+        current_c, cut_v = policy.ask(chargers.seen())
+        cut_v = np.array(np.broadcast_to(cut_v, n))
+        watch = Watch(chargers.cells, peak_c, highest_v, lowest_v, running)
+        lasted = chargers.elapsed_s.copy()
+        _, done, _ = chargers.step_inplace(
+            np.where(running, current_c, 0.0), cut_v, shielded=shielded, watch=watch
+        )
+        ends = running & done
+        minutes[ends] = chargers.elapsed_s[ends] / 60.0
+        loss[running] = (chargers.cells.capacity_loss - before)[running]
+        chargers.elapsed_s[~running] = lasted[~running]
+        running &= ~done
+    violations = (
+        (highest_v > limits.voltage_max_v + VOLTAGE_TOLERANCE_V)
+        | (peak_c > limits.temperature_max_c)
+        | (lowest_v < limits.anode_min_v)
+    )
+    return Outcome(minutes, loss, peak_c, highest_v, lowest_v, violations)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Extremes of running charges, kept at every step of the cells."""
+
+    cells: CellBatch
+    peak_c: Floats
+    highest_v: Floats
+    lowest_anode_v: Floats
+    running: NDArray[np.bool_]
+
+    def see(self) -> None:
+        at = self.running
+        self.peak_c[at] = np.maximum(self.peak_c, self.cells.temperature_c)[at]
+        self.highest_v[at] = np.maximum(self.highest_v, self.cells.voltage_v)[at]
+        self.lowest_anode_v[at] = np.minimum(self.lowest_anode_v, self.cells.anode_v)[at]
+
+
+def prepare(conditions: Conditions, cell: CellParameters, repeat: int = 1) -> Chargers:
+    """Chargers at the start of these conditions."""
+    n = conditions.n * repeat
+    chargers = Chargers(n, cell=cell.scaled_to(conditions.nominal_ah), kinds=conditions.kinds,
+                        scene=Scene())  # fmt: skip
+    every = np.ones(n, dtype=bool)
+    chargers.cells.restart_inplace(
+        every,
+        np.full(n, START_SOC),
+        np.repeat(conditions.soh, repeat),
+        np.repeat(conditions.ambient_c, repeat),
+    )
+    chargers.soc_error[:] = np.repeat(conditions.soc_error, repeat)
+    chargers.soh_error[:] = np.repeat(conditions.soh_error, repeat)
+    return chargers
+
+
+def lifetime(
+    policy: Policy,
+    conditions: Conditions,
+    cell: CellParameters,
+    *,
+    weight: Floats | float = 1.0,
+    cycles: int = 200,
+    repeat: int = 1,
+    rate_c: float = 1.0,
+) -> Floats:
+    """Capacity left, as a fraction of nominal, after so many charges from 10 to 80 % and
+    discharges back at `rate_c`, without rests. The BMS keeps its errors. (n,)"""
+    chargers = prepare(conditions, cell, repeat)
+    chargers.weight[:] = weight
+    cells = chargers.cells
+    n = chargers.n
+    for _ in range(cycles):
+        running = np.ones(n, dtype=bool)
+        steps = 0
+        while running.any() and steps * 30.0 < LONGEST_S:
+            seen = chargers.seen()
+            current_c, cut_v = policy.ask(seen)
+            current_c = np.minimum(np.where(running, current_c, 0.0), seen[:, SEEN["allowed_c"]])
+            for group in cells.groups:
+                group.conditions.voltage_max_v[:] = np.broadcast_to(cut_v, n)[group.part]
+            cells.step_inplace(current_c, 30.0)
+            running &= cells.soc < END_SOC
+            steps += 1
+        for group in cells.groups:
+            group.conditions.voltage_max_v[:] = np.inf
+        running = np.ones(n, dtype=bool)
+        while running.any():
+            cells.step_inplace(np.where(running, -rate_c, 0.0), 30.0)
+            running &= cells.soc > START_SOC
+    return np.asarray(1.0 - cells.capacity_loss)
