@@ -28,7 +28,8 @@ Chinese = Annotated[bool, typer.Option("--zh", help="Texts in Chinese.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Asset = Annotated[str, typer.Argument(help="The asset.")]
 Code = Annotated[str, typer.Argument(help="The alarm's code, such as over_temperature.")]
-Where = Annotated[str, typer.Argument(help="Its source: pack, c001, t01, ...")]
+CodeOrAsset = Annotated[str, typer.Argument(help="The alarm's code; `asset`: the whole asset.")]
+Where = Annotated[str, typer.Argument(help="Its source: pack, c001, t01, group, ...")]
 Who = Annotated[
     str | None, typer.Option("--user", help="Your name; the broker's user, else this account.")
 ]
@@ -73,7 +74,10 @@ def watch(
     zh: Chinese = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print every transition as it comes, until Ctrl-C."""
+    """Print every transition as it comes, until Ctrl-C; of a flood the group alone.
+
+    `--json` prints them all.
+    """
     from monitor.contract import Event, decode
 
     settings = _settings(config, broker=broker, root=root)
@@ -85,9 +89,11 @@ def watch(
                 event = decode(Event, bytes(message.payload))
                 if as_json:
                     print(bytes(message.payload).decode(), flush=True)
-                else:
+                elif event.group is None:
                     print(f"{event.previous} -> ", end="")
                     _print_alarm(event.alarm, zh, as_json=False)
+                    if event.user is not None or event.comment is not None:
+                        print(f"    {event.cause} by {event.user}: {event.comment or ''}")
 
     _run(work())
 
@@ -99,6 +105,16 @@ def ack(
 ) -> None:  # fmt: skip
     """Acknowledge an alarm."""
     _command("acknowledge", asset, code, source, user, comment, None, broker, root, config)
+
+
+@app.command()
+def comment(
+    asset: Asset, code: Code, source: Where = "pack",
+    text: Annotated[str, typer.Option("--text", help="What you have to say.")] = "",
+    user: Who = None, broker: Broker = None, root: Root = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Write a comment on an alarm into the journal."""
+    _command("comment", asset, code, source, user, text, None, broker, root, config)
 
 
 @app.command()
@@ -123,19 +139,21 @@ def unshelve(
 
 @app.command("out-of-service")
 def out_of_service(
-    asset: Asset, code: Code, source: Where = "pack", user: Who = None, comment: Why = None,
+    asset: Asset, code: CodeOrAsset = "asset", source: Where = "pack",
+    user: Who = None, comment: Why = None,
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
-    """Take an alarm out of service, for maintenance."""
+    """Take an alarm out of service for maintenance, or without a code the whole asset."""
     _command("out_of_service", asset, code, source, user, comment, None, broker, root, config)
 
 
 @app.command("in-service")
 def in_service(
-    asset: Asset, code: Code, source: Where = "pack", user: Who = None, comment: Why = None,
+    asset: Asset, code: CodeOrAsset = "asset", source: Where = "pack",
+    user: Who = None, comment: Why = None,
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
-    """Put an alarm back into service."""
+    """Put an alarm back into service, or without a code the whole asset."""
     _command("in_service", asset, code, source, user, comment, None, broker, root, config)
 
 
@@ -148,7 +166,10 @@ def stats(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count alarms after EEMUA 191: rates, floods, chattering and stale ones."""
+    """Count alarms after EEMUA 191: rates, floods, chattering and stale ones.
+
+    What a grouped alarm speaks for did not ask for anybody's attention and is counted apart.
+    """
     import msgspec
 
     from monitor.alarm_stats import alarm_stats
@@ -170,6 +191,7 @@ def stats(
         print(msgspec.json.encode(figures).decode())
         return
     print(f"raised in {hours:g} h     {figures.raised}")
+    print(f"in groups          {figures.grouped}  (a group counts as one above)")
     print(f"per 10 minutes     {figures.per_ten_minutes:.2f}  (EEMUA 191: about 1)")
     print(f"worst 10 minutes   {figures.worst_ten_minutes}  (flood: more than 10)")
     print(f"floods             {figures.floods}")

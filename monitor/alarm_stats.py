@@ -25,6 +25,7 @@ class AlarmStats:
     """Figures over a period of event time; sources are (asset, code, source)."""
 
     raised: int
+    grouped: int  # raised too, but a group spoke for them
     per_ten_minutes: float
     worst_ten_minutes: int
     floods: int  # ten-minute periods with more than `FLOOD` alarms
@@ -39,17 +40,19 @@ def alarm_stats(
 ) -> AlarmStats:
     """What the events of the `period_ms` before `now_ms` and the alarms that stand amount to."""
     start = now_ms - period_ms
-    raised = [
-        event.alarm
+    all_raised = [
+        event
         for event in events
         if event.cause == "raise" and start < event.alarm.timestamp_ms <= now_ms
     ]
+    raised = [event.alarm for event in all_raised if event.group is None]
     buckets = Counter((alarm.timestamp_ms - start) // TEN_MINUTES_MS for alarm in raised)
     times: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for alarm in raised:
         times[alarm.asset, alarm.code, alarm.source].append(alarm.timestamp_ms)
     return AlarmStats(
         raised=len(raised),
+        grouped=len(all_raised) - len(raised),
         per_ten_minutes=len(raised) * TEN_MINUTES_MS / max(1, period_ms),
         worst_ten_minutes=max(buckets.values(), default=0),
         floods=sum(count > FLOOD for count in buckets.values()),

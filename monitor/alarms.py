@@ -14,7 +14,12 @@ What may happen (`active`: the condition holds at that moment, which is evaluate
 
 A quantity with several severities is one alarm. `escalate` (its severity rises) makes an acknowledged
 alarm unacknowledged again; `deescalate` lowers the severity and keeps the state; both are published.
-Shelved, suppressed and out-of-service alarms follow silently.
+Shelved, suppressed and out-of-service alarms follow silently. `reflash` (ISA-18.1: more alarms join a
+group that stands, see `alarm_groups`) makes an acknowledged group unacknowledged again.
+
+`comment` is possible in every state and changes none: what an operator has to say, for the journal.
+A whole asset is taken out of service by its alarm `asset`: while that is out of service, every other
+alarm of the asset is suppressed. An alarm may be shelved or taken out of service before it was ever raised.
 
 `-` changes nothing but the condition. A transition's `event_id` is a hash of the asset, code, source
 and the alarm's own transition number, so the same stream gives the same ids.
@@ -24,18 +29,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from monitor.contract import VERSION, AlarmRecord, AlarmState, Event, Reply
-from monitor.rules import Notice, Rule
+from monitor.rules import ASSET, Notice, Rule
 
 Cause = Literal[
-    "raise", "clear", "escalate", "deescalate", "acknowledge", "shelve", "unshelve",
-    "suppress", "unsuppress", "out_of_service", "in_service",
+    "raise", "clear", "escalate", "deescalate", "reflash", "acknowledge", "comment",
+    "shelve", "unshelve", "suppress", "unsuppress", "out_of_service", "in_service",
 ]  # fmt: skip
 Key = tuple[str, str, str]  # asset, code, source
 REPLIES_KEPT = 10_000
@@ -46,6 +51,11 @@ _PARKED: dict[Cause, AlarmState] = {
     "out_of_service": "out of service",
 }
 _RANK: dict[AlarmState, int] = {"shelved": 1, "suppressed": 2, "out of service": 3}
+STANDING: frozenset[AlarmState] = frozenset(
+    ("unacknowledged", "acknowledged", "returned-unacknowledged")
+)
+ENTERS: frozenset[Cause] = frozenset(("raise", "unshelve", "unsuppress", "in_service"))
+PLACES_NAMED = 1_000  # of a group's places, in its record
 _RELEASE: dict[Cause, AlarmState] = {
     "unshelve": "shelved",
     "unsuppress": "suppressed",
@@ -56,16 +66,18 @@ _RELEASE: dict[Cause, AlarmState] = {
 def next_state(state: AlarmState, cause: Cause, active: bool) -> AlarmState | None:
     """The state after `cause`, or None where nothing follows (the module's table)."""
     parked = _RANK.get(state, 0)
+    if cause == "comment":
+        return state
     if cause == "raise":
         return "unacknowledged" if state in ("normal", "returned-unacknowledged") else None
     if cause == "clear":
         if state == "unacknowledged":
             return "returned-unacknowledged"
         return "normal" if state == "acknowledged" else None
-    if cause in ("escalate", "deescalate"):
+    if cause in ("escalate", "deescalate", "reflash"):
         if state not in ("unacknowledged", "acknowledged"):
             return None
-        return "unacknowledged" if cause == "escalate" else state
+        return state if cause == "deescalate" else "unacknowledged"
     if cause == "acknowledge":
         if state == "unacknowledged":
             return "acknowledged"
@@ -107,6 +119,19 @@ class Alarm(Struct):
     says_zh: str = ""
     action: str = ""
     action_zh: str = ""
+    raised_ms: int = 0  # when it last became unacknowledged by itself
+    published: bool = False  # whether it was ever published by itself, not in a group
+    group: Key | None = None  # the grouped alarm that speaks for this one
+    is_group: bool = False
+    members: int = 0  # of a group: how many stand now
+    members_told: int = 0  # and stood at its last transition
+    worst: str = ""
+    places: list[str] = []
+
+    @property
+    def key(self) -> Key:
+        """What tells it from others."""
+        return self.asset, self.code, self.source
 
     @property
     def active(self) -> bool:
@@ -124,10 +149,18 @@ class _Portable(Struct):
 
 @dataclass(slots=True)
 class AlarmBook:
-    """All alarms that have ever left normal, by asset, code and source."""
+    """All alarms that have ever left normal, by asset, code and source.
+
+    The indexes follow from the alarms: those of an asset, those that stand by their code, and a
+    group's members.
+    """
 
     alarms: dict[Key, Alarm]
     replies: dict[tuple[str, str], Reply]  # by asset and command id, the newest few
+    gateways: dict[str, str | None] = field(default_factory=dict)  # of every configured asset
+    of_asset: dict[str, dict[Key, Alarm]] = field(default_factory=dict)
+    standing: dict[str, dict[Key, Alarm]] = field(default_factory=dict)
+    members: dict[Key, dict[Key, Alarm]] = field(default_factory=dict)
 
     @staticmethod
     def empty() -> AlarmBook:
@@ -145,7 +178,7 @@ class AlarmBook:
                 return None
             by = rule.suppressed_by if isinstance(rule, Rule) else ()
             alarm = Alarm(asset, rule.code, source, rule.severity, rule.unit, suppressed_by=by)
-            self.alarms[key] = alarm
+            self.add(alarm)
         before = alarm.levels
         if any(level.severity == rule.severity for level in before) == active:
             return None
@@ -165,11 +198,25 @@ class AlarmBook:
         if not before:
             alarm.since_ms = timestamp_ms
             alarm.count += 1
-            suppressed = self._suppressed(alarm) and alarm.state not in _RANK
-            return self._move(alarm, "suppress" if suppressed else "raise", timestamp_ms)
+            suppressed = self.is_suppressed(alarm) and alarm.state not in _RANK
+            return self.move(alarm, "suppress" if suppressed else "raise", timestamp_ms)
         if not rest:
-            return self._move(alarm, "clear", timestamp_ms)
-        return self._move(alarm, "escalate" if active else "deescalate", timestamp_ms)
+            return self.move(alarm, "clear", timestamp_ms)
+        return self.move(alarm, "escalate" if active else "deescalate", timestamp_ms)
+
+    def add(self, alarm: Alarm) -> None:
+        """Take an alarm in, in the place of one with its key."""
+        before = self.alarms.get(alarm.key)
+        if before is not None:
+            self.standing.get(alarm.code, {}).pop(alarm.key, None)
+            if before.group is not None:
+                self.members.get(before.group, {}).pop(alarm.key, None)
+        self.alarms[alarm.key] = alarm
+        self.of_asset.setdefault(alarm.asset, {})[alarm.key] = alarm
+        if alarm.state in STANDING:
+            self.standing.setdefault(alarm.code, {})[alarm.key] = alarm
+        if alarm.group is not None:
+            self.members.setdefault(alarm.group, {})[alarm.key] = alarm
 
     def command(
         self, key: Key, cause: Cause, timestamp_ms: int, user: str | None,
@@ -183,30 +230,41 @@ class AlarmBook:
         if alarm is None:
             return f"there is no alarm {key[1]}/{key[2]} on {key[0]}"
         alarm.shelved_until_ms = until_ms if cause == "shelve" else alarm.shelved_until_ms
-        event = self._move(alarm, cause, timestamp_ms, user, comment)
+        event = self.move(alarm, cause, timestamp_ms, user, comment)
         if event is None:
             return f"{cause} is not possible while the alarm is {alarm.state}"
         return event
 
-    def follow(self, suppressor: Alarm, timestamp_ms: int) -> list[Event]:
+    def follow(
+        self, suppressor: Alarm, timestamp_ms: int,
+        user: str | None = None, comment: str | None = None,
+    ) -> list[Event]:  # fmt: skip
         """Suppress what a changed alarm suppresses by design, or release it."""
         events = []
-        for alarm in self.alarms.values():
-            if (
-                alarm.asset != suppressor.asset
-                or suppressor.code not in alarm.suppressed_by
-                or suppressor.source not in (alarm.source, "pack")
+        for alarm in list(self.of_asset[suppressor.asset].values()):
+            if alarm is suppressor or not (
+                suppressor.code == ASSET.code
+                or (
+                    suppressor.code in alarm.suppressed_by
+                    and suppressor.source in (alarm.source, "pack")
+                )
             ):
                 continue
-            cause: Cause = "suppress" if self._suppressed(alarm) else "unsuppress"
+            cause: Cause = "suppress" if self.is_suppressed(alarm) else "unsuppress"
             if cause == "suppress" and alarm.state == "normal":
                 continue  # what does not stand is suppressed only when it is raised
-            event = self._move(alarm, cause, timestamp_ms)
+            event = self.move(alarm, cause, timestamp_ms, user, comment)
             if event is not None:
                 events.append(event)
         return events
 
-    def _suppressed(self, alarm: Alarm) -> bool:
+    def is_suppressed(self, alarm: Alarm) -> bool:
+        """Whether the asset is out of service, or an alarm stands that suppresses this one."""
+        if alarm.code == ASSET.code:
+            return False
+        asset = self.alarms.get((alarm.asset, ASSET.code, "pack"))
+        if asset is not None and asset.state == "out of service":
+            return True
         return any(
             other.active
             for code in alarm.suppressed_by
@@ -225,16 +283,16 @@ class AlarmBook:
         ]
 
     def records(self) -> Iterator[AlarmRecord]:
-        """Every alarm that is not normal."""
+        """Every alarm that is not normal and not spoken for by a group."""
         for alarm in self.alarms.values():
-            if alarm.state != "normal":
+            if alarm.state != "normal" and alarm.group is None:
                 yield record(alarm)
 
     def to_bytes(self, asset: str) -> bytes:
         """One asset's alarms and answered commands, for a checkpoint."""
         return msgspec.msgpack.encode(
             _Portable(
-                [a for a in self.alarms.values() if a.asset == asset],
+                list(self.of_asset.get(asset, {}).values()),
                 [reply for (name, _), reply in self.replies.items() if name == asset],
                 asset,
             )
@@ -244,7 +302,7 @@ class AlarmBook:
         """Take alarms back from `to_bytes`."""
         portable = msgspec.msgpack.decode(data, type=_Portable)
         for alarm in portable.alarms:
-            self.alarms[(alarm.asset, alarm.code, alarm.source)] = alarm
+            self.add(alarm)
         for reply in portable.replies:
             self.remember(portable.asset, reply)
 
@@ -254,10 +312,11 @@ class AlarmBook:
         if len(self.replies) > REPLIES_KEPT:
             del self.replies[next(iter(self.replies))]
 
-    def _move(
+    def move(
         self, alarm: Alarm, cause: Cause, timestamp_ms: int,
         user: str | None = None, comment: str | None = None,
     ) -> Event | None:  # fmt: skip
+        """One step of the state machine; None where nothing follows."""
         after = next_state(alarm.state, cause, alarm.active)
         if after is None:
             return None
@@ -265,6 +324,13 @@ class AlarmBook:
         alarm.state = after
         alarm.timestamp_ms = timestamp_ms
         alarm.transitions += 1
+        if cause in ENTERS and after == "unacknowledged":
+            alarm.raised_ms = timestamp_ms
+        standing = self.standing.setdefault(alarm.code, {})
+        if after in STANDING:
+            standing[alarm.key] = alarm
+        else:
+            standing.pop(alarm.key, None)
         name = f"{alarm.asset}\n{alarm.code}\n{alarm.source}\n{alarm.transitions}"
         event_id = hashlib.blake2s(name.encode(), digest_size=10).hexdigest()
         return Event(VERSION, event_id, before, cause, record(alarm), user, comment)
@@ -273,12 +339,18 @@ class AlarmBook:
 def record(alarm: Alarm) -> AlarmRecord:
     """The alarm as it is published: self-sufficient, in English and Chinese."""
     where = alarm.asset if alarm.source == "pack" else f"{alarm.asset} {alarm.source}"
-    figures = ""
+    if alarm.is_group:
+        where = alarm.source if alarm.asset.startswith("_") else alarm.asset
+    figures = figures_zh = ""
     if alarm.value is not None:
         unit = "" if alarm.unit == "1" else f" {alarm.unit}"
-        figures = f": {alarm.value:.4g}{unit}"
+        figures = figures_zh = f": {alarm.value:.4g}{unit}"
         if alarm.limit is not None:
             figures += f" (limit {alarm.limit:.4g}{unit})"
+            figures_zh += f" (限值 {alarm.limit:.4g}{unit})"
+    if alarm.is_group:
+        figures = f" at {alarm.members} places; the worst is {alarm.worst}{figures}"
+        figures_zh = f"，共 {alarm.members} 处；最严重的是 {alarm.worst}{figures_zh}"
     return AlarmRecord(
         v=VERSION,
         asset=alarm.asset,
@@ -293,7 +365,10 @@ def record(alarm: Alarm) -> AlarmRecord:
         timestamp_ms=alarm.timestamp_ms,
         count=alarm.count,
         message=f"{where}: {alarm.says}{figures}",
-        message_zh=f"{where}：{alarm.says_zh}{figures.replace('limit', '限值')}",
+        message_zh=f"{where}：{alarm.says_zh}{figures_zh}",
         action=alarm.action,
         action_zh=alarm.action_zh,
+        members=alarm.members,
+        worst=alarm.worst or None,
+        places=alarm.places[:PLACES_NAMED] if alarm.is_group else None,
     )

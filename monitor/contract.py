@@ -27,6 +27,7 @@ MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
 ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _ASSET = re.compile(ASSET_PATTERN.replace("$", r"\Z"))
 
+GROUP_ASSET = "_group"  # stands where an asset's name does, for alarms of several assets
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
 TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
@@ -246,8 +247,13 @@ AlarmState = Literal[
 ]
 
 
-class AlarmRecord(Struct, frozen=True):
-    """An alarm as it stands, self-sufficient: what, where, how far, since when, what to do."""
+class AlarmRecord(Struct, frozen=True, omit_defaults=True):
+    """An alarm as it stands, self-sufficient: what, where, how far, since when, what to do.
+
+    A grouped alarm speaks for `members` alarms of its code: those of one asset (its source is
+    `group`), or of the assets behind one gateway (its asset is `_group`, its source the gateway).
+    `value` and `limit` are then those of the `worst`, and `places` names the first 1,000.
+    """
 
     v: Literal[1]
     asset: str
@@ -265,10 +271,17 @@ class AlarmRecord(Struct, frozen=True):
     message_zh: str
     action: str
     action_zh: str
+    members: int = 0
+    worst: str | None = None
+    places: list[str] | None = None
 
 
 class Event(Struct, frozen=True):
-    """One alarm transition; the same stream always gives the same event_id."""
+    """One alarm transition; the same stream always gives the same event_id.
+
+    `group` is the topic end (`<asset>/alarm/<code>/<source>`) of the grouped alarm that speaks for
+    this one: a display may leave such an event out.
+    """
 
     v: Literal[1]
     event_id: str
@@ -277,16 +290,21 @@ class Event(Struct, frozen=True):
     alarm: AlarmRecord
     user: str | None = None
     comment: str | None = None
+    group: str | None = None
 
 
 class Command(Struct, frozen=True, omit_defaults=True):
-    """What an operator asks of an alarm, on `<asset>/command/<user>`."""
+    """What an operator asks of an alarm, on `<asset>/command/<user>`.
+
+    With the code `asset`, `out_of_service` and `in_service` are about the whole asset. What is
+    asked of a group is asked of each of its members.
+    """
 
     v: Literal[1]
     id: Annotated[str, Meta(min_length=1, max_length=64)]
-    action: Literal["acknowledge", "shelve", "unshelve", "out_of_service", "in_service"]
+    action: Literal["acknowledge", "comment", "shelve", "unshelve", "out_of_service", "in_service"]
     code: Annotated[str, Meta(max_length=80)]  # `device_` and a device alarm's name fit
-    source: Annotated[str, Meta(max_length=16)] = "pack"
+    source: Annotated[str, Meta(max_length=64)] = "pack"  # a group's may be a gateway's name
     duration_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] | None = None
     comment: Text | None = None
 
@@ -480,6 +498,9 @@ def sensor_name(index: int) -> str:
     return f"t{index + 1:02d}"
 
 
+_OURS = ("_monitor", "_simulator", "_gateway", GROUP_ASSET)
+
+
 class Topics:
     """The topics under one root, built and taken apart."""
 
@@ -491,7 +512,7 @@ class Topics:
 
     def of(self, asset: str, *rest: str) -> str:
         """`<root>/<asset>/<rest...>`; raises PayloadError for a name that may not be a topic."""
-        if not is_asset_name(asset):
+        if not is_asset_name(asset) and asset != GROUP_ASSET:
             raise PayloadError(f"asset name {asset!r}: expected {ASSET_PATTERN}")
         return "/".join((self.root, asset, *rest))
 
@@ -512,7 +533,7 @@ class Topics:
         if not topic.startswith(self._prefix):
             raise PayloadError(f"topic is not under {self.root}/")
         asset, *rest = topic[len(self._prefix) :].split("/")
-        if not is_asset_name(asset) and asset not in ("_monitor", "_simulator", "_gateway"):
+        if not is_asset_name(asset) and asset not in _OURS:
             raise PayloadError(f"asset name {asset[:80]!r}: expected {ASSET_PATTERN}")
         return asset, tuple(rest)
 

@@ -17,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.admission import Verdict, admit_inplace
-from monitor.alarms import AlarmBook
+from monitor.alarm_commands import device_notice, obey, shelves_end
+from monitor.alarm_groups import group_events
+from monitor.alarms import AlarmBook, Key, record
 from monitor.conditions import RuleColumns, check_inplace
 from monitor.contract import (
+    GROUP_ASSET,
     MAX_CELLS,
     VERSION,
     AlarmRecord,
     AssetConfig,
     CycleSummary,
-    DeviceAlarm,
     Estimate,
     Event,
     FadeReading,
@@ -108,6 +110,7 @@ class Results:
     cycles: list[FinishedCycle] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)  # assets with something new
+    changed: dict[Key, None] = field(default_factory=dict)  # alarm records that no event tells of
     samples: int = 0
 
 
@@ -156,7 +159,9 @@ class Engine:
                 asset = self.fleet.assets.get(item.asset)
                 if asset is None:
                     asset = self._discover(item)
+                    first = len(results.events)
                     self._presence(asset, item.arrival_ms, results)
+                    self._group(results, first)
                 temperature = item.frame.temperature_c
                 if temperature is not None:
                     sensors = len(temperature) if type(temperature) is list else 1
@@ -180,7 +185,9 @@ class Engine:
                 samples = 0
             results.verdicts.append(0)
             results.rows.append(None)
+            first = len(results.events)
             results.replies.append(self._other(item, results))
+            self._group(results, first)
         if run:
             self._frames(run, results)
         return results
@@ -263,9 +270,15 @@ class Engine:
         """Every alarm that is not normal."""
         return list(self.book.records())
 
+    def alarm_record(self, key: Key) -> AlarmRecord | None:
+        """One alarm as it is to be shown; None where it is normal or a group speaks for it."""
+        alarm = self.book.alarms[key]
+        return None if alarm.state == "normal" or alarm.group is not None else record(alarm)
+
     def alarms_of(self, name: str) -> list[tuple[str, str]]:
-        """Code and source of every alarm that an asset has ever had."""
-        return [(a.code, a.source) for a in self.book.alarms.values() if a.asset == name]
+        """Code and source of every alarm that an asset has ever shown."""
+        alarms = self.book.of_asset.get(name, {}).values()
+        return [(alarm.code, alarm.source) for alarm in alarms if alarm.published]
 
     def stale_after_s(self, name: str) -> float:
         """How long an asset may be silent before it is stale, seconds."""
@@ -278,6 +291,16 @@ class Engine:
     def put_asset_state(self, data: bytes) -> None:
         """Take an asset's state over; raises CellpulseError where it does not fit."""
         self.book.put_bytes(self.fleet.put(data))
+        for asset in self.fleet.by_index:
+            self.book.gateways[asset.name] = asset.config.gateway
+
+    def group_state(self) -> bytes:
+        """The alarms that speak for several assets, for a checkpoint."""
+        return self.book.to_bytes(GROUP_ASSET)
+
+    def put_group_state(self, data: bytes) -> None:
+        """Take the alarms of several assets back."""
+        self.book.put_bytes(data)
 
     def set_rules(self, rules: Sequence[Rule], now_ms: int) -> Results:
         """Take other rules over; conditions and delays of those that stay go on.
@@ -288,7 +311,7 @@ class Engine:
         gone = [rule for rule in self.fleet.rules if not _has(rules, rule)]
         for alarm in list(self.book.alarms.values()):
             for rule in gone:
-                if alarm.code == rule.code:
+                if alarm.code == rule.code and not alarm.is_group:
                     event = self.book.condition(
                         alarm.asset, rule, alarm.source, False, None, None, now_ms
                     )
@@ -298,7 +321,15 @@ class Engine:
         self._watch(rules)
         for asset in self.fleet.by_index:
             self._drop_orphans(asset, results)
+        self._group(results, 0)
         return results
+
+    def _group(self, results: Results, first: int) -> None:
+        """Group the transitions from `first` on, those of one frame or one other input."""
+        if len(results.events) > first:
+            results.events[first:] = group_events(
+                self.book, results.events[first:], results.changed
+            )
 
     def _watch(self, rules: Sequence[Rule]) -> None:
         size = len(self._extras)
@@ -318,7 +349,7 @@ class Engine:
         elif isinstance(item, DeviceAlarmIn):
             if item.asset not in self.fleet.assets:
                 self.fleet.add(item.asset, _unknown_asset(1), configured=False)
-            notice = _device_notice(item.alarm)
+            notice = device_notice(item.alarm)
             self._notice(
                 results, item.asset, notice, item.alarm.active, None, None,
                 item.alarm.timestamp_ms, item.alarm.source,
@@ -335,6 +366,7 @@ class Engine:
         else:
             self.fleet.configure(asset, item.config)
             self._drop_orphans(asset, results)
+        self.book.gateways[item.asset] = item.config.gateway
         self._presence(asset, item.arrival_ms, results)
 
     def _wire(self, asset: Asset, sensors: int, results: Results) -> None:
@@ -342,7 +374,9 @@ class Engine:
         rewired = asset.sensors != 0
         self.fleet.see_sensors(asset, sensors)
         if rewired:
+            first = len(results.events)
             self._drop_orphans(asset, results)
+            self._group(results, first)
 
     def _drop_orphans(self, asset: Asset, results: Results) -> None:
         """Clear alarms whose limit, cell or sensor is gone: nothing is left to hold them."""
@@ -354,10 +388,10 @@ class Engine:
                 self._source(asset, rows.start + int(cell), rule)
                 for cell in np.flatnonzero(self.fleet.active[rows, column])
             }
-            for alarm in list(self.book.alarms.values()):
+            for alarm in list(self.book.of_asset.get(asset.name, {}).values()):
                 levels = [level.severity for level in alarm.levels]
                 orphan = rule.severity in levels and alarm.source not in holding
-                if alarm.asset == asset.name and alarm.code == rule.code and orphan:
+                if alarm.code == rule.code and orphan and not alarm.is_group:
                     event = self.book.condition(
                         asset.name, rule, alarm.source, False, None, None, alarm.timestamp_ms
                     )
@@ -445,9 +479,11 @@ class Engine:
         came_with: list[int] = []  # the frame of every event of this run
         notable = np.flatnonzero((missed > 0) | (verdict == Verdict.NEW_SEGMENT))
         for k in notable.tolist():
+            before = len(results.events)
             self._data_notices(
                 assets[k], t[k], arrival[k], int(verdict[k]), int(missed[k]), results
             )
+            self._group(results, before)
             came_with += [k] * (len(results.events) - first_event - len(came_with))
         taken_assets = assets if everything else [assets[k] for k in np.flatnonzero(taken)]
         rows, changed = self._samples(columns, taken_assets, results)
@@ -525,14 +561,20 @@ class Engine:
         samples = self._change_sample[:changes].tolist()
         rules = self._change_rule[:changes].tolist()
         conditions = (self._change_active[:changes] != 0).tolist()
+        first = len(results.events)
+        running = int(out.frame[samples[0]])
         for sample, column, active in zip(samples, rules, conditions, strict=True):
+            if int(out.frame[sample]) != running:
+                self._group(results, first)
+                came_with += [running] * (len(results.events) - first)
+                first, running = len(results.events), int(out.frame[sample])
             rule = fleet.rules[column]
             asset = assets[int(out.frame[sample])]
             row = int(out.row[sample])
             source = self._source(asset, row, rule)
             q = int(rule.quantity)
-            first = len(Feature)
-            value = out.features[sample, q] if q < first else self._extras[sample, q - first]
+            features = len(Feature)
+            value = out.features[sample, q] if q < features else self._extras[sample, q - features]
             event = self.book.condition(
                 asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
                 int(out.timestamp_ms[sample]),
@@ -543,7 +585,8 @@ class Engine:
                 if alarm is not None:
                     events += self.book.follow(alarm, int(out.timestamp_ms[sample]))
             results.events += events
-            came_with += [int(out.frame[sample])] * len(events)
+        self._group(results, first)
+        came_with += [running] * (len(results.events) - first)
         return came_with
 
     def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
@@ -665,11 +708,9 @@ class Engine:
                 asset.missing_since_ms = -1
                 self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
                 results.touched.add(asset.name)
-        for key in self.book.shelves_ended(now_ms):
-            event = self.book.command(key, "unshelve", now_ms, None, "its time is over")
-            if isinstance(event, Event):
-                results.events.append(event)
-                results.touched.add(key[0])
+        ended = shelves_end(self.book, now_ms)
+        results.events += ended
+        results.touched.update(event.alarm.asset for event in ended)
 
     def _notice(
         self, results: Results, asset: str, notice: Notice, active: bool,
@@ -681,26 +722,11 @@ class Engine:
             results.touched.add(asset)
 
     def _command(self, item: CommandIn, results: Results) -> Reply:
-        """Obey an operator; a command that comes again gets its answer again and does nothing."""
-        command = item.command
-        answered = self.book.replies.get((item.asset, command.id))
-        if answered is not None:
-            return answered
-        if command.action == "shelve" and command.duration_s is None:
-            outcome: Event | str = "shelve needs duration_s"
-        else:
-            until_ms = item.arrival_ms + round(1000 * (command.duration_s or 0.0))
-            outcome = self.book.command(
-                (item.asset, command.code, command.source), command.action,
-                item.arrival_ms, item.user, command.comment, until_ms,
-            )  # fmt: skip
-        if isinstance(outcome, str):
-            reply = Reply(VERSION, command.id, "refused", outcome, item.user)
-        else:
-            results.events.append(outcome)
-            results.touched.add(item.asset)
-            reply = Reply(VERSION, command.id, "done", None, item.user)
-        self.book.remember(item.asset, reply)
+        asset = self.fleet.assets.get(item.asset)
+        places = None if asset is None else (asset.cells, asset.sensors)
+        reply, events = obey(self.book, self.fleet.rules, item, places)
+        results.events += events
+        results.touched.update(event.alarm.asset for event in events)
         return reply
 
 
@@ -711,14 +737,6 @@ def _has(rules: Sequence[Rule], rule: Rule) -> bool:
 def _unknown_asset(cells: int) -> AssetConfig:
     """What is assumed of an asset that has not said anything of itself."""
     return AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
-
-
-def _device_notice(alarm: DeviceAlarm) -> Notice:
-    detail = alarm.detail or alarm.name
-    return Notice(
-        f"device_{alarm.name}", 4, "1", f"the BMS itself says: {detail}", f"BMS 报警：{detail}",
-        "See the BMS maker's manual.", "请查阅 BMS 手册。",
-    )  # fmt: skip
 
 
 def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:

@@ -23,17 +23,28 @@ PREFIX = "homeassistant"
 STALE_FACTOR = 3
 
 
+# An alarm that is parked is known and asks for nobody.
+_PROBLEM = (
+    "{{ 'ON' if value and value_json.state not in "
+    "['shelved', 'suppressed', 'out of service'] else 'OFF' }}"
+)
+
+
 def device_id(asset: str) -> str:
     """An id of `[a-zA-Z0-9_-]` for an asset's name, different for different names."""
-    plain = re.sub(r"[^A-Za-z0-9_-]", "_", asset)
-    if plain == asset:
-        return f"cellpulse_{plain}"
-    return f"cellpulse_{plain}_{hashlib.blake2s(asset.encode(), digest_size=4).hexdigest()}"
+    return f"cellpulse_{_plain(asset)}"
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if plain == name:
+        return plain
+    return f"{plain}_{hashlib.blake2s(name.encode(), digest_size=4).hexdigest()}"
 
 
 def discovery(
     asset: str,
-    config: AssetConfig,
+    config: AssetConfig | None,
     alarms: Iterable[tuple[str, str]],
     topics: Topics,
     monitor_id: str,
@@ -41,9 +52,43 @@ def discovery(
     stale_after_s: float,
     prefix: str = PREFIX,
 ) -> tuple[str, bytes]:
-    """The topic and the payload that make an asset known; `alarms` are (code, source) pairs."""
+    """The topic and the payload that make an asset known; `alarms` are (code, source) pairs.
+
+    Without a config it is a device of alarms alone: those that speak for several assets.
+    """
     device = device_id(asset)
+    name = asset if config is not None else "Several assets"
     expire = max(1, round(STALE_FACTOR * stale_after_s))
+    components = {} if config is None else _sensors(asset, device, expire, topics)
+    for code, source in sorted(set(alarms)):
+        key = _plain(f"alarm_{code}_{source}")
+        components[key] = {
+            "p": "binary_sensor",
+            "unique_id": f"{device}_{key}",
+            "name": f"{code.replace('_', ' ').capitalize()} ({source})",
+            "device_class": "problem",
+            "state_topic": topics.of(asset, "alarm", code, source),
+            "value_template": _PROBLEM,
+            "json_attributes_topic": topics.of(asset, "alarm", code, source),
+            "json_attributes_template": "{{ value if value else '{}' }}",
+        }
+    payload = {
+        "dev": {
+            "ids": [device],
+            "name": name,
+            "mf": "Cellpulse",
+            "mdl": (config.chemistry if config is not None else None) or "battery",
+        },
+        "o": {"name": "Cellpulse", "sw": version},
+        "avty": [{"t": topics.ours("monitor", monitor_id, "status")}],
+        "qos": 1,
+        "cmps": components,
+    }
+    return f"{prefix}/device/{device}/config", msgspec.json.encode(payload)
+
+
+def _sensors(asset: str, device: str, expire: int, topics: Topics) -> dict[str, dict[str, Any]]:
+    """The sensors of one asset, read from its estimate and telemetry."""
     estimate = topics.of(asset, "estimate")
     telemetry = topics.of(asset, "telemetry")
     components: dict[str, dict[str, Any]] = {}
@@ -101,28 +146,4 @@ def discovery(
             f"{{{{ known | {reduce} if known else none }}}}",
             device_class=kind, unit_of_measurement=unit,
         )  # fmt: skip
-    for code, source in sorted(set(alarms)):
-        key = f"alarm_{code}_{source}"
-        components[key] = {
-            "p": "binary_sensor",
-            "unique_id": f"{device}_{key}",
-            "name": f"{code.replace('_', ' ').capitalize()} ({source})",
-            "device_class": "problem",
-            "state_topic": topics.of(asset, "alarm", code, source),
-            "value_template": "{{ 'ON' if value else 'OFF' }}",
-            "json_attributes_topic": topics.of(asset, "alarm", code, source),
-            "json_attributes_template": "{{ value if value else '{}' }}",
-        }
-    payload = {
-        "dev": {
-            "ids": [device],
-            "name": asset,
-            "mf": "Cellpulse",
-            "mdl": config.chemistry or "battery",
-        },
-        "o": {"name": "Cellpulse", "sw": version},
-        "avty": [{"t": topics.ours("monitor", monitor_id, "status")}],
-        "qos": 1,
-        "cmps": components,
-    }
-    return f"{prefix}/device/{device}/config", msgspec.json.encode(payload)
+    return components

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from monitor.admission import Verdict
 from monitor.contract import (
+    GROUP_ASSET,
     VERSION,
     AlarmRecord,
     AssetConfig,
@@ -95,6 +96,8 @@ class Pipeline:
         if checkpoint is not None and checkpoint.input_id <= self._journal.last_id:
             for state in checkpoint.assets:
                 self.engine.put_asset_state(state)
+            if checkpoint.groups:
+                self.engine.put_group_state(checkpoint.groups)
             after = checkpoint.input_id
         count = 0
         batch: list[Input] = []
@@ -116,7 +119,7 @@ class Pipeline:
         if self._unwritten is not None:
             return None
         states = [self.engine.asset_state(name) for name in self.engine.fleet.assets]
-        return Checkpoint(self._journal.last_id, states)
+        return Checkpoint(self._journal.last_id, states, self.engine.group_state())
 
     def checkpoint(self) -> None:
         """Write the engine's state beside the journal; raises OSError."""
@@ -206,8 +209,16 @@ class Pipeline:
 
     def _announce_all(self, results: Results) -> None:
         for event in results.events:
-            self._announce(event.alarm)
+            if event.group is None:
+                self._announce(event.alarm)
             self._publisher.publish(self._topics.of(event.alarm.asset, "event"), encode(event))
+
+        for key in results.changed:
+            record = self.engine.alarm_record(key)
+            asset, code, source = key
+            payload = b"" if record is None else encode(record)
+            topic = self._topics.of(asset, "alarm", code, source)
+            self._publisher.publish(topic, payload, retain=True)
 
     def _announce(self, record: AlarmRecord) -> None:
         payload = b"" if record.state == "normal" else encode(record)
@@ -229,7 +240,9 @@ class Pipeline:
     def _read(self, message: Message, inputs: list[Input]) -> None:
         asset, rest = self._topics.split(message.topic)
         payload, arrival = message.payload, message.arrival_ms
-        if asset.startswith("_"):
+        if asset == GROUP_ASSET and rest[:1] != ("command",):
+            raise PayloadError("the contract has no such topic")
+        if asset.startswith("_") and asset != GROUP_ASSET:
             if asset != "_gateway" or len(rest) != 2 or rest[1] != "status":
                 raise PayloadError("the contract has no such topic")
             if payload:

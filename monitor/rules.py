@@ -228,3 +228,9 @@ SEQUENCE_GAP = Notice(
     "Check the broker's queue limits (max_queued_messages) and the link.",
     "检查消息代理的队列上限（max_queued_messages）与链路。",
 )  # fmt: skip
+ASSET = Notice(
+    "asset", 1, "1", "the asset is out of service; its alarms are suppressed",
+    "资产已停用，其报警被抑制", "Put it back into service when the work is done.",
+    "作业完成后恢复使用。",
+)  # fmt: skip
+DATA_NOTICES = (STALE, OFFLINE, CLOCK_JUMP, SEQUENCE_GAP)

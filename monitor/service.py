@@ -20,7 +20,7 @@ from typing import TypeVar
 import aiomqtt
 
 from monitor.config import Config
-from monitor.contract import Topics, encode
+from monitor.contract import GROUP_ASSET, Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
@@ -272,6 +272,14 @@ class Monitor:
                     )
                     for asset in self.engine.fleet.by_index
                 ]  # fmt: skip
+                groups = self.engine.alarms_of(GROUP_ASSET)
+            if groups:
+                wanted.append(
+                    discovery(
+                        GROUP_ASSET, None, groups, self.topics, self.config.monitor_id,
+                        version("cellpulse"), 0.0, prefix,
+                    )
+                )  # fmt: skip
             for topic, payload in wanted:
                 if published.get(topic) != payload:
                     published[topic] = payload

@@ -2,7 +2,8 @@
 
 The outbox is the journal: a cursor beside it remembers the last transition that the receiver has
 confirmed with a 2xx answer; while it does not answer the cursor waits, with back-off and jitter.
-Each request is a POST of one `Event` as JSON, or text where the receiver wants that (ntfy).
+Each request is a POST of one `Event` as JSON. What a grouped alarm speaks for is not sent: a
+flood is one notice.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Outbox:
     def waiting(self, after: int, most: int = 100) -> list[tuple[int, str]]:
         """Ids and JSON records of the events behind `after`, oldest first."""
         return self._rows(
-            "SELECT id, record FROM event WHERE id > ? ORDER BY id LIMIT ?", (after, most)
+            "SELECT id, record FROM event WHERE id > ? AND json_extract(record, '$.group') IS NULL "
+            "ORDER BY id LIMIT ?",
+            (after, most),
         )
 
     def confirm(self, event: int) -> None:

@@ -206,7 +206,9 @@ class FakeHistory:
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
         return [make_cycle(asset, n, cell=cell) for n in range(1, self.cycle_count + 1)][-limit:]
 
-    def events(self, asset: str | None = None, limit: int = 200) -> Sequence[Event]:
+    def events(
+        self, asset: str | None = None, limit: int = 200, *, members: bool = True
+    ) -> Sequence[Event]:
         return self.events_seen[:limit]
 
 

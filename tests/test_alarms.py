@@ -28,6 +28,8 @@ TABLE: dict[tuple[AlarmState, Cause], tuple[AlarmState, AlarmState]] = {
     (NORMAL, "out_of_service"): (OUT, OUT),
     (RAISED, "escalate"): (RAISED, RAISED),
     (RAISED, "deescalate"): (RAISED, RAISED),
+    (RAISED, "reflash"): (RAISED, RAISED),
+    (SEEN, "reflash"): (RAISED, RAISED),
     (SEEN, "escalate"): (RAISED, RAISED),
     (SEEN, "deescalate"): (SEEN, SEEN),
     (RAISED, "clear"): (RETURNED, RETURNED),
@@ -50,6 +52,7 @@ TABLE: dict[tuple[AlarmState, Cause], tuple[AlarmState, AlarmState]] = {
     (SUPPRESSED, "unsuppress"): (NORMAL, RAISED),
     (SUPPRESSED, "out_of_service"): (OUT, OUT),
     (OUT, "in_service"): (NORMAL, RAISED),
+    **{(state, "comment"): (state, state) for state in STATES},
 }
 
 
@@ -67,7 +70,7 @@ def test_the_documented_table_names_every_state() -> None:
         assert f"\n| {state} " in alarms.__doc__
 
 
-COMMANDS = [c for c in CAUSES if c not in ("raise", "clear", "escalate", "deescalate")]
+COMMANDS = [c for c in CAUSES if c not in ("raise", "clear", "escalate", "deescalate", "reflash")]
 STEPS = st.lists(
     st.tuples(st.sampled_from(["on", "off", *COMMANDS]), st.sampled_from(["c001", "c002"])),
     max_size=40,

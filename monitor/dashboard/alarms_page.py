@@ -74,7 +74,11 @@ def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
 
 
 def _operator_bar(language: Language) -> Any:
-    actions = ("acknowledge", "shelve", "unshelve", "out_of_service", "in_service")
+    actions = (
+        ("acknowledge", "acknowledge"), ("comment", "say_comment"), ("shelve", "shelve"),
+        ("unshelve", "unshelve"), ("out_of_service", "out_of_service"),
+        ("in_service", "in_service"),
+    )  # fmt: skip
     return html.Div(
         [
             dmc.TextInput(
@@ -100,13 +104,13 @@ def _operator_bar(language: Language) -> Any:
             ),
             *(
                 dmc.Button(
-                    text(action, language),
+                    text(words, language),
                     id={"act": action},
                     size="sm",
                     variant="filled" if action == "acknowledge" else "default",
                     n_clicks=0,
                 )
-                for action in actions
+                for action, words in actions
             ),
         ],
         className="cp-operator",

@@ -23,6 +23,7 @@ from monitor.dashboard.callbacks import (
     add_client_callbacks,
     add_history_callbacks,
     add_replay_callback,
+    add_service_callback,
     add_shell_callbacks,
 )
 from monitor.dashboard.feed import wall_clock_ms
@@ -92,6 +93,7 @@ def make_app(
     add_history_callbacks(app, hub, history)
     if actions.command is not None:
         add_action_callback(app, actions.command)
+        add_service_callback(app, actions.command)
     if actions.simulator is not None:
         add_replay_callback(app, hub, actions.simulator)
     # Dash finds its callbacks and assets at the first request to `/`; on FastAPI a first request

@@ -18,11 +18,12 @@ REPLAY_SPEEDS = ("1", "10", "60", "120", "600", "3600")
 
 
 def asset_page(
-    language: Language, asset: str, cell: int, *, faults: Sequence[str] | None
+    language: Language, asset: str, cell: int, *, faults: Sequence[str] | None, can_act: bool
 ) -> list[Any]:
     """One asset: what it is now, its traces, its life, its alarms.
 
     `faults` are those that a replay can be asked to show; None leaves the replay controls out.
+    `can_act` says whether the asset may be taken out of service here.
     """
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
@@ -149,6 +150,7 @@ def asset_page(
             [
                 html.H2(text("asset_alarms", language)),
                 html.Div(text("no_alarms", language), id="a-alarms"),
+                _service_bar(language) if can_act else None,
             ],
             className="cp-card",
         ),
@@ -164,6 +166,39 @@ def asset_page(
             className="cp-card",
         ),
     ]
+
+
+def _service_bar(language: Language) -> Any:
+    """Take the whole asset out of service and back, with who and why."""
+    return html.Div(
+        [
+            dmc.TextInput(
+                id="asset-user",
+                placeholder=text("your_name", language),
+                persistence=True,
+                size="xs",
+                **aria(text("your_name", language)),
+            ),
+            dmc.TextInput(
+                id="asset-comment",
+                placeholder=text("comment", language),
+                size="xs",
+                **aria(text("comment", language)),
+            ),
+            *(
+                dmc.Button(
+                    text(f"asset_{action}", language),
+                    id={"asset-act": action},
+                    size="xs",
+                    variant="default",
+                    n_clicks=0,
+                )
+                for action in ("out_of_service", "in_service")
+            ),
+            html.Span("", id="asset-result", className="cp-muted", role="status"),
+        ],
+        className="cp-operator",
+    )
 
 
 def _replay_bar(language: Language, faults: Sequence[str]) -> Any:

@@ -56,6 +56,7 @@ class AssetState:
     late: int = 0  # late frames in a row
     version: int = 0
     alarms: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)
+    groups: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)  # of several assets
     samples: deque[Sample] = field(default_factory=deque)
     estimates: deque[Estimated] = field(default_factory=deque)
     cycles: deque[tuple[int, CycleSummary]] = field(
@@ -63,6 +64,10 @@ class AssetState:
     )
     truths: deque[tuple[int, Truth]] = field(default_factory=lambda: deque(maxlen=MAX_TRUTHS))
     row: Row | None = None
+
+    def all_alarms(self) -> list[AlarmRecord]:
+        """The asset's own alarms and those of several assets that are about it too."""
+        return [*self.alarms.values(), *self.groups.values()]
 
 
 def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[list[float | None]]:

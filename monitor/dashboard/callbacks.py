@@ -27,6 +27,7 @@ from monitor.dashboard.ica import read_curves
 from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
 from monitor.errors import StoreError
+from monitor.rules import ASSET
 from monitor.store.history import History
 
 
@@ -77,6 +78,7 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
             unquote(match[1]),
             max(0, int(match[2] or 1) - 1),
             faults=actions.faults if actions.simulator is not None else None,
+            can_act=actions.command is not None,
         )
     return not_found_page(language)
 
@@ -158,7 +160,7 @@ def add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
         if history is None:
             return []
         try:
-            events = await asyncio.to_thread(history.events, None, 200)
+            events = await asyncio.to_thread(history.events, None, 200, members=False)
         except StoreError:
             return []
         return [msgspec.to_builtins(event) for event in events]
@@ -246,6 +248,35 @@ def add_action_callback(app: Dash, send: Callable[[str, Command, str], Awaitable
             )
         )
         return [html.Div(answer) for answer in answers], True
+
+
+def add_service_callback(app: Dash, send: Callable[[str, Command, str], Awaitable[Reply]]) -> None:
+    """A whole asset out of service and back, from its own page."""
+
+    @app.callback(
+        Output("asset-result", "children"),
+        Input({"asset-act": ALL}, "n_clicks"),
+        State("asset-user", "value"),
+        State("asset-comment", "value"),
+        State("look", "data"),
+        State("language", "data"),
+        prevent_initial_call=True,
+    )
+    async def serve(
+        clicks: list[int | None],
+        user: str | None,
+        comment: str | None,
+        look: dict[str, Any],
+        language_value: str | None,
+    ) -> str:
+        language = as_language(language_value)
+        if not any(clicks) or not isinstance(ctx.triggered_id, dict):
+            raise PreventUpdate
+        if not user or not is_asset_name(user):
+            return text("name_first", language)
+        row = {"asset": look["asset"], "code": ASSET.code, "source": "pack"}
+        action = ctx.triggered_id["asset-act"]
+        return await _act_on(send, row, action, user, comment, 1.0, language)
 
 
 async def _act_on(

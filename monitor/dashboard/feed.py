@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import aiomqtt
 
 from monitor.contract import (
+    GROUP_ASSET,
     AlarmRecord,
     AssetConfig,
     Command,
@@ -164,7 +165,10 @@ class Feed:
         """One message into the hub; raises PayloadError where the contract refuses it."""
         name, rest = self.topics.split(topic)
         kind = rest[0] if rest else ""
-        if name.startswith("_"):
+        if name == GROUP_ASSET and kind == "alarm" and len(rest) == 3:
+            record = decode(AlarmRecord, payload) if payload else None
+            self._hub.on_group(rest[1], rest[2], record)
+        elif name.startswith("_") and not (name == GROUP_ASSET and kind in ("event", "reply")):
             self._handle_ours(name, rest, payload)
         elif kind == "telemetry":
             if shed:

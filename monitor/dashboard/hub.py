@@ -33,7 +33,7 @@ from monitor.dashboard.asset_state import (
     pack_now,
     samples_since,
 )
-from monitor.dashboard.rows import Row, make_row, stale_after_ms
+from monitor.dashboard.rows import Row, is_active, make_row, stale_after_ms
 
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
@@ -63,6 +63,7 @@ class Hub:
         self._alarms_version = 0
         self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
         self._gateways: dict[str, bool] = {}
+        self._groups: dict[tuple[str, str], AlarmRecord] = {}
         self._monitors: dict[str, bool] = {}
         self._metrics: MonitorMetrics | None = None
         self._feed_connected = False
@@ -134,8 +135,24 @@ class Hub:
             state.alarms[code, source] = alarm
         self._alarms_version = self.version + 1
 
+    def on_group(self, code: str, source: str, alarm: AlarmRecord | None) -> None:
+        """An alarm that speaks for several assets; each of them shows it."""
+        before = self._groups.pop((code, source), None)
+        for name in _assets_of(before):
+            if name in self._assets:
+                self._touch(name).groups.pop((code, source), None)
+        if alarm is not None and alarm.state != "normal":
+            self._groups[code, source] = alarm
+            for name in _assets_of(alarm):
+                if name in self._assets:
+                    self._touch(name).groups[code, source] = alarm
+        self._alarms_version = self.version + 1
+        self._pending = True
+
     def on_event(self, asset: str, event: Event) -> None:
-        """One alarm transition, for the journal on the page."""
+        """One alarm transition, for the journal on the page; a group speaks for its members'."""
+        if event.group is not None:
+            return
         self._events.append((self.version + 1, event))
         self._pending = True
 
@@ -221,6 +238,7 @@ class Hub:
     def alarms(self) -> list[AlarmRecord]:
         """Every alarm that is not normal, the worst and newest first."""
         records = [record for state in self._assets.values() for record in state.alarms.values()]
+        records += self._groups.values()
         records.sort(key=lambda record: (-record.severity, -record.since_ms, record.asset))
         return records
 
@@ -228,6 +246,7 @@ class Hub:
         state = self._assets.get(asset)
         if state is None:
             state = self._assets[asset] = AssetState(asset)
+            state.groups = {k: g for k, g in self._groups.items() if asset in _assets_of(g)}
             self._cells += 1
             self._size_rings()
         state.version = self.version + 1
@@ -257,7 +276,7 @@ class Hub:
                 state.config,
                 state.newest,
                 state.estimate,
-                list(state.alarms.values()),
+                state.all_alarms(),
             )
             row.at = state.arrival_ms
             row.stale = state.stale
@@ -282,11 +301,17 @@ class Hub:
 
     def _make_head(self) -> dict[str, Any]:
         rows = [self._row(state) for state in self._assets.values()]
+        alarms, unack = sum(row.alarms for row in rows), sum(row.unack for row in rows)
+        for key, record in self._groups.items():  # each of its assets counts it: it is one
+            shown = sum(key in state.groups for state in self._assets.values())
+            if is_active(record):
+                alarms += 1 - shown
+                unack += (record.state != "acknowledged") * (1 - shown)
         return {
             "assets": len(rows),
             "stale": sum(row.stale for row in rows),
-            "alarms": sum(row.alarms for row in rows),
-            "unack": sum(row.unack for row in rows),
+            "alarms": alarms,
+            "unack": unack,
             "worst": max((row.sev for row in rows), default=0),
             "feed": self._feed_connected,
             "feed_since": self._feed_since_ms,
@@ -343,7 +368,7 @@ class Hub:
             body["config"] = state.config
         if self._alarms_version > since or since == 0:
             records = sorted(
-                state.alarms.values(), key=lambda record: (-record.severity, -record.since_ms)
+                state.all_alarms(), key=lambda record: (-record.severity, -record.since_ms)
             )
             body["alarms"] = records[:MAX_ALARMS]
         if state.estimate is not None:
@@ -359,3 +384,9 @@ class Hub:
         if row.cells > 1 and state.newest is not None:
             body["pack"] = pack_now(state, state.newest)
         return body
+
+
+def _assets_of(group: AlarmRecord | None) -> list[str]:
+    """The assets that a group's places are in, each once."""
+    places = (group.places or []) if group is not None else []
+    return list(dict.fromkeys(place.partition("/")[0] for place in places))

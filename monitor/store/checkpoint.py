@@ -19,22 +19,24 @@ _MAGIC = b"cellpulse-checkpoint-1\n"
 _DIGEST = 32
 
 
-class _Body(Struct):
+class _Body(Struct, omit_defaults=True):
     input_id: int
     assets: list[bytes]
+    groups: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The engine's state, asset by asset, after input number `input_id`."""
+    """The engine's state, asset by asset and of the assets together, after input `input_id`."""
 
     input_id: int
     assets: list[bytes]
+    groups: bytes = b""
 
 
 def write(journal: Path, checkpoint: Checkpoint) -> None:
     """Write over the older generation; raises OSError."""
-    body = msgspec.msgpack.encode(_Body(checkpoint.input_id, checkpoint.assets))
+    body = msgspec.msgpack.encode(_Body(checkpoint.input_id, checkpoint.assets, checkpoint.groups))
     old = min(_paths(journal), key=lambda path: _peek(path))
     fresh = old.with_suffix(old.suffix + ".new")
     with fresh.open("wb") as file:
@@ -50,7 +52,7 @@ def newest(journal: Path) -> Checkpoint | None:
     if not found:
         return None
     body = max(found, key=lambda body: body.input_id)
-    return Checkpoint(body.input_id, body.assets)
+    return Checkpoint(body.input_id, body.assets, body.groups)
 
 
 def _paths(journal: Path) -> tuple[Path, Path]:

@@ -73,6 +73,11 @@ class History(Protocol):
         """The newest finished charges and discharges of a cell, oldest first."""
         ...
 
-    def events(self, asset: str | None = None, limit: int = 200) -> Sequence[Event]:
-        """The newest alarm transitions, newest first by event time; then the one that came last."""
+    def events(
+        self, asset: str | None = None, limit: int = 200, *, members: bool = True
+    ) -> Sequence[Event]:
+        """The newest alarm transitions, newest first by event time; then the one that came last.
+
+        Without `members`, those that a grouped alarm speaks for are left out.
+        """
         ...

@@ -95,8 +95,12 @@ class SqliteHistory:
         )
         return [msgspec.json.decode(row[0], type=CycleSummary) for row in reversed(rows)]
 
-    def events(self, asset: str | None = None, limit: int = 200) -> Sequence[Event]:
-        where = "" if asset is None else "WHERE asset_id = (SELECT id FROM asset WHERE name = ?)"
+    def events(
+        self, asset: str | None = None, limit: int = 200, *, members: bool = True
+    ) -> Sequence[Event]:
+        where = "WHERE 1" if members else "WHERE json_extract(record, '$.group') IS NULL"
+        if asset is not None:
+            where += " AND asset_id = (SELECT id FROM asset WHERE name = ?)"
         rows = self._query(
             f"SELECT record FROM event {where} ORDER BY timestamp_ms DESC, id DESC LIMIT ?",
             (limit,) if asset is None else (asset, limit),

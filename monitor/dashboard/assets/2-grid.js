@@ -48,7 +48,8 @@
       severity + " · " + cp.text("severity_" + severity));
   };
   components.CpAlarmSource = (props) =>
-    h("span", null, link(props.data.asset, props.data.asset), " ",
+    h("span", { title: (props.data.places || []).join(" ") },
+      props.data.asset.startsWith("_") ? cp.text("several_assets") : link(props.data.asset, props.data.asset), " ",
       h("span", { className: "cp-muted" }, props.data.source === "pack" ? "" : props.data.source));
   /* In the record's own unit: "1" is a plain number, and nothing is converted here. */
   const reading = (value, unit) =>
