@@ -32,7 +32,9 @@ from monitor.pipeline import Pipeline
 from monitor.rules import DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
 from monitor.store.checkpoint import write
+from monitor.store.influx_sink import make_sink
 from monitor.store.journal import Journal
+from monitor.store.upkeep import Upkeep
 from monitor.timing import TimedSohModel, TimedThermalModel
 from monitor.warming import compile_kernels
 from monitor.webhook import Outbox, Webhook
@@ -93,6 +95,7 @@ class Monitor:
         self.topics = Topics(config.root)
         self.journal = Journal(config.store, durable=config.durable)
         self.engine = Engine(soh, thermal, read_rules(config.rules))
+        self.sink = make_sink(config)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         # One thread for all of it: what is cancelled in the middle ends before `_finish` begins.
@@ -125,7 +128,8 @@ class Monitor:
             for name, model in timed.items()
             if isinstance(model, TimedSohModel | TimedThermalModel)
         }
-        self.health = Health(self.pipeline, self.link, watches)
+        self.upkeep = Upkeep(config.store, self.sink, clock)
+        self.health = Health(self.pipeline, self.link, watches, self.upkeep.figures)
         self._ticked_s = time.monotonic()
 
     async def run(self) -> None:
@@ -155,6 +159,8 @@ class Monitor:
                 if self.config.webhook is not None:
                     hook = Webhook(self.config.webhook, self.config.webhook_header)
                     tasks.create_task(run_webhook(hook, Outbox(self.config.store)), name="webhook")
+                if self.sink is not None:
+                    tasks.create_task(self.sink.run(), name="influx")
                 if self.config.homeassistant is not None:
                     tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
@@ -319,7 +325,10 @@ class Monitor:
                 records = await self._work(self.engine.alarm_records)
             self.health.alarms = Counter(record.severity for record in records)
             self.health.mark(time.monotonic())
-            self.link.publish(topic, encode(self.health.metrics(self._clock_ms())), qos=0)
+            metrics = self.health.metrics(self._clock_ms())
+            if self.sink is not None:
+                self.sink.tell(metrics)
+            self.link.publish(topic, encode(metrics), qos=0)
 
     async def _checkpoints(self) -> None:
         failed = False

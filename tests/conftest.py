@@ -10,10 +10,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from monitor.config import BrokerAddress
+
+if TYPE_CHECKING:
+    from tests.influx_world import InfluxWorld
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
@@ -77,6 +81,23 @@ def mosquitto(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture
+def influx(tmp_path: Path) -> Iterator[InfluxWorld]:
+    """A real influxd behind a shim that speaks the v2 write API (`tests/influx_world.py`)."""
+    from tests.influx_world import influx_world
+
+    probes = [socket.socket() for _ in range(2)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    first, second = (probe.getsockname()[1] for probe in probes)
+    for probe in probes:
+        probe.close()
+    folder = tmp_path / "influxd"
+    folder.mkdir()
+    with influx_world(folder, (first, second)) as world:
+        yield world
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

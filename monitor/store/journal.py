@@ -286,3 +286,19 @@ def _input(kind: Kind, name: str, arrival_ms: int, payload: str | None) -> Input
         command = decode(data, type=_Command)
         return CommandIn(name, command.user, command.command, arrival_ms)
     return Tick(arrival_ms)
+
+
+def used_bytes(path: Path) -> int:
+    """What a journal holds, without the pages that deletions left free; 0 where none can tell."""
+    try:
+        db = connect(path, read_only=True)
+        try:
+            count, free, size = (
+                int(db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return 0
+    return (count - free) * size

@@ -1,0 +1,154 @@
+"""From the journal to InfluxDB, for ever: a batch, its confirmation, the cursor; then the next.
+
+Nothing here is on the way of a frame: the journal is read by a connection of its own, in a thread
+of its own, and what goes wrong is waited out with back-off and jitter. Encoding lines costs the
+interpreter, so after each batch the thread rests as long as the encoding took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from monitor.config import Config
+from monitor.contract import MonitorMetrics
+from monitor.errors import ConfigurationError, StoreError
+from monitor.store.influx import AwayError, InfluxWriter, Writer, deliver, make_target
+from monitor.store.lines import metrics_lines
+from monitor.store.outbox import BATCH_LINES, Outbox
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """What metrics tell of the outbox."""
+
+    inputs: int = 0  # journalled and not confirmed
+    oldest_ms: int | None = None  # arrival of the oldest of them
+    set_aside: int = 0
+    position: int = 0  # the last input confirmed
+
+
+class Sink:
+    """Feeds one target from one journal."""
+
+    def __init__(
+        self,
+        journal: Path,
+        target: str,
+        writer: Callable[[], Writer],
+        monitor_id: str,
+        *,
+        max_assets: int = 10_000,
+        first_wait_s: float = FIRST_WAIT_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        """Opens the outbox and raises StoreError where it cannot; `writer` is called later."""
+        self._outbox = Outbox(journal, target, max_assets)
+        self._make_writer = writer
+        self._writer: Writer | None = None
+        self._id = monitor_id
+        self._first_wait_s = first_wait_s
+        self._poll_s = poll_s
+        self._metrics: MonitorMetrics | None = None
+        self._away = False
+        self.state = SinkState(
+            set_aside=self._outbox.set_aside, position=self._outbox.position.input
+        )
+
+    def tell(self, metrics: MonitorMetrics) -> None:
+        """The monitor's newest counters; they go with the next batch."""
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Feed until cancelled. A request under way is left to its own bound in time."""
+        worker = ThreadPoolExecutor(1, "influx")
+        loop = asyncio.get_running_loop()
+        wait_s = self._first_wait_s
+        try:
+            while True:
+                try:
+                    rest_s = await loop.run_in_executor(worker, self.step)
+                except StoreError as error:
+                    if not self._away:
+                        log.warning("%s; points wait in the journal", error)
+                    self._away = True
+                    asked = error.wait_s if isinstance(error, AwayError) else None
+                    rest_s = max(asked or 0.0, wait_s * random.uniform(0.5, 1.0))
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                    await loop.run_in_executor(worker, self._look)
+                else:
+                    if self._away:
+                        log.warning("InfluxDB takes points again")
+                    self._away = False
+                    wait_s = self._first_wait_s
+                await asyncio.sleep(rest_s)
+        finally:
+            worker.submit(self._outbox.close)
+            worker.shutdown(wait=False)
+
+    def step(self) -> float:
+        """Write one batch and move the cursor; returns the seconds to rest before the next.
+
+        Raises StoreError where the server or a file cannot be used now.
+        """
+        began = time.monotonic()
+        batch = self._outbox.next_batch(BATCH_LINES - 1)  # one more for the counters
+        lines = list(batch.lines)
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            lines += metrics_lines(self._id, metrics)
+        encoded_s = time.monotonic() - began
+        if self._writer is None:
+            self._writer = self._make_writer()
+        refused = [*batch.broken, *deliver(self._writer, lines)]
+        if refused:
+            line, reason = refused[0]
+            log.warning(
+                "InfluxDB set aside %d lines, the first %.80s: %s", len(refused), line, reason
+            )
+        if batch.after != self._outbox.position or refused:
+            self._outbox.confirm(batch.after, refused, time.time_ns() // 1_000_000)
+        self._look()
+        return encoded_s if batch.more else self._poll_s
+
+    def _look(self) -> None:
+        """Bring `state` up to date, as far as the journal can be read."""
+        try:
+            inputs, oldest_ms = self._outbox.waiting()
+        except StoreError:
+            return
+        self.state = SinkState(
+            inputs, oldest_ms, self._outbox.set_aside, self._outbox.position.input
+        )
+
+
+def make_sink(config: Config) -> Sink | None:
+    """The sink that a configuration asks for, None where it asks for none.
+
+    Raises ConfigurationError, for a missing package too, and StoreError.
+    """
+    target = make_target(config)
+    if target is None:
+        return None
+    if find_spec("influxdb_client") is None:
+        raise ConfigurationError(
+            "influx_url needs the package influxdb-client; install cellpulse[influx]"
+        )
+    return Sink(
+        config.store, target.key, partial(InfluxWriter, target), config.monitor_id,
+        max_assets=config.influx_max_assets,
+    )  # fmt: skip
