@@ -263,6 +263,38 @@ def warm() -> None:
     compile_kernels()
 
 
+@app.command()
+def chaos(
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Recordings, several times; the bundled one if none.", show_default=False
+        ),
+    ] = None,
+    kills: Annotated[
+        int | None, typer.Option(min=1, help="Kills of the monitor, 50 by default.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=100, help="Frames to replay, 60,000 at most by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take, about.")] = None,
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+) -> None:
+    """Break everything around the monitor and compare its record with a calm run's."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.chaos import main as run_chaos
+    except ImportError as error:
+        raise ConfigurationError(f"chaos needs a checkout: {error}") from error
+    run_chaos(
+        data or [], kills=kills, frames=frames, seed=seed, budget_s=budget, json_out=json_out,
+        page=page,
+    )  # fmt: skip
+
+
 DataFolder = Annotated[
     Path | None,
     typer.Option(
