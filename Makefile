@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-ALL := dev,train,influx,report,bridge,data
+ALL := dev,train,influx,report,bridge,data,docs
 
 .PHONY: demo test test-all check bench schema screenshots clean
 
