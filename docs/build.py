@@ -1,8 +1,8 @@
 """Build the documentation's site: python docs/build.py [--run-course].
 
 Stages the hand-written pages, the generated ones and the course in build/pages, then lets Zensical
-build them into build/site, warnings as errors, and checks every link. With `--run-course` the notebooks
-are run and their output shown; else the course's text and code stand alone.
+build them into build/site, warnings as errors, and checks every link. With `--run-course` the
+notebooks are run and their output shown; else the course's text and code stand alone.
 """
 
 from __future__ import annotations

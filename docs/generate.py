@@ -62,10 +62,11 @@ def commands() -> str:
                 parts.extend(["| | | default |", "|---|---|---|"])
             for parameter in usage:
                 is_option = parameter.param_type_name == "option"
-                names = [*parameter.opts, *parameter.secondary_opts]
-                name = ", ".join(f"`{one}`" for one in names) if is_option else f"`{parameter.name}`"
+                names = [*parameter.opts, *parameter.secondary_opts] if is_option else []
+                name = ", ".join(f"`{one}`" for one in names or [parameter.name])
                 default = parameter.default
-                shown = "" if default in (None, False, (), []) or callable(default) else f"`{default}`"
+                said = default not in (None, False, (), []) and not callable(default)
+                shown = f"`{default}`" if said else ""
                 text = (getattr(parameter, "help", None) or "").replace("|", "\\|")
                 required = "required" if parameter.required else shown
                 parts.append(f"| {name} | {' '.join(text.split())} | {required} |")

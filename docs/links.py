@@ -48,9 +48,12 @@ def problems(site: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             if not target.exists():
                 out.append(f"{name} links to {link}, which is not there")
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    out.append(f"{name} links to {link}: no such heading")
+            elif (
+                parts.fragment
+                and target in pages
+                and unquote(parts.fragment) not in pages[target].anchors
+            ):
+                out.append(f"{name} links to {link}: no such heading")
     return sorted(set(out))
 
 
