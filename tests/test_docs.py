@@ -155,3 +155,12 @@ def test_the_messages_in_the_reference_are_the_schemas() -> None:
     }  # fmt: skip
     assert named <= written
     assert messages - named <= {"health_report"}, "a message that no topic of the page carries"
+
+
+@pytest.mark.parametrize("page", ["tutorial", "howto", "operations", "faq"])
+def test_python_in_the_documentation_runs(page: str, tmp_path: Path) -> None:
+    code = "\n".join(blocks(ROOT / "docs" / f"{page}.md", "python"))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr

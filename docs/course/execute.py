@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,14 +50,15 @@ def execute(path: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code" and cell.source.startswith("%%"):
             raise ValueError(f"{path}: a shell command would be run; mark its block `console`")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(BEFORE))
-    client = NotebookClient(
-        notebook,
-        kernel_name="python3",
-        config=Config(KernelManager={"transport": "ipc"}),
-        timeout=CELL_SECONDS,
-        resources={"metadata": {"path": str(ROOT)}},
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory(prefix="course-") as folder:
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"}),
+            timeout=CELL_SECONDS,
+            resources={"metadata": {"path": str(ROOT)}},
+        )
+        client.execute()
     del notebook.cells[0]
     return notebook
 
