@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ALL := dev,train,influx,report,bridge,data,docs
 
-.PHONY: demo test test-all check bench schema screenshots clean
+.PHONY: demo test test-all check bench schema screenshots docs slides clean
 
 demo: $(VENV)/.core
 	$(BIN)/cellpulse demo $(DEMO)
@@ -29,6 +29,12 @@ screenshots: $(VENV)/.all
 
 schema: $(VENV)/.core
 	$(BIN)/cellpulse schema docs/schema
+
+docs: $(VENV)/.all
+	$(BIN)/python docs/build.py --run-course
+
+slides: $(VENV)/.all
+	$(BIN)/python docs/slides/make.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,10 +13,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-from docs.slides import architecture
-from docs.slides.content import (
+from docs.slides import architecture  # noqa: E402
+from docs.slides.content import (  # noqa: E402
     HEADER,
     PROBLEM,
     TITLES,
@@ -192,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 path = given.out / f"cellpulse-{language}.{kind}"
                 write(language, path)
                 print(path)
+        picture = architecture.svg("en") + "\n"
+        (ROOT / "docs" / "images" / "architecture.svg").write_text(picture, encoding="utf-8")
     except MissingResultError as error:
         print(f"slides: {error}", file=sys.stderr)
         return 1
