@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 
@@ -45,7 +46,7 @@ class Common:
 
     def address(self) -> BrokerAddress:
         """The broker; raises MappingError."""
-        return BrokerAddress.of(self.broker, self.broker_ca)
+        return BrokerAddress.of(self.broker, self.broker_ca).with_credentials(os.environ)
 
     def topics(self) -> Topics:
         """The topics; raises PayloadError for a root that cannot be one."""

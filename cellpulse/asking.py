@@ -1,7 +1,9 @@
-"""Ask a running process how it is; the health check of containers and units."""
+"""Ask a running process how it is (the health check of containers), and a person for a password."""
 
 from __future__ import annotations
 
+import getpass
+import sys
 import urllib.error
 import urllib.request
 
@@ -30,3 +32,13 @@ def ask_health(url: str) -> str:
         raise UnhealthyError(f"{url}: {error.code} {said}") from error
     except (OSError, ValueError) as error:
         raise UnhealthyError(f"{url} does not answer: {error}") from error
+
+
+def ask_password() -> str:
+    """A password typed twice, or the one line of a pipe; raises ConfigurationError."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    first = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != first:
+        raise ConfigurationError("the two are not the same; nothing was changed")
+    return first

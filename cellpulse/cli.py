@@ -88,6 +88,9 @@ Scenario = Annotated[
 
 def main() -> None:
     """Run the command line; a failure of ours is one sentence and status 1."""
+    from cellpulse.process_list import hide_passwords
+
+    hide_passwords()
     from monitor.errors import CellpulseError
     from recordings.types import RecordingError
 
@@ -213,6 +216,10 @@ def dashboard(
     store: Store = None,
     host: Host = None,
     port: Port = None,
+    login: Annotated[
+        Path | None,
+        typer.Option(help="Demand a login; the file that `cellpulse password` writes."),
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     config: ConfigFile = None,
@@ -223,9 +230,24 @@ def dashboard(
 
     settings = _settings(
         config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port,
-        log_format=log_format, log_level=log_level,
+        login=login, log_format=log_format, log_level=log_level,
     )  # fmt: skip
     run(run_dashboard(settings), settings)
+
+
+@app.command()
+def password(
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    file: Annotated[Path, typer.Option(help="The login file; its other users stay.")] = Path(
+        "cellpulse.logins"
+    ),
+) -> None:
+    """Set a user's password for the page and /metrics; it is asked for, or read from a pipe."""
+    from cellpulse.asking import ask_password
+    from monitor.login import set_password
+
+    set_password(file, name, ask_password())
+    print(f"{file}: {name} is set; give it to the page with the setting login = {str(file)!r}")
 
 
 @app.command()

@@ -138,8 +138,10 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.feed import Feed
     from monitor.dashboard.hub import Hub
+    from monitor.login import Logins
     from monitor.store.sqlite_history import SqliteHistory
 
+    logins = None if config.login is None else Logins(config.login)
     hub = Hub()
     tls = tls_context(config.broker, config.broker_ca)
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
@@ -148,7 +150,14 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run(), name="dashboard-feed")
         tasks.create_task(
-            serve(app, config.dashboard_host, config.dashboard_port, started=started),
+            serve(
+                app,
+                config.dashboard_host,
+                config.dashboard_port,
+                started=started,
+                logins=logins,
+                hosts=[name.strip() for name in config.dashboard_names.split(",") if name.strip()],
+            ),
             name="dashboard-page",
         )
 

@@ -22,6 +22,8 @@ class BrokerAddress:
     tls: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    cert: Path | None = None  # a client certificate's file for mqtts, and its key's
+    key: Path | None = None
 
     @staticmethod
     def parse(url: str) -> BrokerAddress:
@@ -58,6 +60,10 @@ class Config:
 
     broker: BrokerAddress = BrokerAddress()
     broker_ca: Path | None = None  # a certificate authority's file for mqtts
+    broker_cert: Path | None = None  # a client certificate's file for mqtts
+    broker_key: Path | None = None  # its key's file, where it is not in the same one
+    broker_password: str | None = field(default=None, repr=False)  # where the address has none
+    broker_password_file: Path | None = None  # where it is read from instead
     root: str = "bms"
     monitor_id: str = "monitor"
     store: Path = Path("cellpulse.sqlite")
@@ -65,6 +71,8 @@ class Config:
     models: Path | None = None  # a folder; None: the models that came with the package
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = 8050
+    dashboard_names: str = ""  # further host names of the page, parted by commas
+    login: Path | None = None  # who may see the page and /metrics: `cellpulse password` writes it
     checkpoint_s: float = 5.0
     rules: Path | None = None  # alarm rules, a TOML file; read again when it changes
     webhook: str | None = None  # where alarm transitions are POSTed
@@ -74,7 +82,6 @@ class Config:
     health_port: int | None = None  # /healthz and /metrics of the monitor; None: off
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-
     keep_raw_days: float = 30.0  # raw telemetry older than this goes; its minutes stay; 0: never
     keep_minutes_days: float = 0.0  # minutes older than this go; 0: never
     store_max_mb: float = 10_000.0  # past this the oldest raw telemetry goes; 0: no bound
@@ -88,6 +95,10 @@ class Config:
     influx_history: bool = False  # the page and reports read InfluxDB instead of the store
 
 
+_PATHS = (
+    "store", "models", "broker_ca", "broker_cert", "broker_key", "broker_password_file", "rules",
+    "login", "influx_token_file", "influx_ca",
+)  # fmt: skip
 _CHOICES = {
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -125,13 +136,40 @@ def load(
         Topics(config.root)
     except PayloadError as error:
         raise ConfigurationError(f"root: {error}") from error
-    return config
+    return replace(config, broker=_with_credentials(config))
+
+
+def read_secret(path: Path, name: str) -> str:
+    """The one line of a secret's file; raises ConfigurationError that does not repeat it."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigurationError(f"{name} = {path}: {reason}") from error
+    if not secret or "\n" in secret:
+        raise ConfigurationError(f"{name} = {path}: expected one line with the secret")
+    return secret
+
+
+def _with_credentials(config: Config) -> BrokerAddress:
+    """The broker's address with the password and certificate that stand in other settings."""
+    broker = config.broker
+    password = broker.password or config.broker_password
+    if password is None and config.broker_password_file is not None:
+        password = read_secret(config.broker_password_file, "broker_password_file")
+    if password is not None and broker.user is None:
+        raise ConfigurationError(f"broker {broker}: a password without a user; add `user@`")
+    if config.broker_cert is not None and not broker.tls:
+        raise ConfigurationError(f"broker {broker}: broker_cert needs an address with mqtts://")
+    if config.broker_key is not None and config.broker_cert is None:
+        raise ConfigurationError("broker_key: expected broker_cert beside it")
+    return replace(broker, password=password, cert=config.broker_cert, key=config.broker_key)
 
 
 def _read(name: str, value: Any) -> Any:
     if name == "broker":
         return value if isinstance(value, BrokerAddress) else BrokerAddress.parse(str(value))
-    if name in ("store", "models", "broker_ca", "rules", "influx_token_file", "influx_ca"):
+    if name in _PATHS:
         return Path(value)
     if name in ("durable", "influx_history"):
         if isinstance(value, bool):

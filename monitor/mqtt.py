@@ -125,9 +125,10 @@ class MqttLink:
             client.disconnect()
             if self._refusal is not None and "protocol" not in self._refusal.lower():
                 break
-        raise ConfigurationError(
-            f"broker {self.address}: {self._refusal or 'it does not answer as an MQTT broker'}"
-        )
+        silent = "it does not answer as an MQTT broker"
+        if self.address.tls:
+            silent += ", or wants another client certificate"
+        raise ConfigurationError(f"broker {self.address}: {self._refusal or silent}")
 
     def drain(self, most: int) -> list[Message]:
         """At most so many of the messages that have come, oldest first."""
@@ -340,10 +341,33 @@ async def collect_retained(
 
 
 def tls_context(address: BrokerAddress, ca: Path | None) -> ssl.SSLContext | None:
-    """The TLS settings for an `mqtts` address, None for plain MQTT."""
+    """The TLS settings for an `mqtts` address, None for plain MQTT.
+
+    The broker's certificate must be of its host name and signed by `ca` (None: the system's
+    authorities). Raises ConfigurationError that names the file which cannot be used.
+    """
     if not address.tls:
         return None
-    return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    try:
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as error:
+        raise ConfigurationError(f"broker_ca = {ca}: {_tls_reason(error)}") from error
+    if address.cert is not None:
+        try:
+            # A password for the key is never asked for on the terminal of a service.
+            context.load_cert_chain(address.cert, address.key, password=lambda: b"")
+        except OSError as error:
+            raise ConfigurationError(
+                f"broker_cert = {address.cert}, broker_key = {address.key}: {_tls_reason(error)}; "
+                "expected a PEM certificate and its key without a password"
+            ) from error
+    return context
+
+
+def _tls_reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or "it is not a PEM file").lower().replace("_", " ")
+    return str(error.strerror or error)
 
 
 def _start(protocol: Any) -> dict[str, Any]:

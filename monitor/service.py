@@ -176,11 +176,14 @@ class Monitor:
             yield
             return
         from monitor.dashboard.guard import OriginGuard
+        from monitor.dashboard.login_guard import BasicGuard
         from monitor.http_server import LOOPBACK_NAMES, listen, serving
+        from monitor.login import Logins
 
         host = self.config.health_host
         pages = HealthPages(self.health, self.checks, self._clock_ms)
-        guarded = OriginGuard(pages, LOOPBACK_NAMES if host in LOOPBACK_NAMES else ())
+        app = pages if self.config.login is None else BasicGuard(pages, Logins(self.config.login))
+        guarded = OriginGuard(app, LOOPBACK_NAMES if host in LOOPBACK_NAMES else ())
         async with serving(guarded, listen(host, self.config.health_port, option="--health-port")):
             yield
 

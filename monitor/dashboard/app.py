@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,15 @@ from monitor.dashboard.feed import wall_clock_ms
 from monitor.dashboard.guard import OriginGuard
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.live import Live, mount_live
+from monitor.dashboard.login_guard import LoginGuard
 from monitor.dashboard.texts import LANGUAGES, table
 from monitor.http_server import LOOPBACK_NAMES, Server, listen
+from monitor.login import Logins
 from monitor.store.history import History
 
 __all__ = ["Actions", "make_app", "serve"]
+
+log = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
 
@@ -67,6 +73,7 @@ def make_app(
     server = FastAPI(openapi_url=None, lifespan=_no_lifespan)
     live = Live(hub, wall_clock_ms)
     mount_live(server, live)
+    server.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
     if actions.analyse is not None:
         mount_upload(server, actions.analyse)
     texts = json.dumps({language: table(language) for language in LANGUAGES}, ensure_ascii=False)
@@ -109,15 +116,20 @@ async def serve(
     *,
     hosts: Collection[str] = (),
     started: asyncio.Event | None = None,
+    logins: Logins | None = None,
 ) -> None:
     """Serve the app until cancelled, then close every socket within 2 s.
 
     `hosts` are the further names under which browsers may reach it; a server that listens beyond
-    loopback answers to any name. Raises ConfigurationError where the port cannot be had.
+    loopback answers to any name. With `logins` nothing is shown to who is not signed in. Raises
+    ConfigurationError where the port cannot be had.
     """
     listener = listen(host, port, option="--port")
     loopback = host in LOOPBACK_NAMES
-    guarded = OriginGuard(app.server, {*LOOPBACK_NAMES, *hosts} if loopback or hosts else ())
+    if logins is None and not loopback:
+        log.warning("the page on %s:%d is open to all who reach it: no login is set", host, port)
+    inner = app.server if logins is None else LoginGuard(app.server, logins, time.monotonic)
+    guarded = OriginGuard(inner, {*LOOPBACK_NAMES, *hosts} if loopback or hosts else ())
     server = Server(guarded, started, lifespan="on")
     live: Live = app.server.state.live
     ticker = asyncio.create_task(live.run(), name="live ticks")
@@ -132,6 +144,11 @@ async def serve(
         with contextlib.suppress(asyncio.CancelledError):
             await ticker
         listener.close()
+
+
+async def _healthz() -> dict[str, str]:
+    """The page is served; how the monitor is, its own /healthz says."""
+    return {"status": "ok"}
 
 
 @contextlib.asynccontextmanager

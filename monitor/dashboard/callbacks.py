@@ -24,6 +24,7 @@ from monitor.dashboard.fleet_page import fleet_page
 from monitor.dashboard.history import curve_columns, read_history
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.ica import read_curves
+from monitor.dashboard.login_guard import signed_in
 from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
 from monitor.errors import StoreError
@@ -54,8 +55,9 @@ def add_shell_callbacks(app: Dash, title: str, actions: Actions) -> None:
         if language is None:
             raise PreventUpdate
         return top_bar(
-            as_language(language), path or "/", title=title, analyse=actions.analyse is not None
-        )
+            as_language(language), path or "/", title=title,
+            analyse=actions.analyse is not None, user=signed_in.get(),
+        )  # fmt: skip
 
     @app.callback(Output("page", "children"), Input("language", "data"), Input("url", "pathname"))
     def show_page(language: str | None, path: str | None) -> Any:
@@ -239,6 +241,7 @@ def add_action_callback(app: Dash, send: Callable[[str, Command, str], Awaitable
         action = ctx.triggered_id["act"]
         if not rows:
             return text("select_first", language), no_update
+        user = signed_in.get() or user  # who is signed in acts under the own name only
         if not user or not is_asset_name(user):
             return text("name_first", language), no_update
         answers = await asyncio.gather(

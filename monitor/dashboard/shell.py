@@ -11,8 +11,13 @@ from monitor.dashboard.parts import aria, look_stores, named
 from monitor.dashboard.texts import Language, text
 
 
-def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
-    """The bar above every page: where one can go, what stands, language and theme."""
+def top_bar(
+    language: Language, path: str, *, title: str, analyse: bool, user: str | None = None
+) -> Any:
+    """The bar above every page: where one can go, what stands, language and theme.
+
+    `user` is who is signed in, None where no login is demanded.
+    """
     links = [("/", "fleet"), ("/alarms", "alarms")]
     if analyse:
         links.append(("/analyse", "analyse"))
@@ -82,6 +87,7 @@ def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
                                 id="theme-switch",
                                 **aria(text("theme", language)),
                             ),
+                            *([] if user is None else [_sign_out(user, language)]),
                         ],
                         className="cp-tools",
                     ),
@@ -91,6 +97,12 @@ def top_bar(language: Language, path: str, *, title: str, analyse: bool) -> Any:
         ],
         className="cp-top",
     )
+
+
+def _sign_out(user: str, language: Language) -> Any:
+    label = text("sign_out", language, user=user)
+    button = dmc.Button(label, type="submit", variant="subtle", color="gray", size="xs")
+    return html.Form([button], action="/logout", method="POST")
 
 
 def _nav_link(key: str, href: str, language: Language, *, here: bool) -> Any:

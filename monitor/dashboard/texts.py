@@ -13,6 +13,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "alarms": ("Alarms", "报警"),
     "analyse": ("Analyse a file", "分析文件"),
     "language": ("Language", "语言"),
+    "sign_out": ("Sign {user} out", "{user} 退出登录"),
     "theme": ("Light or dark", "浅色或深色"),
     "time_zone": ("Time zone of the page", "页面时区"),
     "local_time": ("Local", "本地"),

@@ -178,6 +178,8 @@
       socket = null;
       if (lostSince === null) lostSince = cp.now();
       everySecond();
+      // A session that has ended looks like a lost connection; the page then asks who it is.
+      fetch("/session").then((a) => { if (a.status === 401) location.reload(); }, () => {});
       setTimeout(connect, 500 + Math.random() * 1000);
     };
   }
