@@ -139,14 +139,14 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     from monitor.dashboard.feed import Feed
     from monitor.dashboard.hub import Hub
     from monitor.login import Logins
-    from monitor.store.sqlite_history import SqliteHistory
+    from monitor.store.influx_history import make_history
 
     logins = None if config.login is None else Logins(config.login)
     hub = Hub()
     tls = tls_context(config.broker, config.broker_ca)
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
     actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse)
-    app = make_app(hub, SqliteHistory(config.store), actions=actions)
+    app = make_app(hub, make_history(config), actions=actions)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run(), name="dashboard-feed")
         tasks.create_task(

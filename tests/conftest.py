@@ -83,17 +83,21 @@ def mosquitto(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator
         process.wait(10)
 
 
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 @pytest.fixture
 def influx(tmp_path: Path) -> Iterator[InfluxWorld]:
     """A real influxd behind a shim that speaks the v2 write API (`tests/influx_world.py`)."""
     from tests.influx_world import influx_world
 
-    probes = [socket.socket() for _ in range(2)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    first, second = (probe.getsockname()[1] for probe in probes)
-    for probe in probes:
-        probe.close()
+    first, second = free_ports(2)
     folder = tmp_path / "influxd"
     folder.mkdir()
     with influx_world(folder, (first, second)) as world:

@@ -11,15 +11,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.contract import Event, decode_telemetry
+from monitor.contract import Event, MonitorMetrics, decode_telemetry
 from monitor.errors import StoreError
-from monitor.inputs import FrameIn, Input, StatusIn
+from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn
 from monitor.latest import Result
 from monitor.store.influx import AwayError, InfluxWriter, RefusedError, Target, deliver
 from monitor.store.influx_sink import Sink
 from monitor.store.journal import Journal
 from monitor.store.outbox import Outbox, Position
-from tests.engine_world import T0
+from tests.engine_world import T0, make_config
 from tests.influx_world import BUCKET, ORG, TOKEN, Answer, InfluxWorld
 from tests.test_journal import STORY, make_engine, run
 
@@ -370,6 +370,37 @@ def test_a_row_that_no_journal_writes_is_set_aside(journal: Journal) -> None:
     assert sink.state.set_aside == 1
     assert sink.state.position == journal.last_id
     assert len(recorder.lines) > 50
+
+
+def test_a_time_that_no_database_can_hold_is_set_aside(
+    influx: InfluxWorld, journal: Journal
+) -> None:
+    far = 9_223_372_036_854
+    batch: list[Input] = [ConfigIn("a", make_config(), T0)]
+    for t in (T0, far - 1, far, 253_402_300_799_999):
+        payload = b'{"v":1,"timestamp_ms":%d,"voltage_v":3.7}' % t
+        batch.append(FrameIn("a", decode_telemetry(payload)[0], T0, payload))
+    journal.commit(batch, make_engine().process(batch))
+    sink = make_sink(journal, influx)
+    drain(sink)
+    assert influx.count("cell", "voltage_v") == 2
+    assert sink.state.set_aside == 2
+    assert len(influx.writes) == 1
+
+
+def test_the_monitor_s_own_counters_go_along(influx: InfluxWorld, journal: Journal) -> None:
+    sink = make_sink(journal, influx)
+    values = {f.name: 1 for f in msgspec.structs.fields(MonitorMetrics)}
+    metrics = MonitorMetrics(
+        **{**values, "timestamp_ms": T0, "latency_ms_p99": 2.5, "inference": {}}
+    )
+    sink.tell(metrics)
+    drain(sink)
+    (found,) = rows(influx, "monitor")
+    assert found["latency_ms_p99"] == 2.5
+    assert found["frames"] == 1
+    assert found["monitor"] == "m1"
+    assert found["time"] == T0 * 1_000_000
 
 
 def test_positions_of_two_targets_are_apart(journal: Journal) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -16,11 +15,9 @@ from hypothesis import strategies as st
 from monitor.contract import Command, DeviceAlarm, Frame, decode_telemetry
 from monitor.engine import Engine
 from monitor.errors import StoreError
-from monitor.features import BINS
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.latest import RESULTS, Result
+from monitor.latest import RESULTS
 from monitor.store.checkpoint import Checkpoint, newest, write
-from monitor.store.history import Trace
 from monitor.store.journal import Journal
 from monitor.store.sqlite_history import SqliteHistory
 from monitor.store.thinning import keep_extremes
@@ -337,84 +334,6 @@ def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
 def history(journal: Journal) -> SqliteHistory:
     run(journal, make_engine(), STORY)
     return SqliteHistory(journal.path)
-
-
-def test_history_assets(history: SqliteHistory) -> None:
-    one, two = history.assets()
-    assert (one.name, two.name) == ("one", "two")
-    assert one.config == make_config(gateway="gw")
-    assert two.config == make_config(2, temperature_map=[[2], [1]])
-    times = [i.frame.timestamp_ms for i in STORY if isinstance(i, FrameIn) and i.asset == "one"]
-    assert (one.first_ms, one.last_ms) == (min(times), max(times))
-
-
-def test_history_trace_is_what_was_sent(history: SqliteHistory) -> None:
-    engine = make_engine()
-    results = engine.process(STORY)
-    for cell in (0, 1):
-        trace = history.trace("two", cell, 0, T0 * 2, points=100_000)
-        sent = [
-            (item.frame, row)
-            for item, row in zip(STORY, results.rows, strict=True)
-            if isinstance(item, FrameIn) and item.asset == "two" and row is not None
-        ]
-        assert trace.timestamp_ms.tolist() == [frame.timestamp_ms for frame, _ in sent]
-
-        def column(values: list[float | None]) -> np.ndarray:
-            return np.array(values, float)
-
-        voltages = column([frame.voltage_v[cell] for frame, _ in sent])  # type: ignore[index]
-        np.testing.assert_array_equal(trace.voltage_v, voltages)
-        # The temperature is that of the sensor which watches the cell: they are crossed.
-        warm = column([frame.temperature_c[1 - cell] for frame, _ in sent])  # type: ignore[index]
-        np.testing.assert_array_equal(trace.temperature_c, warm)
-        np.testing.assert_array_equal(trace.current_a, column([f.current_a for f, _ in sent]))
-        np.testing.assert_array_equal(trace.ambient_c, column([f.ambient_c for f, _ in sent]))
-        rows = np.array([row[cell] for _, row in sent])
-        for name, result in (
-            ("soc", Result.SOC), ("soh", Result.SOH), ("soh_low", Result.SOH_LOW),
-            ("soh_high", Result.SOH_HIGH), ("thermal_score", Result.THERMAL_SCORE),
-            ("excess_heat_w", Result.EXCESS_HEAT_W), ("resistance_ohm", Result.RESISTANCE_OHM),
-        ):  # fmt: skip
-            np.testing.assert_allclose(getattr(trace, name), rows[:, result], atol=1e-5)
-    beyond = history.trace("two", 9, 0, T0 * 2)
-    assert np.isnan(beyond.voltage_v).all()
-
-
-def test_history_ends_are_included_and_unknown_is_empty(history: SqliteHistory) -> None:
-    whole = history.trace("one", 0, 0, T0 * 2, points=100_000)
-    a, b = int(whole.timestamp_ms[3]), int(whole.timestamp_ms[9])
-    assert history.trace("one", 0, a, b).timestamp_ms.tolist() == whole.timestamp_ms[3:10].tolist()
-    for name in ("unknown", "one' OR '1'='1", "'; DROP TABLE input; --", "\0", "%", "x" * 10_000):
-        nothing = history.trace(name, 0, 0, T0 * 2)
-        assert len(nothing) == 0
-        assert all(len(getattr(nothing, f.name)) == 0 for f in fields(Trace))
-        assert history.cycles(name, 0) == []
-        assert history.events(name) == []
-    assert len(history.trace("one", 0, 0, T0 * 2, points=100_000)) == len(whole)
-
-
-def test_history_cycles_and_events(history: SqliteHistory) -> None:
-    results = make_engine().process(STORY)
-    cycles = [c for c in results.cycles if c.summary.asset == "two" and c.summary.cell == "c002"]
-    assert len(cycles) >= 2
-    found = history.cycles("two", 1)
-    assert [c.number for c in found] == [c.summary.number for c in cycles]
-    assert [c.start_ms for c in found] == sorted(c.start_ms for c in found)
-    assert [c.capacity_ah for c in found] == [c.summary.capacity_ah for c in cycles]
-    assert list(history.cycles("two", 1, limit=1)) == list(found[-1:])
-    curves = history.histograms("two", 1)
-    for (start, kind, curve), cycle in zip(curves, cycles, strict=True):
-        assert (start, kind) == (cycle.summary.start_ms, cycle.summary.kind)
-        assert curve.shape == (BINS,)
-        np.testing.assert_array_equal(curve, cycle.histogram)
-    events = history.events(limit=10_000)
-    in_time = sorted(results.events, key=lambda e: e.alarm.timestamp_ms)
-    assert [e.event_id for e in reversed(events)] == [e.event_id for e in in_time]
-    assert list(history.events(limit=3)) == list(events[:3])
-    own = history.events("one", limit=10_000)
-    assert {e.alarm.asset for e in own} == {"one"}
-    assert len(own) == sum(e.alarm.asset == "one" for e in events)
 
 
 def test_the_views_for_people(history: SqliteHistory, journal: Journal) -> None:

@@ -13,9 +13,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.contract import AssetConfig, CycleSummary, Event
+from monitor.contract import AssetConfig, CycleSummary, Event, sensor_of_cell
 
 Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+QUANTITIES = (
+    "voltage_v", "current_a", "temperature_c", "ambient_c", "soc", "soh", "soh_low", "soh_high",
+    "resistance_ohm", "thermal_score", "excess_heat_w",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,35 @@ class Trace:
         return len(self.timestamp_ms)
 
 
+def trace_of(timestamp_ms: Times, table: Floats) -> Trace:
+    """A trace from its times and a table with a column for each of `QUANTITIES`."""
+    return Trace(timestamp_ms, *(table[:, k] for k in range(len(QUANTITIES))))
+
+
+def empty_trace() -> Trace:
+    """A trace without rows."""
+    return trace_of(np.empty(0, np.int64), np.empty((0, len(QUANTITIES))))
+
+
+def stretches(first_ms: Times, last_ms: Times, low: Floats, high: Floats) -> Trace:
+    """A trace of stretches of time of which the smallest and largest values are known.
+
+    A stretch becomes two rows, its smallest values at its first time and its largest at its last;
+    one row where both are the same instant.
+    """
+    two = last_ms > first_ms
+    times = np.concatenate([first_ms, last_ms[two]])
+    order = np.argsort(times, kind="stable")
+    return trace_of(times[order], np.concatenate([low, high[two]])[order])
+
+
+def sensor_of(config: AssetConfig | None, sensors: int, cell: int, cells: int) -> int:
+    """The index of the sensor that watches a cell, -1 for none; shared evenly without a config."""
+    if config is None:
+        return cell * sensors // max(1, cells) if sensors else -1
+    return sensor_of_cell(config, sensors)[cell] if cell < config.cells else -1
+
+
 class History(Protocol):
     """What a store answers. Every method raises StoreError where the store cannot."""
 
@@ -65,12 +99,23 @@ class History(Protocol):
         """Cell number `cell` (from 0) of an asset, thinned to about `points` rows.
 
         Thinning keeps the smallest and the largest voltage, current, temperature and score of
-        each stretch, so that peaks survive. An unknown asset gives an empty trace.
+        each stretch, so that peaks survive; of a long or old time the store may know no more than
+        these, and then gives them at the ends of their stretch. An unknown asset gives an empty
+        trace.
         """
         ...
 
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
         """The newest finished charges and discharges of a cell, oldest first."""
+        ...
+
+    def histograms(
+        self, asset: str, cell: int, limit: int = 1_000
+    ) -> Sequence[tuple[int, str, NDArray[np.float32]]]:
+        """Start, kind and incremental-capacity histogram of the newest half-cycles, oldest first.
+
+        A histogram is Ah per 10 mV from 2.70 V.
+        """
         ...
 
     def events(

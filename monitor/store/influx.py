@@ -103,7 +103,7 @@ class InfluxWriter:
                 write_precision="ns",
             )  # fmt: skip
         except self._answer as error:
-            reason = _reason(error.body) or str(error.reason)
+            reason = reason_of(error.body) or str(error.reason)
             if error.status in _REFUSED:
                 raise RefusedError(reason) from None
             wait = "" if error.headers is None else str(error.headers.get("Retry-After", ""))
@@ -161,7 +161,7 @@ def _parted(lines: list[str], reason: str) -> list[list[str]]:
     return [lines[middle:], lines[:middle]]
 
 
-def _reason(body: object) -> str:
+def reason_of(body: object) -> str:
     """The sentence in an error's body, of 1.x (`error`), 2.x (`message`) or 3."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
     try:

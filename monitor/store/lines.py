@@ -16,7 +16,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from monitor.contract import (
     AssetConfig,
@@ -29,10 +28,11 @@ from monitor.contract import (
     is_asset_name,
     sensor_name,
 )
-from monitor.latest import RESULTS, Result
+from monitor.latest import RESULTS, Result, stored_rows
 from monitor.store.journal import Kind
 
 NS_PER_MS = 1_000_000
+LAST_MS = 9_223_372_036_853  # what fits into 64 bits of nanoseconds
 LONGEST_STRING = 64_000  # bytes; the server's limit is 64 KiB
 DEVICE_CODE = "device"
 _NAN = float("nan")
@@ -52,6 +52,8 @@ _CELL_FIELDS = (
     ("quality", 1 + Result.QUALITY, "%di"),
     ("dt_dt_c_per_s", 1 + Result.DT_DT_C_PER_S, "%.7g"),
     ("c_rate", 1 + Result.C_RATE, "%.7g"),
+    ("risk", 1 + Result.RISK, "%di"),
+    ("risk_cause", 1 + Result.RISK_CAUSE, "%di"),
 )
 _frame = msgspec.json.Decoder(Frame)
 
@@ -75,7 +77,7 @@ def input_lines(row: InputRow) -> list[str]:
     """
     payload = row.payload or ""
     if row.kind == Kind.FRAME:
-        return _frame_lines(row.asset, _frame.decode(payload), row.result or b"")
+        return _frame_lines(row, _frame.decode(payload))
     if row.kind == Kind.LATE:
         frame = _frame.decode(payload)
         within = (frame.seq or 0) % NS_PER_MS  # late frames of one millisecond are kept apart
@@ -106,7 +108,9 @@ def cycle_lines(summary: str, histogram: bytes) -> list[str]:
         "end_ms": f"{cycle.end_ms}i",
         "complete": "true" if cycle.complete else "false",
         "soh_state": _text(cycle.soh_state),
+        "knee_cycle": None if cycle.knee_cycle is None else f"{cycle.knee_cycle}i",
         "histogram": _text(base64.b64encode(histogram).decode()),
+        "record": _text(summary),
     }
     for name in CYCLE_FLOATS:
         fields[name] = _float(getattr(cycle, name))
@@ -119,7 +123,7 @@ def cycle_lines(summary: str, histogram: bytes) -> list[str]:
 CYCLE_FLOATS = (
     "capacity_ah", "energy_wh", "duration_s", "voltage_start_v", "voltage_end_v",
     "current_mean_a", "temperature_mean_c", "temperature_max_c", "resistance_ohm",
-    "soh", "soh_low", "soh_high",
+    "soh", "soh_low", "soh_high", "fade_per_cycle", "fade_acceleration",
 )  # fmt: skip
 
 
@@ -142,6 +146,7 @@ def event_lines(row: int, record: str) -> list[str]:
         "severity": f"{alarm.severity}i",
         "count": f"{alarm.count}i",
         "row": f"{row}i",
+        "grouped": f"{int(event.group is not None)}i",
         "value": _float(alarm.value),
         "limit": _float(alarm.limit),
     }
@@ -160,11 +165,15 @@ def metrics_lines(monitor_id: str, metrics: MonitorMetrics) -> list[str]:
     return _line(f"monitor,monitor={monitor_id}", fields, metrics.timestamp_ms * NS_PER_MS)
 
 
-def _frame_lines(asset: str, frame: Frame, result: bytes) -> list[str]:
+def _frame_lines(row: InputRow, frame: Frame) -> list[str]:
+    if frame.timestamp_ms > LAST_MS:
+        raise ValueError("its time is past the year 2262, the last that InfluxDB can hold")
+    asset, result = row.asset, row.result or b""
     stamp = frame.timestamp_ms * NS_PER_MS
     lines = _line(
         f"telemetry,asset={asset}",
         {
+            "arrival_ms": f"{row.arrival_ms}i",
             "current_a": _float(frame.current_a),
             "ambient_c": _float(frame.ambient_c),
             "pack_voltage_v": _float(frame.pack_voltage_v),
@@ -181,12 +190,12 @@ def _frame_lines(asset: str, frame: Frame, result: bytes) -> list[str]:
         )
         if value is not None and value - value == 0.0
     ]
-    rows: list[list[float]] = np.frombuffer(result, np.float32).reshape(-1, RESULTS).tolist()
     volts = as_list(frame.voltage_v)
+    rows: list[list[float]] = stored_rows(result, max(1, len(volts))).tolist()
     for cell, prefix in enumerate(_prefixes("cell", asset, max(len(rows), len(volts)))):
         volt = volts[cell] if cell < len(volts) else None
-        row = rows[cell] if cell < len(rows) else _NOTHING
-        values = [_NAN if volt is None else volt, *row]
+        found = rows[cell] if cell < len(rows) else _NOTHING
+        values = [_NAN if volt is None else volt, *found]
         made = _template(tuple([value - value == 0.0 for value in values]))
         if made is not None:
             template, pick = made

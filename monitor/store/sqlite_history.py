@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, CycleSummary, Event, Frame, as_list, cell_name
-from monitor.contract import sensor_of_cell as sensors_of
 from monitor.errors import StoreError
 from monitor.latest import RESULTS, Result, stored_rows
-from monitor.store.history import StoredAsset, Trace
+from monitor.store.history import StoredAsset, Trace, sensor_of
 from monitor.store.journal import Kind, connect
 from monitor.store.thinning import keep_extremes
 
@@ -65,7 +64,7 @@ class SqliteHistory:
             frame = _frame.decode(payload)
             volts, temperatures = as_list(frame.voltage_v), as_list(frame.temperature_c)
             if len(temperatures) not in sensor:
-                sensor[len(temperatures)] = _sensor(config, len(temperatures), cell, len(volts))
+                sensor[len(temperatures)] = sensor_of(config, len(temperatures), cell, len(volts))
             s = sensor[len(temperatures)]
             table[k] = (
                 _at(volts, cell), _none(frame.current_a),
@@ -110,10 +109,6 @@ class SqliteHistory:
     def histograms(
         self, asset: str, cell: int, limit: int = 1_000
     ) -> Sequence[tuple[int, str, NDArray[np.float32]]]:
-        """Start, kind and incremental-capacity histogram of the newest half-cycles, oldest first.
-
-        A histogram is Ah per 10 mV from 2.70 V.
-        """
         rows = self._query(
             """SELECT start_ms, kind, histogram FROM cycle
                WHERE asset_id = (SELECT id FROM asset WHERE name = ?) AND cell = ?
@@ -138,12 +133,6 @@ class SqliteHistory:
                 db.close()
         except sqlite3.Error as error:
             raise StoreError(f"store {self._path}: {error}") from error
-
-
-def _sensor(config: AssetConfig | None, sensors: int, cell: int, cells: int) -> int:
-    if config is None:
-        return cell * sensors // max(1, cells) if sensors else -1
-    return sensors_of(config, sensors)[cell] if cell < config.cells else -1
 
 
 def _none(value: float | None) -> float:
