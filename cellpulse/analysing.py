@@ -105,7 +105,7 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
     events: list[Event] = []
     truths: list[tuple[int, float]] = []
     samples = 0
-    for batch, stamps in _batches(recording, options, truths, progress):
+    for batch, stamps in batches(recording, options, truths, progress):
         inputs = [
             FrameIn(info.asset, frame, stamp, b"")
             for frame, stamp in zip(batch, stamps, strict=True)
@@ -148,12 +148,12 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
             t=[record[3] for record in trace],
             score=[record[4] for record in trace],
         ),
-        segments=_segments(hot),
+        segments=thermal_segments(hot),
         events=events[-200:],
     )
 
 
-def _batches(
+def batches(
     recording: Any, options: Any, truths: list[tuple[int, float]], progress: Callable[[float], None]
 ) -> Iterator[tuple[list[Any], list[int]]]:
     """Frames with their times, some thousands at once; the recording's own SOH goes to `truths`."""
@@ -225,7 +225,8 @@ def _readings(values: Any, digits: int) -> Readings:
     return [round(float(value), digits) for value in values]
 
 
-def _segments(hot: list[tuple[int, float, float | None]]) -> list[Segment]:
+def thermal_segments(hot: list[tuple[int, float, float | None]]) -> list[Segment]:
+    """Stretches of time from samples (time, score, temperature) over the thermal threshold."""
     segments: list[Segment] = []
     for stamp, score, temperature in hot:
         last = segments[-1] if segments else None

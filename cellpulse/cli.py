@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_alarms, cli_bridge, cli_data, cli_soh
+from cellpulse import cli_alarms, cli_bridge, cli_data, cli_report, cli_soh
 
 app = typer.Typer(
     name="cellpulse",
@@ -26,6 +26,7 @@ app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_alarms.app, name="alarms")
 cli_soh.add_commands(app, train_app, evaluate_app)
 app.add_typer(cli_bridge.app, name="bridge")
+app.command("report")(cli_report.report)
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
@@ -266,13 +267,15 @@ def health(
 def schema(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("docs/schema"),
 ) -> None:
-    """Write the JSON Schema of every message."""
+    """Write the JSON Schema of every message and of the health report."""
     import json
 
+    from cellpulse.report.record import json_schema
     from monitor.contract import json_schemas
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in json_schemas().items():
+    (folder / "report").mkdir(parents=True, exist_ok=True)
+    schemas = {**json_schemas(), "report/battery_health_report": json_schema()}
+    for name, content in schemas.items():
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
 

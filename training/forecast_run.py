@@ -58,6 +58,7 @@ class ForecastModel:
             raise ModelError("model forecast: the file is not the one that its card describes")
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
+        options.log_severity_level = 3
         self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.templates: list[dict[str, Any]] = json.loads(metadata["templates"])
@@ -100,11 +101,24 @@ def forecast(
     record with fewer than 50 cycles and ModelError for a family that was not trained on.
     """
     info = recording.info
-    family = model.family(info.cell_type)
+    model.family(info.cell_type)  # refused before the recording is read
     series = measured_series(read_half_cycles(recording, {}))[:after]
+    return forecast_series(model, info.asset, info.cell_type, series, ahead, end_of_life)
+
+
+def forecast_series(
+    model: ForecastModel,
+    asset: str,
+    cell_type: str | None,
+    series: Floats,
+    ahead: int | None = None,
+    end_of_life: float = 0.7,
+) -> Forecast:
+    """`forecast` from the SOH of every complete discharge so far, oldest first; raises the same."""
+    family = model.family(cell_type)
     if len(series) < HISTORY:
         raise RecordingError(
-            f"{info.asset}: {len(series)} complete discharges; a forecast needs {HISTORY}"
+            f"{asset}: {len(series)} complete discharges; a forecast needs {HISTORY}"
         )
     near, near_low, near_high = (
         part[0] for part in model.next_cycles(series[None, -HISTORY:], family)
@@ -125,7 +139,7 @@ def forecast(
     remaining, soonest, latest = (_first_below(part, end_of_life) for part in (soh, low, high))
     shown = ahead if ahead is not None else min(FARTHEST, max(60, 20 + (remaining or 200)))
     return Forecast(
-        info.asset, series, soh[:shown], low[:shown], high[:shown], end_of_life,
+        asset, series, soh[:shown], low[:shown], high[:shown], end_of_life,
         remaining, soonest, latest,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -116,6 +116,43 @@ class SqliteHistory:
             (asset, cell_name(cell), limit),
         )
         return [(row[0], row[1], np.frombuffer(row[2], np.float32)) for row in reversed(rows)]
+
+    def samples(
+        self, asset: str, batch: int = 4_000
+    ) -> Iterator[tuple[list[bytes], list[Frame], list[NDArray[np.float32]]]]:
+        """Every accepted frame of an asset in event time, some thousands at once.
+
+        Payloads as they came, the frames in them, and their result matrices (cells, RESULTS).
+        """
+        try:
+            db = connect(self._path, read_only=True)
+            try:
+                rows = db.execute(
+                    """SELECT payload, result FROM input WHERE kind = 0
+                         AND asset_id = (SELECT id FROM asset WHERE name = ?)
+                       ORDER BY timestamp_ms, id""",
+                    (asset,),
+                )
+                while part := rows.fetchmany(batch):
+                    payloads = [payload.encode() for payload, _ in part]
+                    yield (
+                        payloads,
+                        [_frame.decode(payload) for payload in payloads],
+                        [np.frombuffer(row[1], np.float32).reshape(-1, RESULTS) for row in part],
+                    )
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self._path}: {error}") from error
+
+    def late_frames(self, asset: str) -> int:
+        """How many frames of an asset came too late to be used."""
+        found = self._query(
+            """SELECT count(*) FROM input
+               WHERE kind = ? AND asset_id = (SELECT id FROM asset WHERE name = ?)""",
+            (int(Kind.LATE), asset),
+        )
+        return int(found[0][0])
 
     def _config(self, asset_id: int) -> AssetConfig | None:
         rows = self._query(

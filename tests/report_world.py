@@ -1,0 +1,93 @@
+"""Material for reports: a cell's life of 60 cycles made up from smooth curves, and real paths."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellpulse.paths import models_folder
+from cellpulse.report.content import make_report
+from cellpulse.report.gathering import Material
+from cellpulse.report.record import Report
+from cellpulse.report.samples import Samples
+from monitor.contract import AssetConfig, CycleSummary, Frame
+from monitor.latest import RESULTS, Result
+from monitor.models import read_card
+from training.forecast_run import ForecastModel
+
+START_MS = 1_600_000_000_000
+HOUR_MS = 3_600_000
+NOMINAL_AH = 2.0
+
+
+def soh_at(k: int) -> float:
+    """The state of health in discharge number k + 1: 0.5 % lost in each."""
+    return 0.95 - 0.005 * k
+
+
+def cycle(number: int, kind: str, cell: str = "c001", lag: float = 0.0) -> CycleSummary:
+    """A complete half-cycle; energy out is 0.9 of energy in, charge out 0.99 of charge in."""
+    k = number - 1
+    start = START_MS + (4 * k + (2 if kind == "discharge" else 0)) * HOUR_MS
+    out_ah = NOMINAL_AH * (soh_at(k) - lag)
+    discharge = kind == "discharge"
+    return CycleSummary(
+        v=1, asset="made-up", cell=cell, number=number,
+        kind="discharge" if discharge else "charge",
+        start_ms=start, end_ms=start + HOUR_MS, complete=True,
+        capacity_ah=out_ah if discharge else out_ah / 0.99,
+        energy_wh=3.6 * out_ah if discharge else 4.0 * out_ah,
+        duration_s=3_600.0, voltage_start_v=4.1, voltage_end_v=2.75 if discharge else 4.2,
+        current_mean_a=-out_ah if discharge else out_ah / 0.99,
+        temperature_mean_c=27.0, temperature_max_c=31.0,
+        resistance_ohm=0.1 + 0.001 * k,
+        soh=soh_at(k) - lag, soh_low=soh_at(k) - lag - 0.02, soh_high=soh_at(k) - lag + 0.02,
+        soh_state="ok",
+    )  # fmt: skip
+
+
+def result_row(quality: int = 0, phase: int = 1, score: float = 0.2, cells: int = 1) -> np.ndarray:
+    """One frame's result matrix as the engine gives it."""
+    row = np.full((cells, RESULTS), np.nan, np.float32)
+    row[:, Result.PHASE] = phase
+    row[:, Result.THERMAL_SCORE] = score
+    row[:, Result.QUALITY] = quality
+    return row
+
+
+def material(cycles: int = 60, *, cell_type: str | None = "nasa-18650", cells: int = 1) -> Material:
+    """A life of so many cycles, with an hourly frame."""
+    config = AssetConfig(
+        v=1, nominal_capacity_ah=NOMINAL_AH, cell_type=cell_type, cells=cells, max_gap_ms=HOUR_MS
+    )
+    samples = Samples(config)
+    frames = [
+        Frame(
+            v=1, timestamp_ms=START_MS + k * HOUR_MS, current_a=0.0,
+            voltage_v=[3.7] * cells, temperature_c=25.0 + k % 5, seq=k, session="s",
+        )
+        for k in range(4 * cycles)
+    ]  # fmt: skip
+    samples.take(frames, [result_row(cells=cells) for _ in frames])
+    made = Material("file", "made-up.parquet", "ab" * 32, "made-up", config, samples)
+    histogram = np.zeros(160, np.float32)
+    histogram[90:150] = 0.02
+    for number in range(1, cycles + 1):
+        for kind in ("charge", "discharge"):
+            for c in range(cells):
+                lag = 0.04 if c == 1 else 0.0
+                made.cycles.append((cycle(number, kind, f"c{c + 1:03d}", lag), histogram))
+    made.rejected, made.duplicates = [], 0
+    return made
+
+
+def report_of(found: Material) -> Report:
+    """The report with the shipped models' cards and forecast."""
+    models = models_folder()
+    cards = [
+        read_card((models / f"{name}.json").read_bytes(), name)
+        for name in ("soh", "thermal", "forecast")
+    ]
+    forecast = ForecastModel(
+        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
+    )
+    return make_report(found, cards, forecast)
