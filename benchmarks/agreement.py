@@ -95,8 +95,8 @@ def _disturbed(now: Instant, second: int) -> Instant:
     volts, celsius, current = now.volts.copy(), now.celsius.copy(), now.current_a
     if 1_300 <= second < 1_306:
         volts[0, -1] += 4.3 - volts[0, -1].round(3)
-    if 1_100 <= second < 1_500:  # 0.15 C/s, then back at once
-        celsius[0, -1] += 0.15 * (second - 1_100)
+    if 1_100 <= second < 1_520:  # 0.15 C/s, then back at 3 C/s; a step would be a sensor's
+        celsius[0, -1] += min(0.15 * (second - 1_100), 3.0 * (1_520 - second))
     if 1_600 <= second < 1_605:
         current += 2.0
     if 1_650 <= second < 1_655:

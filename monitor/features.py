@@ -23,8 +23,9 @@ What is computed, with dt the real step between a cell's consecutive samples:
 * heat evidence, the thermal model's input: what an adaptive balance of five terms leaves over, in
   two exponential windows (see `balance_slot_inplace`).
 
-A missing value is NaN. A sample whose voltage or temperature is impossible or frozen is flagged in
-its quality bits and treated as missing.
+A missing value is NaN. A sample whose voltage or temperature is impossible or frozen, or whose
+temperature stepped faster than a cell's heat capacity allows, is flagged in its quality bits and
+treated as missing.
 
 The module is long because Numba's cache sees changes of one file only: constants, columns and the
 jitted functions that use them stand together.
@@ -61,8 +62,23 @@ PLAUSIBLE_C = (-60.0, 1_000.0)  # a burning cell is hot, not impossible
 PLAUSIBLE_C_RATE = 50.0
 FROZEN_S = 60.0
 FROZEN_C_RATE = 0.2
-FROZEN_TEMPERATURE_S = 1_800.0
-FROZEN_TEMPERATURE_C_RATE = 0.5
+# A thermometer that flickers by several of its own steps cannot show one value for long.
+STILL_SAMPLES = 30.0
+STILL_RUNS = 3.0  # times the longest run that it has shown before: some are read once a minute
+FLICKERS = 0.4  # above it changes turn back so often, even under load, that they are noise
+FLICKER_STEPS = 3.0  # noise over the smallest step seen
+# One that does not flicker is frozen where the load should have moved it by so many steps.
+STILL_STEPS = 6.0
+STILL_LEAST_C = 3.0  # the balance is no finer
+STILL_UNSEEN_C = 2.0  # for a thermometer that has never changed
+STILL_LAG_S = 60.0  # from the cell's core to its sensor
+USUAL_JOULE, USUAL_COOLING = 0.15, 0.03  # of the heat balance, where no model gives its prior
+# A cell has a heat capacity: a reading that steps beyond these is the sensor's, not the cell's.
+STEP_MOST_C = 4.0
+STEP_MOST_C_PER_S = 0.2  # no healthy cell of 11,000 recorded hours was steeper
+CLIMBS = 3.0  # so many impossible steps up in a row are a runaway, no sensor does that
+COLLAPSED_SHARE = 0.75  # with the voltage under this share of what it was, a step up is believed
+JUMP_S = 120.0  # a step that stays so long is a jump, until then a spike
 AMBIENT_RISE_C_PER_S = (
     2.0 / 3600.0
 )  # how fast an ambient that nobody measures may be believed to rise
@@ -145,6 +161,8 @@ class Quality(IntEnum):
     NO_CONFIG = 256
     AFTER_GAP = 512
     AMBIENT_ASSUMED = 1024
+    TEMPERATURE_SPIKE = 2048  # stepped faster than the cell can
+    TEMPERATURE_JUMP = 4096  # and stayed there
 
 
 class Feature(IntEnum):
@@ -278,7 +296,6 @@ class S(IntEnum):
     V_REST_MS = 62
     HC_V_REST = 63
     FROZEN_DEV = 64
-    FROZEN_T_DEV = 65
 
 
 class B(IntEnum):
@@ -309,7 +326,26 @@ class B(IntEnum):
     COVARIANCE = 92  # five times five
 
 
-STATE_WIDTH = int(B.COVARIANCE) + len(BALANCE_TERMS) ** 2
+class G(IntEnum):
+    """Columns of what is known of the thermometer itself, after those of `B` in the same row."""
+
+    RAW_MS = 117  # of the last plausible reading
+    SMALLEST_C = 118  # change ever seen: the sensor's step, NaN before any
+    CHANGE_C = 119  # the last one, with its sign
+    NOISE_C = 120  # mean size of changes that turn back
+    TURNS = 121  # how often changes turn back, 0 to 1: quick to rise, slow to fall
+    STILL = 122  # samples since the last change
+    LONGEST = 123  # run of unchanged samples before a change, forgotten slowly
+    EXPECTED_C = 124  # what the load's change should have moved the reading since
+    EXTRA_HEAT = 125  # the load's change, lagged, W per nominal Ah
+    WAS_FROZEN = 126
+    OFFSET_C = 127  # sum of the impossible steps; 0 is a believed reading
+    STEPPED_MS = 128
+    CLIMB = 129  # impossible steps up in a row
+    VOLTS_BEFORE = 130  # the first of them
+
+
+STATE_WIDTH = int(G.VOLTS_BEFORE) + 1
 FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
@@ -331,6 +367,7 @@ class CellState:
         scalars = np.full((rows, STATE_WIDTH), np.nan)
         scalars[:, _ZERO] = 0.0
         scalars[:, int(B.ORIGIN_MS) : int(B.COEFFICIENT)] = 0.0
+        scalars[:, int(G.CHANGE_C) : STATE_WIDTH] = 0.0
         scalars[:, B.GAP_S] = -1.0
         scalars[:, B.AMBIENT_USED] = AMBIENT_UNKNOWN_C
         return CellState(
@@ -488,6 +525,7 @@ def _forget_times_inplace(s: Floats) -> None:
         S.V_LAST_MS, S.T_LAST_MS, S.V_REST, S.V_REST_MS, S.RAW_V, S.RAW_T, S.DV_DT, S.DT_DT,
     ):  # fmt: skip
         s[column] = np.nan
+    s[G.RAW_MS] = np.nan
 
 
 @kernel
@@ -536,23 +574,115 @@ def _screen_inplace(
         q |= Quality.TEMPERATURE_IMPOSSIBLE
         temp = np.nan
     else:
-        if temp != s[S.RAW_T] or broken:
-            s[S.RAW_T] = temp
-            s[S.FROZEN_T_SINCE] = t
-            s[S.FROZEN_T_I] = i
-            s[S.FROZEN_T_DEV] = 0.0
-        else:
-            if np.isnan(s[S.FROZEN_T_I]):
-                s[S.FROZEN_T_I] = i
-            elif abs(i - s[S.FROZEN_T_I]) > s[S.FROZEN_T_DEV]:
-                s[S.FROZEN_T_DEV] = abs(i - s[S.FROZEN_T_I])
-            if (
-                t - s[S.FROZEN_T_SINCE] >= FROZEN_TEMPERATURE_S * 1000.0
-                and s[S.FROZEN_T_DEV] >= FROZEN_TEMPERATURE_C_RATE * nominal
-            ):
-                q |= Quality.TEMPERATURE_FROZEN
-                temp = np.nan
+        fault = _gauge_inplace(s, p, t, v, i, temp)
+        if fault != 0:
+            q |= fault
+            temp = np.nan
     return q, v, i, temp
+
+
+@kernel
+def _gauge_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: float) -> int:
+    """What is wrong with a plausible temperature reading, as quality bits; 0 is nothing.
+
+    Compares the reading with the one before it and with what the sensor has shown so far. After a
+    gap it starts anew: nothing can be compared.
+    """
+    since = t - s[G.RAW_MS]
+    change = temp - s[S.RAW_T]
+    if not (0.0 <= since <= p[Param.MAX_GAP_MS]):
+        s[G.OFFSET_C] = 0.0
+        s[G.CLIMB] = 0.0
+        _new_reading_inplace(s, t, i, temp)
+        return 0
+    if change == 0.0:
+        return _still_inplace(s, p, t, i, since) | _stepped(s, t)
+    frozen = s[G.WAS_FROZEN] == 1.0
+    span_s = (t - s[S.FROZEN_T_SINCE] if frozen else since) / 1000.0
+    if abs(change) > STEP_MOST_C + STEP_MOST_C_PER_S * span_s:
+        if s[G.OFFSET_C] == 0.0:
+            s[G.STEPPED_MS] = t
+            s[G.VOLTS_BEFORE] = s[S.V]
+        s[G.OFFSET_C] += change
+        s[G.CLIMB] = s[G.CLIMB] + 1.0 if change > 0.0 else 0.0
+        back = abs(s[G.OFFSET_C]) <= STEP_MOST_C + STEP_MOST_C_PER_S * span_s
+        if back or s[G.CLIMB] >= CLIMBS:
+            s[G.OFFSET_C] = 0.0
+    else:
+        s[G.CLIMB] = 0.0
+        _flicker_inplace(s, change)
+    if s[G.OFFSET_C] > 0.0 and v < COLLAPSED_SHARE * s[G.VOLTS_BEFORE]:
+        s[G.OFFSET_C] = 0.0
+        s[G.CLIMB] = CLIMBS
+    s[G.LONGEST] = max(0.99 * s[G.LONGEST], s[G.STILL])
+    _new_reading_inplace(s, t, i, temp)
+    return _stepped(s, t)
+
+
+@kernel
+def _new_reading_inplace(s: Floats, t: int, i: float, temp: float) -> None:
+    s[S.RAW_T] = temp
+    s[G.RAW_MS] = t
+    s[S.FROZEN_T_SINCE] = t
+    s[S.FROZEN_T_I] = i
+    s[G.STILL] = 0.0
+    s[G.EXPECTED_C] = 0.0
+    s[G.EXTRA_HEAT] = 0.0
+    s[G.WAS_FROZEN] = 0.0
+
+
+@kernel
+def _flicker_inplace(s: Floats, change: float) -> None:
+    """The sensor's step, and how large and how frequent its noise is."""
+    if not abs(change) >= s[G.SMALLEST_C]:
+        s[G.SMALLEST_C] = abs(change)
+    turned = change * s[G.CHANGE_C] < 0.0
+    if turned:
+        s[G.NOISE_C] += 0.02 * (abs(change) - s[G.NOISE_C])
+        s[G.TURNS] += 0.01 * (1.0 - s[G.TURNS])
+    else:
+        s[G.TURNS] -= 0.001 * s[G.TURNS]
+    s[G.CHANGE_C] = change
+
+
+@kernel
+def _still_inplace(s: Floats, p: Floats, t: int, i: float, since_ms: float) -> int:
+    """An unchanged reading: whether the sensor's own noise or the load says that it is frozen."""
+    s[G.RAW_MS] = t
+    s[G.STILL] += 1.0
+    if np.isnan(s[S.FROZEN_T_I]):
+        s[S.FROZEN_T_I] = i
+    elif not np.isnan(i):
+        nominal = p[Param.NOMINAL_AH]
+        c = i / nominal
+        c0 = s[S.FROZEN_T_I] / nominal
+        known = not np.isnan(p[Param.BALANCE_MEAN])
+        joule = p[Param.BALANCE_MEAN] if known else USUAL_JOULE
+        cooling = p[Param.BALANCE_MEAN + 1] if known else USUAL_COOLING
+        dt = since_ms / 1000.0
+        lag = 1.0 - np.exp(-dt / STILL_LAG_S)
+        s[G.EXTRA_HEAT] += lag * (joule * (c * c - c0 * c0) - s[G.EXTRA_HEAT])
+        rate = (s[G.EXTRA_HEAT] - cooling * s[G.EXPECTED_C]) / HEAT_CAPACITY_J_PER_K_AH
+        s[G.EXPECTED_C] += rate * dt
+    step = s[G.SMALLEST_C]
+    must_move = max(STILL_LEAST_C, STILL_STEPS * step) if step > 0.0 else STILL_UNSEEN_C
+    noisy = s[G.TURNS] > FLICKERS and s[G.NOISE_C] >= FLICKER_STEPS * step
+    too_long = noisy and s[G.STILL] >= max(STILL_SAMPLES, STILL_RUNS * s[G.LONGEST])
+    unmoved = abs(s[G.EXPECTED_C]) >= must_move
+    if t - s[S.FROZEN_T_SINCE] >= FROZEN_S * 1000.0 and (too_long or unmoved):
+        s[G.WAS_FROZEN] = 1.0
+        return Quality.TEMPERATURE_FROZEN + 0
+    return 0
+
+
+@kernel
+def _stepped(s: Floats, t: int) -> int:
+    """The bits of a reading that stands away from where the cell can be."""
+    if s[G.OFFSET_C] == 0.0:
+        return 0
+    if t - s[G.STEPPED_MS] >= JUMP_S * 1000.0:
+        return Quality.TEMPERATURE_JUMP + 0
+    return Quality.TEMPERATURE_SPIKE + 0
 
 
 @kernel

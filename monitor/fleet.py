@@ -13,14 +13,14 @@ from monitor.admission import ADMISSION_WIDTH, empty_admission
 from monitor.contract import AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
-from monitor.features import CellState, Param
+from monitor.features import CellState, G, Param
 from monitor.latest import RESULTS, Result
 from monitor.models import SohModel, ThermalModel
 from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STATE_VERSION = 3
+STATE_VERSION = 4
 DEFAULT_CAPACITY_AH = 1.0
 
 
@@ -151,6 +151,7 @@ class Fleet:
     def see_sensors(self, asset: Asset, sensors: int) -> None:
         """A frame had so many temperatures; wire the cells to them."""
         asset.sensors = sensors
+        self.cells.scalars[self.slice(asset), G.RAW_MS] = np.nan  # other sensors: nothing compares
         self._apply(asset)
 
     def slice(self, asset: Asset) -> slice:
@@ -289,6 +290,8 @@ class Fleet:
         )
         self.asset_of_row[rows] = asset.index
         sensor = np.array(sensor_of_cell(config, asset.sensors), np.int64)
+        rewired = self.cells.sensor[rows] != sensor
+        self.cells.scalars[rows][rewired, G.RAW_MS] = np.nan
         self.cells.sensor[rows] = sensor
         # A sensor's alarm is watched on the first of its cells, a pack's on the first cell.
         watches_sensor = np.zeros(asset.cells, np.bool_)

@@ -30,10 +30,6 @@ WARNING_SLOPE_C_PER_S = 0.1  # no healthy cell of 11,000 recorded hours was stee
 DANGER_SLOPE_C_PER_S = 0.5
 DANGER_OVER_LIMIT_C = 10.0
 
-TEMPERATURE_LOST = (
-    Quality.TEMPERATURE_MISSING | Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
-)
-
 
 class Risk(IntEnum):
     """How much a cell's heat worries."""
@@ -58,6 +54,13 @@ _FAULTS: tuple[tuple[Quality, str, str, str], ...] = (
     (Quality.TEMPERATURE_MISSING, "missing", "is missing", "缺失"),
     (Quality.TEMPERATURE_IMPOSSIBLE, "impossible", "reads what cannot be", "读数不可能"),
     (Quality.TEMPERATURE_FROZEN, "frozen", "is frozen", "冻结"),
+    (Quality.TEMPERATURE_SPIKE, "spike", "stepped faster than the cell can", "跳变快于电芯所能"),
+    (
+        Quality.TEMPERATURE_JUMP,
+        "jump",
+        "stepped faster than the cell can and stays",
+        "跳变后未恢复",
+    ),
 )
 SENSOR_FAULTS = tuple(name for _, name, _, _ in _FAULTS)
 _FAULT_WORDS = {name: (words, words_zh) for _, name, words, words_zh in _FAULTS}

@@ -126,7 +126,8 @@ def cycling(
             current = -current
             level = min(0.98, max(0.02, level))
         volts = 2.65 + 1.55 * level + rng.normal(0, 0.004, cells)
-        heat = 24 + 4 * abs(current) + (18 if 60 < k % 150 < 110 else 0)
+        warm = np.clip(min(k % 150 - 60, 110 - k % 150) / 3, 0, 1)  # no cell steps by 18 K
+        heat = 24 + 4 * abs(current) + 18 * warm
         temps = heat + rng.normal(0, 0.1, sensors)
         lost = rng.random()
         if lost < 0.02:

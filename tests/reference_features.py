@@ -114,10 +114,82 @@ class Reference:
             raw.v, 0.0, 5.0, 60.0, 0.2, Quality.VOLTAGE_MISSING, Quality.VOLTAGE_IMPOSSIBLE,
             Quality.VOLTAGE_FROZEN,
         )  # fmt: skip
-        self.temp = self._signal(
-            raw.temp, -60.0, 1000.0, 1800.0, 0.5, Quality.TEMPERATURE_MISSING,
-            Quality.TEMPERATURE_IMPOSSIBLE, Quality.TEMPERATURE_FROZEN,
-        )  # fmt: skip
+        q[np.isnan(raw.temp)] |= Quality.TEMPERATURE_MISSING
+        plausible = (raw.temp >= -60.0) & (raw.temp <= 1000.0)
+        q[~np.isnan(raw.temp) & ~plausible] |= Quality.TEMPERATURE_IMPOSSIBLE
+        self.temp = np.where(plausible, raw.temp, np.nan)
+        good = np.flatnonzero(plausible)
+        parted = np.flatnonzero(np.diff(self.t[good]) > p.max_gap_ms) + 1
+        seen: list[float] = []  # the changes so far, impossible ones left out
+        runs: list[int] = []  # how long each value stood, in samples
+        for piece in np.split(good, parted):
+            self._thermometer(piece, seen, runs)
+
+    def _thermometer(self, at: NDArray[np.int64], seen: list[float], runs: list[int]) -> None:
+        """Flags of a thermometer's readings between two gaps: frozen, spike, jump."""
+        raw = self.raw.temp
+        away, stepped, volts, climb, was_frozen, begun = 0.0, 0, np.nan, 0, False, 0
+        for n in range(1, len(at)):
+            k, before = at[n], at[n - 1]
+            change = raw[k] - raw[before]
+            flags = 0
+            if change == 0.0:
+                was_frozen |= self._is_frozen(at[begun : n + 1], seen, runs)
+                flags |= Quality.TEMPERATURE_FROZEN if was_frozen else 0
+            else:
+                span = (self.t[k] - self.t[at[begun] if was_frozen else before]) / 1000.0
+                most = 4.0 + 0.2 * span
+                if abs(change) > most:
+                    if away == 0.0:
+                        stepped, volts = k, self.v[k - 1]
+                    away, climb = away + change, climb + 1 if change > 0 else 0
+                    away = 0.0 if abs(away) <= most or climb >= 3 else away
+                else:
+                    climb = 0
+                    seen.append(change)
+                if away > 0.0 and self.v[k] < 0.75 * volts:
+                    away, climb = 0.0, 3
+                runs.append(n - 1 - begun)
+                begun, was_frozen = n, False
+            if away != 0.0:
+                late = self.t[k] - self.t[stepped] >= 120_000
+                flags |= Quality.TEMPERATURE_JUMP if late else Quality.TEMPERATURE_SPIKE
+            if flags:
+                self.temp[k] = np.nan
+                self.quality[k] |= flags
+
+    def _is_frozen(self, run: NDArray[np.int64], seen: list[float], runs: list[int]) -> bool:
+        """Whether a value that stands over these readings stands too long."""
+        if self.t[run[-1]] - self.t[run[0]] < 60_000:
+            return False
+        changes = np.array(seen)
+        turned = changes[1:] * changes[:-1] < 0
+        often = noise = longest = 0.0
+        for turn, size in zip(turned, np.abs(changes[1:]), strict=True):
+            often = often + 0.01 * (1 - often) if turn else 0.999 * often
+            noise = noise + 0.02 * (size - noise) if turn else noise
+        for length in runs:
+            longest = max(0.99 * longest, length)
+        step = np.abs(changes).min() if len(changes) else 0.0
+        noisy = often > 0.4 and noise >= 3.0 * step
+        if noisy and len(run) - 1 >= max(30.0, 3.0 * longest):
+            return True
+        expected = self._expected(run)
+        return bool(abs(expected) >= (max(3.0, 6.0 * step) if len(changes) else 2.0))
+
+    def _expected(self, run: NDArray[np.int64]) -> float:
+        """How far the change of load since the value came should have moved it, K."""
+        known = np.flatnonzero(~np.isnan(self.i[run]))
+        if not len(known):
+            return 0.0
+        joule, cooling = self.p.balance_mean[:2]
+        square = (self.i[run] / self.p.nominal_ah) ** 2
+        heat = moved = 0.0
+        for n in known[known > max(known[0], 0)]:
+            dt = (self.t[run[n]] - self.t[run[n - 1]]) / 1000.0
+            heat += (1 - np.exp(-dt / 60.0)) * (joule * (square[n] - square[known[0]]) - heat)
+            moved += (heat - cooling * moved) / 20.0 * dt
+        return moved
 
     def _signal(
         self, raw: Floats, low: float, high: float, frozen_s: float, c_rate: float,

@@ -343,7 +343,7 @@ def test_the_number_of_sensors_may_change_on_the_way() -> None:
 def test_a_pack_with_more_cells_than_sensors() -> None:
     engine = make_engine()
     config = make_config(4, temperature_map=[[1, 3], [2]])
-    temps: list[float | None] = [30.0, 40.0]
+    temps: list[float | None] = [30.0, 44.0]
     frames = [
         frame_in("p", Frame(v=1, timestamp_ms=T0 + 3000 * k, voltage_v=[3.7] * 4,
                             temperature_c=[30.0 + k, 46.0 + k] if k else temps))

@@ -432,16 +432,69 @@ def test_a_frozen_voltage_is_flagged_after_a_minute_of_changing_current() -> Non
     assert not (thawed.quality[15:] & Quality.VOLTAGE_FROZEN).any()
 
 
-def test_a_frozen_temperature_is_flagged_after_half_an_hour() -> None:
+def flags_of(run: Run) -> list[int]:
+    """The thermometer's bits of each sample."""
+    bits = Quality.TEMPERATURE_FROZEN | Quality.TEMPERATURE_SPIKE | Quality.TEMPERATURE_JUMP
+    return (run.quality[:, 0] & int(bits)).tolist()
+
+
+def test_a_thermometer_that_the_load_should_have_moved_is_frozen() -> None:
     seconds = np.arange(0, 3600, 60.0)
     current = np.where(seconds < 600, 0.0, -1.5)
     volts = 4.0 - seconds / 10_000
     run = run_one(stream_of(seconds, current, volts, 25.0), Settings())
-    frozen = (run.quality[:, 0] & Quality.TEMPERATURE_FROZEN) != 0
-    assert frozen.tolist() == (seconds >= 1800).tolist()
+    frozen = np.array(flags_of(run)) == Quality.TEMPERATURE_FROZEN
+    assert frozen.tolist() == (seconds >= 1380).tolist()  # 0.75 C of load had 13 minutes
     assert not run.out["thermal_usable"][frozen].any()
-    assert run.out["thermal_usable"][seconds == 1740].all()
+    assert run.out["thermal_usable"][seconds == 1320].all()
     assert np.isnan(run.features[frozen, 0, F.EXCESS_HEAT_W]).all()
+    resting = run_one(stream_of(seconds, 0.0, 3.7, 25.0), Settings())
+    assert not any(flags_of(resting))
+
+
+def _noisy(n: int, dt_s: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(n) * dt_s, 25.0 + np.random.default_rng(4).normal(0, 0.005, n)
+
+
+def test_a_noisy_thermometer_that_stands_still_is_frozen_without_any_load() -> None:
+    seconds, temp = _noisy(400)
+    temp[250:330] = temp[250]
+    stream = stream_of(seconds, 0.0, 3.7, temp)
+    run = run_one(stream, Settings())
+    frozen = np.flatnonzero(flags_of(run))
+    assert frozen.tolist() == list(range(280, 330))  # 30 samples of the same value
+    assert_equal_to_reference(run, stream, Settings(), [249, 280, 281, 330, 331, 400])
+    coarse = run_one(stream_of(seconds, 0.0, 3.7, np.round(temp, 1)), Settings())
+    assert not any(flags_of(coarse))  # one that has a step of 0.1 K may stand still
+
+
+@pytest.mark.parametrize("away", [-25.0, 25.0])
+def test_spikes_and_jumps_are_named_and_a_return_is_believed(away: float) -> None:
+    seconds, temp = _noisy(120)
+    temp[40] += away
+    temp[60:90] += away
+    stream = stream_of(seconds, -1.0, 3.7, temp)
+    run = run_one(stream, Settings())
+    flags = flags_of(run)
+    spike, jump = int(Quality.TEMPERATURE_SPIKE), int(Quality.TEMPERATURE_JUMP)
+    expected = [0] * 40 + [spike] + [0] * 19 + [spike] * 12 + [jump] * 18 + [0] * 30
+    assert flags == expected
+    assert_equal_to_reference(run, stream, Settings(), [41, 42, 61, 73, 90, 91, 120])
+    used = run.features[:, 0, F.TEMPERATURE_C]
+    assert np.nanmax(np.abs(used - 25.0)) < 0.1
+
+
+def test_what_a_cell_can_do_is_no_sensor_fault() -> None:
+    seconds = np.arange(0, 200, 10.0)
+    runaway = 60.0 + np.cumsum(np.where(seconds < 100, 0.5, 40.0))
+    climbing = flags_of(run_one(stream_of(seconds, -1.0, 3.7, runaway), Settings()))
+    assert climbing[10:12] == [Quality.TEMPERATURE_SPIKE] * 2  # 40 K in 10 s could be a sensor
+    assert not any(climbing[12:])  # a third in a row could not
+    volts = np.where(seconds < 100, 3.7, 0.2)
+    assert not any(flags_of(run_one(stream_of(seconds, -1.0, volts, runaway), Settings())))
+    later = np.r_[seconds[:10], 600.0 + seconds[:10]]
+    parted = run_one(stream_of(later, 0.0, 3.7, np.repeat([20.0, 50.0], 10)), Settings())
+    assert not any(flags_of(parted))  # nothing is known of the ten minutes between
 
 
 # Things with a known answer

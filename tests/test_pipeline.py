@@ -134,7 +134,7 @@ def test_an_alarm_that_is_over_is_cleared_from_the_broker(world: World) -> None:
     assert reply == Reply(v=1, id="9", result="done", user="ann")
     cool = [
         Frame(
-            v=1, session="s", seq=2 + k, timestamp_ms=T0 + 60_000 + 31_000 * k, temperature_c=20.0
+            v=1, session="s", seq=2 + k, timestamp_ms=T0 + 60_000 + 31_000 * k, temperature_c=38.0
         )
         for k in range(2)
     ]

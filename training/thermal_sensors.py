@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from monitor.features import Feature, Quality
+from monitor.latest import TEMPERATURE_BAD
 from training.thermal_benchmark import Bench, Fitted
 from training.thermal_data import HeatParameters, Stream, run_kernel
 from training.thermal_injection import break_sensor
@@ -27,7 +28,7 @@ NAMED_WITHIN_S: Mapping[SensorFault, float] = {
     "spikes": 3600.0,
     "jump": 900.0,
 }
-_FLAGS = Quality.TEMPERATURE_MISSING | Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN
+_FLAGS = Quality.TEMPERATURE_MISSING | TEMPERATURE_BAD
 _ANY = HeatParameters(20.0, 0.025, 0.2)  # the flags do not depend on it
 
 
