@@ -253,14 +253,30 @@ def password(
 
 @app.command()
 def health(
-    url: Annotated[str, typer.Argument(help="Where /healthz is.")] = (
-        "http://127.0.0.1:9464/healthz"
-    ),
+    what: Annotated[
+        str, typer.Argument(help="The URL of a /healthz, or gateway/NAME: is it online?")
+    ] = "http://127.0.0.1:9464/healthz",
+    broker: Broker = None,
+    root: Root = None,
+    config: ConfigFile = None,
 ) -> None:
-    """Ask a running monitor or page whether it is healthy; status 0 where it is, else 1."""
+    """Ask a running part whether it is healthy; status 0 where it is, else 1."""
     from cellpulse.asking import ask_health
 
-    print(ask_health(url))
+    print(ask_health(what, lambda: _settings(config, broker=broker, root=root)))
+
+
+@app.command()
+def secrets(
+    folder: Annotated[Path, typer.Argument(help="Where to, a new folder.")] = Path(
+        "deploy/secrets"
+    ),
+    user: Annotated[str, typer.Option(help="The first user of the page.")] = "operator",
+) -> None:
+    """Make the passwords of the stack in docker-compose.yml, each a file."""
+    from cellpulse.deploying import make_secrets
+
+    print(make_secrets(folder, user))
 
 
 @app.command()

@@ -20,7 +20,7 @@ def guarded(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator[i
     tool = shutil.which("mosquitto_passwd")
     need(tool is not None, "mosquitto_passwd")
     passwords = tmp_path / "passwords"
-    for k, user in enumerate(("monitor", "device", "ann", "bob")):
+    for k, user in enumerate(("monitor", "device", "dashboard", "ann", "bob")):
         create = ["-c"] if k == 0 else []
         subprocess.run([str(tool), "-b", *create, str(passwords), user, user], check=True)
     text = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
@@ -69,6 +69,10 @@ async def arrives(port: int, user: str, topic: str) -> bool:
         ("ann", "bms/pack/command/ann", True),
         ("ann", "bms/pack/command/bob", False),
         ("bob", "bms/pack/command/bob", True),
+        ("dashboard", "bms/pack/command/ann", True),
+        ("dashboard", "bms/_simulator/simulator/command", True),
+        ("dashboard", "bms/pack/telemetry", False),
+        ("ann", "bms/_simulator/simulator/command", False),
         ("ann", "bms/pack/telemetry", False),
         ("ann", "bms/pack/alarm/over_voltage/c001", False),
         ("device", "bms/pack/telemetry", True),
