@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_alarms, cli_bridge, cli_data, cli_report, cli_soh
+from cellpulse import cli_alarms, cli_bridge, cli_charging, cli_data, cli_report, cli_soh
 
 app = typer.Typer(
     name="cellpulse",
@@ -25,6 +25,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_alarms.app, name="alarms")
 cli_soh.add_commands(app, train_app, evaluate_app)
+cli_charging.add_commands(app, train_app, evaluate_app)
 app.add_typer(cli_bridge.app, name="bridge")
 app.command("report")(cli_report.report)
 

@@ -6,10 +6,14 @@ bytes with a card; what it wishes goes through `charging.allowed_c` and is never
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from monitor.charging import Limits, allowed_c, which_limit
 from monitor.models import Card, Floats32, open_session
 
 # What the policy sees, ordered: name, unit. C is of nominal capacity.
@@ -26,21 +30,46 @@ ADVICE_INPUTS = (
 ADVICE_OUTPUTS = ("current_c", "minutes", "loss")
 SEEN = {name: column for column, (name, _) in enumerate(ADVICE_INPUTS)}
 END_SOC = 0.8
-WEIGHTS = {"fast": 0.5, "normal": 6.0, "gentle": 25.0}  # on wear
+Style = Literal["fast", "normal", "gentle"]
+STYLES: tuple[Style, ...] = get_args(Style)
+WEIGHTS: dict[Style, float] = {"fast": 0.5, "normal": 6.0, "gentle": 25.0}  # on wear
+UNKNOWN_SOH = 0.8  # what an unknown state of health is taken for: the careful side
+HOTTEST_LIMIT_C = 45.0  # charging above it is not advised, whatever the maker allows
 
 Floats = NDArray[np.float64]
 
 
-class Advice(Struct, frozen=True):
-    """How to charge one asset now. Currents are of a whole cell string."""
+@dataclass(frozen=True, slots=True)
+class ChargeState:
+    """What is known of an asset's cells now; arrays have one entry a cell, NaN where unknown."""
 
+    soc: Floats
+    soh: Floats
+    voltage_v: Floats
+    temperature_c: Floats
     current_a: float
-    current_c: float
-    allowed_a: float  # the shield's bound
+    ambient_c: float | None
+    nominal_capacity_ah: float
+    voltage_max_v: float = 4.2
+    temperature_max_c: float = HOTTEST_LIMIT_C
+    charge_current_max_a: float | None = None
+
+    def at_soc(self, soc: float) -> ChargeState:
+        """The same with another state of charge in every cell."""
+        return replace(self, soc=np.full(len(self.soc), soc))
+
+
+class Advice(Struct, frozen=True):
+    """How to charge one asset now. Currents are the string's; None where there is no advice."""
+
+    current_a: float | None
+    current_c: float | None
+    allowed_a: float | None  # the shield's bound
     minutes: float | None  # to 80 %, if the advice is followed
     loss: float | None  # of nominal capacity until then, as a fraction
     why: str
-    style: str
+    style: Style
+    shadow: bool = True  # nothing here commands a charger
 
 
 class AdviceModel:
@@ -52,6 +81,85 @@ class AdviceModel:
         self._session = open_session(onnx, card, ADVICE_INPUTS, ADVICE_OUTPUTS)
 
     def run(self, seen: Floats32) -> tuple[Floats32, Floats32, Floats32]:
-        """Current in C before the shield, minutes and loss left, a row each."""
+        """Current in C before the shield, minutes and loss until 80 %, a row each."""
         current_c, minutes, loss = self._session.run(None, {"x": seen})
         return current_c, minutes, loss
+
+
+def advise(model: AdviceModel, state: ChargeState, style: Style = "normal") -> Advice:
+    """Advice for one asset; in a string the cell that may take least decides."""
+    known = ~(np.isnan(state.soc) | np.isnan(state.voltage_v) | np.isnan(state.temperature_c))
+    if not known.all() or not len(known):
+        return _none(style, "state of charge, voltage or temperature is not known yet")
+    if state.soc.max() >= END_SOC:
+        return _none(style, f"a cell is at {state.soc.max():.0%}: the policy charges to 80 %")
+    limits = limits_of(state)
+    soh = np.where(np.isnan(state.soh), UNKNOWN_SOH, state.soh)
+    allowed = allowed_c(state.soc, soh, state.temperature_c, limits)
+    ambient_c = state.temperature_c.min() if state.ambient_c is None else state.ambient_c
+    rows = [
+        state.soc,
+        state.voltage_v,
+        np.full(len(soh), state.current_a / state.nominal_capacity_ah),
+        state.temperature_c,
+        np.full(len(soh), ambient_c),
+        soh,
+        allowed,
+        np.full(len(soh), WEIGHTS[style]),
+    ]
+    wished, minutes, loss = model.run(np.column_stack(rows).astype(np.float32))
+    weakest = int(np.minimum(wished, allowed).argmin())
+    bound = float(allowed.min())
+    current = min(float(wished[weakest]), bound)
+    cell = int(allowed.argmin())
+    why = _why(
+        current, float(wished[weakest]), bound, float(state.soc[cell]), float(soh[cell]),
+        float(state.temperature_c[cell]), limits, style,
+    )  # fmt: skip
+    ample = current > 0.0
+    return Advice(
+        current_a=round(current * state.nominal_capacity_ah, 2),
+        current_c=round(current, 2),
+        allowed_a=round(bound * state.nominal_capacity_ah, 2),
+        minutes=round(float(minutes[weakest]), 1) if ample else None,
+        loss=round(float(loss[weakest]), 7) if ample else None,
+        why=why,
+        style=style,
+    )
+
+
+def limits_of(state: ChargeState) -> Limits:
+    """The maker's limits and the policy's own, whichever is tighter."""
+    ours = Limits()
+    most = ours.current_max_c
+    if state.charge_current_max_a is not None:
+        most = min(most, state.charge_current_max_a / state.nominal_capacity_ah)
+    return Limits(
+        voltage_max_v=min(ours.voltage_max_v, state.voltage_max_v),
+        current_max_c=most,
+        temperature_max_c=min(ours.temperature_max_c, state.temperature_max_c),
+        anode_min_v=ours.anode_min_v,
+    )
+
+
+def _none(style: Style, why: str) -> Advice:
+    return Advice(None, None, None, None, None, why, style)
+
+
+def _why(
+    current: float, wished: float, bound: float, soc: float, soh: float, temperature_c: float,
+    limits: Limits, style: Style,
+) -> str:  # fmt: skip
+    if bound <= 0.0:
+        return f"no charging at {temperature_c:.0f} degC"
+    if current < wished or current >= 0.97 * bound:
+        return {
+            "current": "the largest current that is allowed",
+            "temperature": f"more would warm a cell of {temperature_c:.0f} degC towards its limit "
+            f"of {limits.temperature_max_c:.0f} degC",
+            "plating": f"more would risk lithium plating at {soc:.0%} and {temperature_c:.0f} degC",
+        }[which_limit(soc, soh, temperature_c, limits)]
+    return (
+        f"{bound:.2f}C would be allowed; faster than this wears more than the time is worth in "
+        f"the style {style}"
+    )

@@ -41,7 +41,9 @@ def allowed_c(soc: ArrayLike, soh: ArrayLike, temperature_c: ArrayLike, limits: 
     temperature_c = np.asarray(temperature_c, dtype=np.float64)
     by_heat = (limits.temperature_max_c - HEAT_MARGIN_K - temperature_c) / DERATING_K
     by_heat = limits.current_max_c * np.clip(by_heat, 0.0, 1.0)
-    by_anode = _anode_c(limits.anode_min_v, soc, temperature_c) * np.asarray(soh)
+    by_anode = np.minimum(
+        _anode_c(limits.anode_min_v, soc, temperature_c) * np.asarray(soh), limits.current_max_c
+    )
     low, high, _ = _TEMPERATURES_C
     usable = (temperature_c >= low) & (temperature_c <= high)
     return np.asarray(np.where(usable, np.minimum(by_heat, by_anode), 0.0))

@@ -76,7 +76,7 @@ class ChargingEnv(gym.Env[NDArray[np.float32], Any]):
         return observe(self._chargers)[0], self._info()
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """One decision of 30 s."""
+        """One decision, a minute."""
         current_c = current_from(self._actions, np.asarray(action))
         reward, done, given_up = self._chargers.step_inplace(current_c)
         seen = observe(self._chargers)[0]

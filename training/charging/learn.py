@@ -22,7 +22,7 @@ from training.charging.env import (
     ChargingEnv,
     ChargingVectorEnv,
 )
-from training.charging.policies import Network
+from training.charging.policies import HIGHEST_C, LOWEST_C, Network, scaled
 
 Floats = NDArray[np.float64]
 Algorithm = Literal["PPO", "SAC"]
@@ -33,7 +33,8 @@ TRAINING = Scene(
     ambient_c=(8.0, 42.0), soh=(0.78, 1.0), soc=(0.10, 0.78), soc_error=0.01, soh_error=0.015
 )
 HIDDEN = (64, 64)
-PPO_STEPS, SAC_STEPS = 6_000_000, 400_000
+PPO_STEPS, SAC_STEPS = 500_000, 60_000
+IMITATION_STEPS = 2_500
 _PPO_CELLS, _SAC_CELLS = 1024, 128
 
 
@@ -95,24 +96,37 @@ class Told(BaseCallback):
         return True
 
 
-def learn(algorithm: Algorithm, seed: int, steps: int, say: Say) -> Network:
-    """Train one policy; the same seed and versions give the same policy."""
+def learn(
+    algorithm: Algorithm, seed: int, steps: int, shown: tuple[Floats, Floats] | None, say: Say
+) -> Network:
+    """Train one policy; the same seed and versions give the same policy.
+
+    With `shown` (`demonstrations.demonstrate`) PPO imitates that first and explores near it.
+    """
     torch.set_num_threads(1)
     if algorithm == "PPO":
         env = Cells(ChargingVectorEnv(_PPO_CELLS, scene=TRAINING, seed=seed))
-        model: PPO | SAC = PPO(
+        ppo = PPO(
             "MlpPolicy",
             env,
             seed=seed,
             device="cpu",
-            n_steps=64,
-            batch_size=4096,
-            n_epochs=6,
+            n_steps=16,
+            batch_size=2048,
+            n_epochs=4,
             gamma=1.0,
-            gae_lambda=0.97,
-            learning_rate=lambda left: 2e-5 + 1e-3 * left,
-            policy_kwargs={"net_arch": list(HIDDEN), "log_std_init": -1.0},
+            gae_lambda=0.9,
+            clip_range=0.2 if shown is None else 0.1,
+            learning_rate=lambda left: 1e-5 + (1.2e-3 if shown is None else 5e-4) * left,
+            policy_kwargs={
+                "net_arch": list(HIDDEN),
+                "activation_fn": torch.nn.ReLU,
+                "log_std_init": -1.0 if shown is None else -1.8,
+            },
         )
+        if shown is not None:
+            _imitate(ppo, *shown, seed)
+        model: PPO | SAC = ppo
     else:
         env = Cells(ChargingVectorEnv(_SAC_CELLS, scene=TRAINING, seed=seed))
         model = SAC(
@@ -131,6 +145,26 @@ def learn(algorithm: Algorithm, seed: int, steps: int, say: Say) -> Network:
         )
     model.learn(steps, callback=Told(f"{algorithm} seed {seed}", steps, say))
     return network_of(model)
+
+
+def _imitate(model: PPO, seen: Floats, log_current: Floats, seed: int) -> None:
+    """Fit the mean action to what was shown, by least squares on the logarithm of the current."""
+    x = torch.tensor(np.clip(scaled(seen), -8.0, 8.0), dtype=torch.float32)
+    span = 0.5 * np.log(HIGHEST_C / LOWEST_C)
+    y = torch.tensor((log_current - np.log(LOWEST_C)) / span - 1.0, dtype=torch.float32)
+    policy: Any = model.policy
+    parts = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+    optimizer = torch.optim.Adam(parts, 3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, IMITATION_STEPS)
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(IMITATION_STEPS):
+        at = torch.randint(len(x), (1024,), generator=draw)
+        told = policy.action_net(policy.mlp_extractor.policy_net(x[at]))[:, 0]
+        error: Any = ((told - y[at]) ** 2).mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def learn_course(steps: int, seed: int, say: Say) -> tuple[PPO, list[float]]:
@@ -156,11 +190,11 @@ def network_of(model: PPO | SAC) -> Network:
             m for m in model.policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)
         ]
         layers.append(model.policy.action_net)
-        return Network(_arrays(layers), "tanh", "PPO")
+        return Network(_arrays(layers), False, "PPO")
     actor = model.policy.actor
     layers = [m for m in actor.latent_pi if isinstance(m, torch.nn.Linear)]
     layers.append(actor.mu)
-    return Network(_arrays(layers), "relu", "SAC")
+    return Network(_arrays(layers), True, "SAC")
 
 
 def _arrays(layers: Sequence[Any]) -> tuple[tuple[Floats, Floats], ...]:

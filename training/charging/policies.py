@@ -84,10 +84,13 @@ class MultiStage:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A trained policy: tanh layers over scaled inputs, its answer a current on a log scale."""
+    """A trained policy: rectified layers over scaled inputs, its answer a current on a log scale.
+
+    `squash` is whether the last layer goes through tanh (SAC) or is clipped to -1..1 (PPO).
+    """
 
     weights: Sequence[tuple[Floats, Floats]]  # (inputs, outputs), (outputs,) of each layer
-    activation: str = "tanh"  # or "relu"
+    squash: bool = False
     name: str = "PPO"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
@@ -96,17 +99,16 @@ class Network:
     def action(self, x: Floats) -> Floats:
         """The action, -1 to 1, from scaled inputs (n, columns)."""
         for weight, bias in self.weights[:-1]:
-            x = x @ weight + bias
-            x = np.tanh(x) if self.activation == "tanh" else np.maximum(x, 0.0)
+            x = np.maximum(x @ weight + bias, 0.0)
         weight, bias = self.weights[-1]
         raw = (x @ weight + bias)[:, 0]
-        return np.asarray(np.clip(raw, -1.0, 1.0) if self.activation == "tanh" else np.tanh(raw))
+        return np.asarray(np.tanh(raw) if self.squash else np.clip(raw, -1.0, 1.0))
 
 
 LOWEST_C = 0.15
 # What becomes about -1 to 1: the middle and the half width of every input.
-CENTRE = np.array([0.45, 3.7, 0.8, 28.0, 25.0, 0.9, 1.5, 0.4])
-WIDTH = np.array([0.35, 0.5, 0.8, 15.0, 15.0, 0.1, 1.5, 1.2])
+CENTRE = np.array([0.45, 3.7, 0.8, 26.0, 24.0, 0.9, 1.5, 0.4])
+WIDTH = np.array([0.35, 0.4, 0.8, 6.0, 6.0, 0.1, 1.5, 0.8])
 
 
 def scaled(seen: Floats) -> Floats:

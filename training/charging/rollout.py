@@ -17,6 +17,7 @@ from training.charging.policies import END_SOC, START_SOC, Policy
 Floats = NDArray[np.float64]
 
 VOLTAGE_TOLERANCE_V = 1e-6
+CYCLE_STEP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +171,19 @@ def lifetime(
     for _ in range(cycles):
         running = np.ones(n, dtype=bool)
         steps = 0
-        while running.any() and steps * 30.0 < LONGEST_S:
+        while running.any() and steps * CYCLE_STEP_S < LONGEST_S:
             seen = chargers.seen()
             current_c, cut_v = policy.ask(seen)
             current_c = np.minimum(np.where(running, current_c, 0.0), seen[:, SEEN["allowed_c"]])
             for group in cells.groups:
                 group.conditions.voltage_max_v[:] = np.broadcast_to(cut_v, n)[group.part]
-            cells.step_inplace(current_c, 30.0)
+            cells.step_inplace(current_c, CYCLE_STEP_S)
             running &= cells.soc < END_SOC
             steps += 1
         for group in cells.groups:
             group.conditions.voltage_max_v[:] = np.inf
         running = np.ones(n, dtype=bool)
         while running.any():
-            cells.step_inplace(np.where(running, -rate_c, 0.0), 30.0)
+            cells.step_inplace(np.where(running, -rate_c, 0.0), CYCLE_STEP_S)
             running &= cells.soc > START_SOC
     return np.asarray(1.0 - cells.capacity_loss)

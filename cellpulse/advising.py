@@ -1,0 +1,164 @@
+"""What is known of an asset now, from a file or from the store, for charging advice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellpulse.paths import models_folder
+from monitor.advice import AdviceModel, ChargeState
+from monitor.config import load
+from monitor.contract import AssetConfig, Frame, as_list
+from monitor.engine import Engine
+from monitor.errors import ConfigurationError, ModelError
+from monitor.inputs import ConfigIn, FrameIn
+from monitor.latest import Result
+from monitor.models import read_card
+from monitor.service import load_models
+from monitor.store.sqlite_history import SqliteHistory
+from recordings.open import open_recording
+from recordings.types import Recording
+from simulator.replay import ReplayOptions, asset_config, messages
+
+Floats = NDArray[np.float64]
+
+BATCH = 4_000
+RECENT_MS = 600_000  # how far back in the store the newest value of a cell may lie
+
+
+def advice_model(folder: Path | None = None) -> AdviceModel:
+    """The installed policy; raises ModelError where there is none."""
+    folder = folder or models_folder()
+    try:
+        onnx, card = ((folder / f"charging.{end}").read_bytes() for end in ("onnx", "json"))
+    except OSError as error:
+        raise ModelError(
+            f"charging policy in {folder}: {error.strerror}; run `cellpulse train charging`"
+        ) from error
+    return AdviceModel(onnx, read_card(card, "charging.json"))
+
+
+def state_of_asset(asset: str, store: Path | None) -> ChargeState:
+    """An asset's newest state in the store; raises ConfigurationError where it is not there."""
+    path = load(None, store=store).store
+    if not path.is_file():
+        raise ConfigurationError(f"{asset}: no such file, and no store {path} to find an asset in")
+    history = SqliteHistory(path)
+    known = {stored.name: stored for stored in history.assets()}
+    if asset not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigurationError(f"{asset}: neither a file nor an asset in {path} (there: {names})")
+    stored = known[asset]
+    if stored.config is None:
+        raise ConfigurationError(f"{asset}: the store has no config of it, so no nominal capacity")
+    traces = [
+        history.trace(asset, cell, stored.last_ms - RECENT_MS, stored.last_ms)
+        for cell in range(stored.config.cells)
+    ]
+    return _state(
+        stored.config,
+        soc=np.array([_newest(trace.soc) for trace in traces]),
+        soh=np.array([_newest(trace.soh) for trace in traces]),
+        voltage_v=np.array([_newest(trace.voltage_v) for trace in traces]),
+        temperature_c=np.array([_newest(trace.temperature_c) for trace in traces]),
+        current_a=_newest(traces[0].current_a),
+        ambient_c=_newest(traces[0].ambient_c),
+    )
+
+
+def state_of_file(path: Path) -> dict[str, ChargeState]:
+    """Every asset in a recording as it stands at its end.
+
+    Raises RecordingError where the file cannot be read.
+    """
+    return {recording.info.asset: _at_end(recording) for recording in open_recording(path)}
+
+
+def _at_end(recording: Recording) -> ChargeState:
+    """The recording through the monitor's engine; what is known of it after its last sample."""
+    asset = recording.info.asset
+    options = ReplayOptions(speed=None)
+    config = asset_config(recording.info, options, "advice")
+    engine = Engine(*load_models(models_folder()))
+    engine.process([ConfigIn(asset, config, 0)])
+    newest = Newest(config.cells)
+    batch: list[Frame] = []
+    for timed in messages(recording, options):
+        if isinstance(timed.message, Frame):
+            batch.append(timed.message)
+            if len(batch) >= BATCH:
+                newest.take(engine, asset, batch)
+                batch = []
+    newest.take(engine, asset, batch)
+    return newest.state(config)
+
+
+class Newest:
+    """The newest known value of everything that advice needs, as frames go through an engine."""
+
+    def __init__(self, cells: int) -> None:
+        self.soc, self.soh, self.voltage_v, self.temperature_c = np.full((4, cells), np.nan)
+        self.current_a = self.ambient_c = float("nan")
+
+    def take(self, engine: Engine, asset: str, frames: list[Frame]) -> None:
+        """Process frames and remember what is newest."""
+        inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
+        for frame, row in zip(frames, engine.process(inputs).rows, strict=True):
+            self.look(frame, row)
+
+    def look(self, frame: Frame, row: NDArray[np.float32] | None) -> None:
+        """One frame and its result rows, a row a cell."""
+        for cell, volts in enumerate(as_list(frame.voltage_v)[: len(self.soc)]):
+            if volts is not None:
+                self.voltage_v[cell] = volts
+        warm = [value for value in as_list(frame.temperature_c) if value is not None]
+        if warm:
+            self.temperature_c[:] = max(warm)
+        if frame.current_a is not None:
+            self.current_a = frame.current_a
+        if frame.ambient_c is not None:
+            self.ambient_c = frame.ambient_c
+        if row is not None:
+            for values, column in ((self.soc, Result.SOC), (self.soh, Result.SOH)):
+                found = np.asarray(row[:, column], dtype=np.float64)
+                known = ~np.isnan(found)
+                values[: len(found)][known] = found[known]
+
+    def state(self, config: AssetConfig) -> ChargeState:
+        """What is known now."""
+        return _state(
+            config,
+            soc=self.soc,
+            soh=self.soh,
+            voltage_v=self.voltage_v,
+            temperature_c=self.temperature_c,
+            current_a=self.current_a,
+            ambient_c=self.ambient_c,
+        )
+
+
+def _state(
+    config: AssetConfig, *, soc: Floats, soh: Floats, voltage_v: Floats, temperature_c: Floats,
+    current_a: float, ambient_c: float,
+) -> ChargeState:  # fmt: skip
+    limits = config.limits
+    return ChargeState(
+        soc=soc,
+        soh=soh,
+        voltage_v=voltage_v,
+        temperature_c=temperature_c,
+        current_a=0.0 if np.isnan(current_a) else current_a,
+        ambient_c=None if np.isnan(ambient_c) else ambient_c,
+        nominal_capacity_ah=config.nominal_capacity_ah,
+        voltage_max_v=min(limits.charge_voltage_v, limits.voltage_max_v),
+        temperature_max_c=limits.temperature_max_c,
+        charge_current_max_a=limits.charge_current_max_a,
+    )
+
+
+def _newest(values: Floats) -> float:
+    """The last value that is one, NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if len(known) else float("nan")
