@@ -29,6 +29,7 @@ from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
 from benchmarks.results import Figure, as_object, table
 from cellpulse.paths import demo_recording
 from monitor.errors import ConfigurationError
+from monitor.warming import compile_kernels
 from recordings.open import open_recording
 from recordings.types import Recording
 
@@ -220,6 +221,7 @@ async def measure(
 ) -> Outcome:
     """Both runs and the broker's loss."""
     dice = random.Random(seed)
+    await asyncio.to_thread(compile_kernels)  # else the first start waits minutes for it
     stream = await asyncio.to_thread(make_stream, recordings, frames, dice)
     _say(f"{stream.frames} frames in {len(stream.telemetry)} messages; the uninterrupted run")
     wanted = await calm_run(folder / "calm", stream)

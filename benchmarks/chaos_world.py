@@ -18,7 +18,7 @@ from monitor.errors import StoreError
 from monitor.store.sqlite_history import SqliteHistory
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60.0
+START_S = 120.0
 STOP_S = 30.0
 CATCH_UP_S = 120.0
 CHECKPOINT_S = "0.3"  # often, so that kills meet one being written

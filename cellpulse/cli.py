@@ -437,6 +437,22 @@ def _settings(file: Path | None, **flags: Any) -> Any:
     return load(file, **flags)
 
 
+@bench_app.command("stream")
+def bench_stream(
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+) -> None:
+    """From a publish to the durable row through mosquitto, beside the obvious way."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.streaming import main as run_benchmark
+    except ImportError as error:
+        raise ConfigurationError(f"bench needs a checkout: {error}") from error
+    run_benchmark(json_out, budget, page)
+
+
 @bench_app.command("dashboard")
 def bench_dashboard(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
