@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,6 +34,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
 from monitor.mqtt_client import Client
+from monitor.mqtt_receive import BlockClient, BlockSocket, Received
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ class MqttLink:
         self._queue_bytes = 0
         self._overflowed = False  # QoS 1 is left with the broker until the queue is empty
         self._refusal: str | None = None
-        self._client: paho.Client | None = None
+        self._client: BlockClient | None = None
 
     def open(self) -> None:
         """Connect, subscribe and keep connected; raises ConfigurationError if nobody answers."""
@@ -160,9 +162,8 @@ class MqttLink:
         client = self._client
         if client is None or not self.connected.is_set():
             return
-        for message in messages:
-            if message.qos and message.connection == self.connection:
-                client.ack(message.mid, message.qos)
+        now = self.connection
+        client.ack_all([m.mid for m in messages if m.qos and m.connection == now])
         if self._overflowed and not self._queue:
             log.warning("what came is stored: connecting anew for what the broker holds")
             self.hang_up()
@@ -227,7 +228,7 @@ class MqttLink:
             time.sleep(0.001)
         with suppress(OSError):
             # The base class's method: the one of a TLS socket forgets that it is encrypted.
-            socket.socket.shutdown(cast(socket.socket, link), socket.SHUT_WR)
+            socket.socket.shutdown(cast(BlockSocket, link).raw, socket.SHUT_WR)
 
     def _forget_what_comes_again(self) -> None:
         """Leave QoS 1 of earlier connections out of the queue: the kept session sends it again."""
@@ -237,9 +238,9 @@ class MqttLink:
             self._queue.extend(kept)
             self._queue_bytes = sum([_size(message) for message in kept])
 
-    def _make(self, protocol: Any) -> paho.Client:
+    def _make(self, protocol: Any) -> BlockClient:
         v5 = protocol == paho.MQTTv5
-        client = paho.Client(
+        client = BlockClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if v5 else False,
@@ -258,7 +259,7 @@ class MqttLink:
             client.will_set(self._presence, b"offline", 1, True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
+        client.on_batch = partial(self._on_batch, client)
         return client
 
     def _on_connect(
@@ -284,30 +285,27 @@ class MqttLink:
             log.warning("lost the broker %s: %s", self.address, reason)
         self.connected.clear()
 
-    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        if message.topic == self._home_assistant:
-            if message.payload == b"online":
-                self._returned.set()
-            if message.qos:
-                client.ack(message.mid, message.qos)
-            return
+    def _on_batch(self, client: BlockClient, batch: list[Received]) -> None:
+        """Queue what came, in one go; called from the network thread."""
+        now_ms, connection = self._clock_ms(), self.connection
         queue = self._queue
-        if message.qos == 0 and len(queue) >= QUEUE_MESSAGES:
-            self.dropped += 1
-            return
-        came = Message(
-            message.topic, bytes(message.payload), message.qos, message.retain, message.mid,
-            self._clock_ms(), self.connection,
-        )  # fmt: skip
         with self._queue_lock:
-            full = self._overflowed or self._queue_bytes > self._queue_limit
-            if full and message.qos:
-                self._overflowed = True
-                return
             was_empty = not queue
-            queue.append(came)
-            self._queue_bytes += _size(came)
-        if was_empty:
+            for one in batch:
+                if one.topic == self._home_assistant:
+                    if one.payload == b"online":
+                        self._returned.set()
+                    client.ack_all([one.mid] if one.qos else [])
+                    continue
+                if one.qos == 0 and len(queue) >= QUEUE_MESSAGES:
+                    self.dropped += 1
+                    continue
+                if one.qos and (self._overflowed or self._queue_bytes > self._queue_limit):
+                    self._overflowed = True
+                    continue
+                self._queue_bytes += len(one.payload) + MESSAGE_BYTES
+                queue.append(Message(*one, now_ms, connection))
+        if was_empty and queue:
             self._wake()
 
 
