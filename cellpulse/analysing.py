@@ -74,21 +74,28 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
 
     Raises RecordingError where the file cannot be read and AnalysisError where it is too much.
     """
+    from cellpulse.report.gathering import file_sha256
     from recordings.open import open_recording
 
     recordings = open_recording(path)[:MAX_RECORDINGS]
+    digest = file_sha256(path)
     results = []
     for number, recording in enumerate(recordings):
 
         def share(part: float, number: int = number) -> None:
             progress((number + part) / len(recordings))
 
-        results.append(_analyse_one(recording, share))
+        results.append(_analyse_one(recording, path, digest, share))
     return results
 
 
-def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
+def _analyse_one(
+    recording: Any, path: Path, digest: str, progress: Callable[[float], None]
+) -> Analysis:
     from cellpulse.paths import models_folder
+    from cellpulse.report.gathering import Noting, of_file
+    from cellpulse.report.making import of_material
+    from cellpulse.report.record import to_json
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
     from monitor.service import load_models
@@ -105,12 +112,15 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
     events: list[Event] = []
     truths: list[tuple[int, float]] = []
     samples = 0
-    for batch, stamps in batches(recording, options, truths, progress):
+    material = of_file(path, digest, info, config)
+    noting = Noting(recording)
+    for batch, stamps in batches(noting, options, truths, progress):
         inputs = [
             FrameIn(info.asset, frame, stamp, b"")
             for frame, stamp in zip(batch, stamps, strict=True)
         ]
         results = engine.process(inputs)
+        material.take(batch, results)
         samples += len(inputs)
         if samples > MAX_SAMPLES:
             raise AnalysisError(f"more than {MAX_SAMPLES:,} samples; analyse a part of it")
@@ -121,6 +131,7 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
         events.extend(results.events)
     if not samples:
         raise AnalysisError("the file holds no samples")
+    material.finish(truths, noting, engine.counters)
     trace = keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4))
     first = [pair for pair in cycles if pair[0].cell == "c001"]
     signs = ThermalSigns(
@@ -150,6 +161,7 @@ def _analyse_one(recording: Any, progress: Callable[[float], None]) -> Analysis:
         ),
         segments=thermal_segments(hot),
         events=events[-200:],
+        report=to_json(of_material(material, models_folder())).decode(),
     )
 
 

@@ -135,6 +135,7 @@ async def run_monitor(
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
     from cellpulse.analysing import analyse
+    from cellpulse.reporting import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.feed import Feed
     from monitor.dashboard.hub import Hub
@@ -145,7 +146,8 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     hub = Hub()
     tls = tls_context(config.broker, config.broker_ca)
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
-    actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse)
+    reports = ReportMaker(config.store, config.models)
+    actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse, reports=reports)
     app = make_app(hub, make_history(config), actions=actions)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run(), name="dashboard-feed")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 
-from cellpulse.paths import models_folder
+from cellpulse.paths import demo_recording, models_folder
 from cellpulse.report.content import make_report
 from cellpulse.report.gathering import Material
 from cellpulse.report.record import Report
 from cellpulse.report.samples import Samples
 from monitor.contract import AssetConfig, CycleSummary, Frame
+from monitor.engine import Engine
+from monitor.inputs import ConfigIn, FrameIn
 from monitor.latest import RESULTS, Result
 from monitor.models import read_card
+from monitor.service import load_models
+from monitor.store.journal import Journal
+from recordings.open import open_recording
+from recordings.types import Recording
+from simulator.replay import ReplayOptions, asset_config, messages
 from training.forecast_run import ForecastModel
 
 START_MS = 1_600_000_000_000
@@ -91,3 +101,26 @@ def report_of(found: Material) -> Report:
         (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
     )
     return make_report(found, cards, forecast)
+
+
+def shorting() -> Recording:
+    """The cell of the bundled recording in which an internal short grows."""
+    recordings = open_recording(demo_recording())
+    return next(one for one in recordings if one.info.asset == "twin-shorting")
+
+
+def write_store(path: Path, recording: Recording) -> None:
+    """A monitor's store of one recording: its frames through the engine into the journal."""
+    options = ReplayOptions(speed=None)
+    asset = recording.info.asset
+    engine = Engine(*load_models(models_folder()))
+    journal = Journal(path)
+    config = [ConfigIn(asset, asset_config(recording.info, options, "report"), 0)]
+    journal.commit(config, engine.process(config))
+    frames = [t.message for t in messages(recording, options) if isinstance(t.message, Frame)]
+    for k in range(0, len(frames), 1_000):
+        batch = [
+            FrameIn(asset, f, f.timestamp_ms, msgspec.json.encode(f)) for f in frames[k : k + 1_000]
+        ]
+        journal.commit(batch, engine.process(batch))
+    journal.close()

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,15 +19,18 @@ from cellpulse.report.making import make
 from cellpulse.report.record import Report, from_json, json_schema, to_json
 from cellpulse.report.samples import Peaks, Samples
 from monitor.contract import AssetConfig, Frame
-from monitor.engine import Engine
 from monitor.features import Phase, Quality
-from monitor.inputs import ConfigIn, FrameIn
-from monitor.service import load_models
-from monitor.store.journal import Journal
-from recordings.open import open_recording
-from simulator.replay import ReplayOptions, asset_config, messages
 from tests.conftest import ROOT
-from tests.report_world import HOUR_MS, START_MS, material, report_of, result_row, soh_at
+from tests.report_world import (
+    HOUR_MS,
+    START_MS,
+    material,
+    report_of,
+    result_row,
+    shorting,
+    soh_at,
+    write_store,
+)  # fmt: skip
 from training.forecast_run import forecast_series
 
 
@@ -38,10 +40,8 @@ def aged() -> Report:
 
 
 @pytest.fixture(scope="module")
-def shorting() -> Material:
-    recordings = open_recording(demo_recording())
-    recording = next(one for one in recordings if one.info.asset == "twin-shorting")
-    return from_recording(recording, demo_recording(), models_folder())
+def short() -> Material:
+    return from_recording(shorting(), demo_recording(), models_folder())
 
 
 def test_health_is_the_last_complete_discharge(aged: Report) -> None:
@@ -204,8 +204,8 @@ def test_peaks_survive_the_thinning() -> None:
     assert abs(hottest[0] - times[3_217]) <= peaks.width_ms
 
 
-def test_the_short_of_the_demo_is_seen(shorting: Material) -> None:
-    found = report_of(shorting)
+def test_the_short_of_the_demo_is_seen(short: Material) -> None:
+    found = report_of(short)
     assert found.thermal.risk == "danger"
     assert found.thermal.segments
     assert found.thermal.segments[0].peak_score > 3
@@ -214,26 +214,11 @@ def test_the_short_of_the_demo_is_seen(shorting: Material) -> None:
     assert found.source.sha256 == file_sha256(demo_recording())
 
 
-def test_a_store_tells_what_the_file_tells(shorting: Material, tmp_path: Path) -> None:
+def test_a_store_tells_what_the_file_tells(short: Material, tmp_path: Path) -> None:
     """The same frames through a monitor's journal give the same figures."""
-    recordings = open_recording(demo_recording())
-    recording = next(one for one in recordings if one.info.asset == "twin-shorting")
-    options = ReplayOptions(speed=None)
-    config = asset_config(recording.info, options, "report")
-    engine = Engine(*load_models(models_folder()))
-    journal = Journal(tmp_path / "store.sqlite")
-    frames = [t.message for t in messages(recording, options) if isinstance(t.message, Frame)]
-    inputs = [ConfigIn("twin-shorting", config, 0)]
-    journal.commit(inputs, engine.process(inputs))
-    for k in range(0, len(frames), 1_000):
-        batch = [
-            FrameIn("twin-shorting", f, f.timestamp_ms, msgspec.json.encode(f))
-            for f in frames[k : k + 1_000]
-        ]
-        journal.commit(batch, engine.process(batch))
-    journal.close()
+    write_store(tmp_path / "store.sqlite", shorting())
     by_store = report_of(from_store(tmp_path / "store.sqlite", "twin-shorting"))
-    by_file = report_of(shorting)
+    by_file = report_of(short)
     for part in ("use", "health", "fade", "resistance", "thermal", "alarms", "regulation"):
         assert getattr(by_store, part) == getattr(by_file, part), part
     assert by_store.source.kind == "store"

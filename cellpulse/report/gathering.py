@@ -19,7 +19,7 @@ from monitor.errors import ConfigurationError
 from monitor.fleet import DEFAULT_CAPACITY_AH
 
 if TYPE_CHECKING:
-    from monitor.engine import Results
+    from monitor.engine import Counters, Results
     from recordings.types import Operation, Recording, RecordingInfo
 
 Histogram = NDArray[np.float32]
@@ -52,6 +52,14 @@ class Material:
         self.cycles.extend((found.summary, found.histogram) for found in results.cycles)
         self.events.extend(results.events)
 
+    def finish(
+        self, truths: Sequence[tuple[int, float]], noting: Noting, counters: Counters
+    ) -> None:
+        """The recording has ended: what it published, what its reader noted, what was dropped."""
+        self.truths = list(truths)
+        self.findings += noting.findings()
+        self.duplicates, self.late = counters.duplicates, counters.late
+
 
 def of_file(path: Path, sha256: str, info: RecordingInfo, config: AssetConfig) -> Material:
     """Material to be fed with the frames of a recording in the file at `path`."""
@@ -83,7 +91,8 @@ def from_recording(
     engine.process([ConfigIn(info.asset, config, 0)])
     material = of_file(path, file_sha256(path), info, config)
     noting = Noting(recording)
-    for frames, stamps in batches(noting, options, material.truths, lambda share: None):
+    truths: list[tuple[int, float]] = []
+    for frames, stamps in batches(noting, options, truths, lambda share: None):
         inputs = [
             FrameIn(info.asset, frame, stamp, b"")
             for frame, stamp in zip(frames, stamps, strict=True)
@@ -91,8 +100,7 @@ def from_recording(
         material.take(frames, engine.process(inputs))
     if not material.samples.frames:
         raise RecordingError(f"{path}: the file holds no samples")
-    material.findings += noting.findings()
-    material.duplicates, material.late = engine.counters.duplicates, engine.counters.late
+    material.finish(truths, noting, engine.counters)
     material.rejected = list(rejected)
     return material
 

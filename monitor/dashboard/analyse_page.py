@@ -7,7 +7,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from monitor.dashboard.parts import aria, cycle_grid, figure_box, graph, look_stores
+from monitor.dashboard.parts import aria, cycle_grid, figure_box, graph, look_stores, report_link
 from monitor.dashboard.texts import Language, text
 
 
@@ -57,6 +57,7 @@ def _result(language: Language) -> list[Any]:
                     id="analysis-which-box",
                     className="cp-hidden",
                 ),
+                report_link("n-report", "#", language, shown=False),
                 html.Span("", id="analysis-lamp", className="cp-lamp"),
             ],
             className="cp-head cp-analysis-head",

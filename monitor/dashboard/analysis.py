@@ -80,14 +80,20 @@ class Analysis(Struct, frozen=True):
     trace: AnalysedTrace
     segments: list[Segment]
     events: list[Event]
+    report: str | None = None  # its health report as JSON; the browser gets a token instead
 
 
 # Path of the file, its own name, and a callable for the share done (0..1).
 Analyse = Callable[[Path, Callable[[float], None]], Awaitable[list[Analysis]]]
 
 
-def mount_upload(server: FastAPI, analyse: Analyse) -> None:
-    """Add `POST /analyse/upload?name=FILE` with the file as the body."""
+def mount_upload(
+    server: FastAPI, analyse: Analyse, finish: Callable[[list[Analysis]], list[Analysis]]
+) -> None:
+    """Add `POST /analyse/upload?name=FILE` with the file as the body.
+
+    `finish` makes of the analysis what the browser gets.
+    """
     places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def upload(request: Request) -> Response:
@@ -110,7 +116,7 @@ def mount_upload(server: FastAPI, analyse: Analyse) -> None:
                     return JSONResponse({"error": "too_large"}, 413)
                 kept = stack.pop_all()
         return StreamingResponse(
-            _answer(analyse, path, places, kept), media_type="application/x-ndjson"
+            _answer(analyse, finish, path, places, kept), media_type="application/x-ndjson"
         )
 
     server.add_api_route("/analyse/upload", upload, methods=["POST"], include_in_schema=False)
@@ -139,7 +145,11 @@ async def _receive(request: Request, path: Path) -> bool:
 
 
 async def _answer(
-    analyse: Analyse, path: Path, places: asyncio.Semaphore, kept: contextlib.ExitStack
+    analyse: Analyse,
+    finish: Callable[[list[Analysis]], list[Analysis]],
+    path: Path,
+    places: asyncio.Semaphore,
+    kept: contextlib.ExitStack,
 ) -> AsyncIterator[bytes]:
     """Progress lines while the analysis runs, then its result; the file is gone afterwards."""
     lines: asyncio.Queue[float] = asyncio.Queue(CHUNKS_AHEAD)
@@ -159,7 +169,7 @@ async def _answer(
                         yield msgspec.json.encode({"progress": line.result()}) + b"\n"
                     else:
                         line.cancel()
-                yield msgspec.json.encode({"result": work.result()}) + b"\n"
+                yield msgspec.json.encode({"result": finish(work.result())}) + b"\n"
             except AnalysisError as error:
                 yield msgspec.json.encode({"error": str(error)}) + b"\n"
             finally:

@@ -33,6 +33,7 @@ from monitor.dashboard.guard import OriginGuard
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.live import Live, mount_live
 from monitor.dashboard.login_guard import LoginGuard
+from monitor.dashboard.reports import KeptReports, mount_reports
 from monitor.dashboard.texts import LANGUAGES, table
 from monitor.http_server import LOOPBACK_NAMES, Server, listen
 from monitor.login import Logins
@@ -74,8 +75,11 @@ def make_app(
     live = Live(hub, wall_clock_ms)
     mount_live(server, live)
     server.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
+    kept = KeptReports(time.monotonic)
     if actions.analyse is not None:
-        mount_upload(server, actions.analyse)
+        mount_upload(server, actions.analyse, kept.with_tokens)
+    if actions.reports is not None:
+        mount_reports(server, actions.reports, kept)
     texts = json.dumps({language: table(language) for language in LANGUAGES}, ensure_ascii=False)
     app = Dash(
         title,

@@ -8,7 +8,15 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from monitor.dashboard.parts import aria, cycle_grid, figure_box, graph, look_stores, named
+from monitor.dashboard.parts import (
+    aria,
+    cycle_grid,
+    figure_box,
+    graph,
+    look_stores,
+    named,
+    report_link,
+)
 from monitor.dashboard.texts import Language, text
 
 RANGES = ("1m", "10m", "1h", "6h", "all")
@@ -18,12 +26,19 @@ REPLAY_SPEEDS = ("1", "10", "60", "120", "600", "3600")
 
 
 def asset_page(
-    language: Language, asset: str, cell: int, *, faults: Sequence[str] | None, can_act: bool
+    language: Language,
+    asset: str,
+    cell: int,
+    *,
+    faults: Sequence[str] | None,
+    can_act: bool,
+    can_report: bool = False,
 ) -> list[Any]:
     """One asset: what it is now, its traces, its life, its alarms.
 
     `faults` are those that a replay can be asked to show; None leaves the replay controls out.
-    `can_act` says whether the asset may be taken out of service here.
+    `can_act` says whether the asset may be taken out of service here, `can_report` whether its
+    health report can be had.
     """
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
@@ -42,6 +57,9 @@ def asset_page(
                 ),
                 html.Div(
                     [
+                        report_link("a-report", f"/report/asset/{asset}?lang={language}", language)
+                        if can_report
+                        else None,
                         html.Span("", id="a-lamp", className="cp-lamp"),
                         html.Span("", id="a-fresh", className="cp-fresh"),
                     ],

@@ -25,6 +25,7 @@ from monitor.dashboard.history import curve_columns, read_history
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.ica import read_curves
 from monitor.dashboard.login_guard import signed_in
+from monitor.dashboard.reports import Reports
 from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
 from monitor.errors import StoreError
@@ -38,13 +39,15 @@ class Actions:
 
     `command(asset, command, user)` sends an operator's wish to the monitor and gives its reply;
     it raises FeedError where there was none. `simulator(name, command)` controls a replay, which
-    knows the named `faults`. `analyse(path, progress)` reads a file that a user sent.
+    knows the named `faults`. `analyse(path, progress)` reads a file that a user sent. `reports`
+    makes health reports.
     """
 
     command: Callable[[str, Command, str], Awaitable[Reply]] | None = None
     simulator: Callable[[str, SimulatorCommand], Awaitable[None]] | None = None
     faults: Sequence[str] = ()
     analyse: Analyse | None = None
+    reports: Reports | None = None
 
 
 def add_shell_callbacks(app: Dash, title: str, actions: Actions) -> None:
@@ -81,6 +84,7 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
             max(0, int(match[2] or 1) - 1),
             faults=actions.faults if actions.simulator is not None else None,
             can_act=actions.command is not None,
+            can_report=actions.reports is not None,
         )
     return not_found_page(language)
 

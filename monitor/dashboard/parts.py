@@ -61,6 +61,18 @@ def graph(name: str, class_name: str) -> Any:
     return html.Div(graph, className=class_name)
 
 
+def report_link(name: str, href: str, language: Language, *, shown: bool = True) -> Any:
+    """A link that downloads a health report; `assets/7-report.js` says how it goes beside it."""
+    return html.Span(
+        [
+            html.A(text("report_download", language), id=name, href=href, className="cp-report"),
+            html.Span("", className="cp-muted cp-report-state", role="status"),
+        ],
+        id=f"{name}-box",
+        className="" if shown else "cp-hidden",
+    )
+
+
 def figure_box(name: str, label: str) -> Any:
     """One number with its label, and room for what qualifies it."""
     return html.Div(

@@ -182,6 +182,18 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "hot_segments": ("Thermal segments", "热异常片段"),
     "whole_life": ("Traces, with the thermal segments marked", "曲线与热异常片段"),
     "problems": ("What was found in the data", "数据中发现的问题"),
+    # Health report
+    "report_download": ("Health report (PDF)", "健康报告 (PDF)"),
+    "report_making": ("Making the report…", "正在生成报告…"),
+    "report_busy": (
+        "Other reports are being made; try again in a minute.",
+        "正在生成其他报告，请稍后再试。",
+    ),
+    "report_gone": (
+        "There is no report here any more; analyse the file again.",
+        "报告已不存在，请重新分析文件。",
+    ),
+    "report_failed": ("The report could not be fetched.", "报告获取失败。"),
     # Cycle table
     "number": ("No.", "序号"),
     "kind": ("Kind", "类型"),

@@ -80,6 +80,8 @@
     const risk = cp.risk({ risk: found.risk, at: cp.now(), stale: false, limit: 1e12 });
     cp.put("analysis-name", { children: found.asset + " · " + found.dataset });
     cp.put("analysis-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
+    cp.show("n-report-box", !!found.report);
+    cp.put("n-report", { href: found.report ? "/report/file/" + found.report + "?lang=" + cp.language : "#" });
     cp.put("n-soh", { children: soh.main });
     cp.put("n-soh-sub", { children: [soh.sub, cp.el("Br", null), known(truth) ? cp.text("truth") + " " + cp.number(truth, 1, "%") : ""] });
     cp.put("n-cycles", { children: String(found.cycles.length) });
