@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import FEATURES
 from monitor.jit import kernel
 from monitor.rules import Rule
 
@@ -55,6 +54,7 @@ def check_inplace(
     """
     changes = 0
     rules = len(quantity)
+    first_extra = features.shape[1]  # not a constant of another file, which a cache would keep
     for k in range(n):
         r = row[k]
         for j in range(rules):
@@ -62,7 +62,7 @@ def check_inplace(
             if np.isnan(limit):
                 continue
             q = quantity[j]
-            x = features[k, q] if q < FEATURES else extras[k, q - FEATURES]
+            x = features[k, q] if q < first_extra else extras[k, q - first_extra]
             if np.isnan(x):
                 continue
             over = sign[j] * (x - limit)

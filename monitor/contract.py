@@ -386,6 +386,7 @@ class MonitorMetrics(Struct, frozen=True):
     inference: dict[str, InferenceTimes]  # by model: soh, thermal
     outbox_inputs: int = 0  # journalled, and not yet confirmed by InfluxDB
     outbox_lag_s: float = 0.0  # how long ago the oldest of them arrived
+    glitches: int = 0  # readings rejected because they jumped
     outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound
     set_aside: int = 0  # lines that InfluxDB refused, kept beside the journal with its reason
     store_bytes: int = 0  # what the journal holds

@@ -87,6 +87,7 @@ from monitor.rules import (
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
+GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 PHASES = tuple(phase.name.lower() for phase in Phase)
@@ -125,6 +126,7 @@ class Counters:
     future: int = 0
     missed: int = 0
     segments: int = 0
+    glitches: int = 0
 
 
 class Engine:
@@ -548,6 +550,7 @@ class Engine:
         changed = self._alarm_changes(changes, assets, results) if changes else []
         self.counters.frames += len(assets)
         self.counters.samples += n
+        self.counters.glitches += int(np.count_nonzero(out.quality[:n] & GLITCH))
         results.samples += n
         results.touched.update([asset.name for asset in assets])
         if n == len(assets):

@@ -25,7 +25,8 @@ What is computed, with dt the real step between a cell's consecutive samples:
 
 A missing value is NaN. A sample whose voltage or temperature is impossible or frozen, or whose
 temperature stepped faster than a cell's heat capacity allows, is flagged in its quality bits and
-treated as missing.
+treated as missing. So is a voltage glitch: one sample that jumps from the last good one while the
+current did not, unless the next one confirms it; a true jump is believed one sample late.
 
 The module is long because Numba's cache sees changes of one file only: constants, columns and the
 jitted functions that use them stand together.
@@ -78,6 +79,10 @@ STEP_MOST_C = 4.0
 STEP_MOST_C_PER_S = 0.2  # no healthy cell of 11,000 recorded hours was steeper
 CLIMBS = 3.0  # so many impossible steps up in a row are a runaway, no sensor does that
 COLLAPSED_SHARE = 0.75  # with the voltage under this share of what it was, a step up is believed
+GLITCH_V = 0.5  # a larger jump in one sample has to be confirmed by the next
+GLITCH_C_RATE = 0.1  # a voltage may jump when the current changes by this much
+GLITCH_S = 30.0  # and after this time without a good sample any value may be true
+GLITCH_TAU_S = 600.0  # glitches are counted with this memory
 JUMP_S = 120.0  # a step that stays so long is a jump, until then a spike
 AMBIENT_RISE_C_PER_S = (
     2.0 / 3600.0
@@ -163,6 +168,7 @@ class Quality(IntEnum):
     AMBIENT_ASSUMED = 1024
     TEMPERATURE_SPIKE = 2048  # stepped faster than the cell can
     TEMPERATURE_JUMP = 4096  # and stayed there
+    VOLTAGE_GLITCH = 8192
 
 
 class Feature(IntEnum):
@@ -193,6 +199,7 @@ class Feature(IntEnum):
     TEMPERATURE_C = 22
     AMBIENT_C = 23
     DIRECTION = 24  # of the running half-cycle: +1 charge, -1 discharge, 0 none
+    GLITCHES = 25  # voltage glitches and spikes, each weighing exp(-age / GLITCH_TAU_S)
 
 
 class Ended(IntEnum):
@@ -345,7 +352,19 @@ class G(IntEnum):
     VOLTS_BEFORE = 130  # the first of them
 
 
-STATE_WIDTH = int(G.VOLTS_BEFORE) + 1
+class J(IntEnum):
+    """Columns of what tells a jump of the voltage, after those of `G` in the same row."""
+
+    V = 131  # the last good voltage, its time and the current then
+    V_MS = 132
+    V_I = 133
+    SUSPECT = 134  # a jump that the next sample has to confirm, NaN for none
+    RUN = 135  # where the newest good sample jumped to, +1 up or -1 down, 0 if it did not
+    COUNT = 136
+    SPIKED = 137  # 1 where the temperature before was a spike
+
+
+STATE_WIDTH = int(J.SPIKED) + 1
 FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
@@ -367,7 +386,7 @@ class CellState:
         scalars = np.full((rows, STATE_WIDTH), np.nan)
         scalars[:, _ZERO] = 0.0
         scalars[:, int(B.ORIGIN_MS) : int(B.COEFFICIENT)] = 0.0
-        scalars[:, int(G.CHANGE_C) : STATE_WIDTH] = 0.0
+        scalars[:, int(G.CHANGE_C) : int(G.VOLTS_BEFORE) + 1] = 0.0
         scalars[:, B.GAP_S] = -1.0
         scalars[:, B.AMBIENT_USED] = AMBIENT_UNKNOWN_C
         return CellState(
@@ -392,6 +411,7 @@ _ZERO = [
     S.CHARGE_IN, S.CHARGE_OUT, S.ENERGY_IN, S.ENERGY_OUT, S.PHASE, S.DIRECTION, S.HC_AH, S.HC_WH,
     S.HC_I_S, S.HC_II_S, S.HC_LOAD_S, S.HC_T_S, S.HC_T_TIME, S.HC_GAP, S.HC_FROM_END,
     S.HC_REACHED_END, S.CHARGES, S.DISCHARGES, S.REST_S, S.AT_END, S.AT_END_AH, S.SLOTS_FILLED,
+    J.RUN, J.COUNT, J.SPIKED,
 ]  # fmt: skip
 
 
@@ -526,6 +546,7 @@ def _forget_times_inplace(s: Floats) -> None:
     ):  # fmt: skip
         s[column] = np.nan
     s[G.RAW_MS] = np.nan
+    s[J.V_MS] = np.nan
 
 
 @kernel
@@ -578,7 +599,41 @@ def _screen_inplace(
         if fault != 0:
             q |= fault
             temp = np.nan
+    if t > last:
+        s[J.COUNT] *= np.exp(-(t - last) / (1000.0 * GLITCH_TAU_S))
+    spiked = 1.0 if q & Quality.TEMPERATURE_SPIKE else 0.0
+    if spiked > s[J.SPIKED]:
+        s[J.COUNT] += 1.0
+    s[J.SPIKED] = spiked
+    if not np.isnan(v):
+        if _jumped_inplace(s, t, v, i, nominal):
+            q |= Quality.VOLTAGE_GLITCH
+            s[J.COUNT] += 1.0
+            v = np.nan
+        else:
+            s[J.V] = v
+            s[J.V_MS] = t
+            s[J.V_I] = i
+            s[J.SUSPECT] = np.nan
     return q, v, i, temp
+
+
+@kernel
+def _jumped_inplace(s: Floats, t: int, v: float, i: float, nominal: float) -> bool:
+    """Whether v jumps from the last good voltage and the sample before does not bear it out."""
+    going, s[J.RUN] = s[J.RUN], 0.0
+    # A change of current explains a step; so may one that is not known.
+    explained = not abs(i - s[J.V_I]) < GLITCH_C_RATE * nominal
+    step = v - s[J.V]
+    if explained or not t - s[J.V_MS] <= GLITCH_S * 1000.0 or abs(step) <= GLITCH_V:
+        return False
+    before = s[J.SUSPECT]
+    stays = abs(v - before) <= GLITCH_V
+    if stays or (v - before) * (before - s[J.V]) > 0.0 or going * step > 0.0:
+        s[J.RUN] = 1.0 if step > 0.0 else -1.0  # it stays there, or goes on in the same direction
+        return False
+    s[J.SUSPECT] = v
+    return True
 
 
 @kernel
@@ -1241,3 +1296,4 @@ def _features_inplace(
     x[Feature.TEMPERATURE_C] = temp
     x[Feature.AMBIENT_C] = ambient
     x[Feature.DIRECTION] = s[S.DIRECTION]
+    x[Feature.GLITCHES] = s[J.COUNT]

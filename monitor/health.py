@@ -85,6 +85,7 @@ class Health:
             duplicates=counters.duplicates,
             late=counters.late,
             gaps=counters.missed,
+            glitches=counters.glitches,
             dropped=link.dropped,
             commits=pipeline.commits,
             queue_messages=link.waiting,

@@ -46,7 +46,7 @@ TEMPERATURE_BAD = (
 )
 (
     THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
-    FADE_ACCELERATION,
+    FADE_ACCELERATION, CURRENT_FAULT,
 ) = (int(extra) - FEATURES for extra in Extra)  # fmt: skip
 
 
@@ -118,6 +118,7 @@ def settle_inplace(
         extras[k, SOH] = result[k, Result.SOH]
         extras[k, VOLTAGE_FAULT] = 1.0 if quality[k] & VOLTAGE_BAD else 0.0
         extras[k, TEMPERATURE_FAULT] = 1.0 if quality[k] & TEMPERATURE_BAD else 0.0
+        extras[k, CURRENT_FAULT] = 1.0 if quality[k] & Quality.CURRENT_IMPOSSIBLE else 0.0
         extras[k, IMBALANCE_V] = np.nan
         extras[k, KNEE_CYCLE] = np.nan  # known where a half-cycle ends: see the engine
         extras[k, FADE_ACCELERATION] = np.nan

@@ -26,6 +26,7 @@ class Extra(IntEnum):
     IMBALANCE_V = len(Feature) + 4  # highest less lowest cell of a frame, on its first cell
     KNEE_CYCLE = len(Feature) + 5  # of a half-cycle's end: where a knee was noticed, 0 for none
     FADE_ACCELERATION = len(Feature) + 6  # of a half-cycle's end: fade now over the long run's
+    CURRENT_FAULT = len(Feature) + 7  # 1 where the current is impossible
 
 
 EXTRAS = len(Extra)
@@ -206,6 +207,20 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         "温度信号异常或冻结，已停用",
         "Check the temperature sensor; heat cannot be judged until then.",
         "检查温度传感器；在此之前无法判断发热。",
+    ),
+    Rule(
+        "current_signal_fault", 3, Extra.CURRENT_FAULT, True, "1", "pack", FixedLimit(0.5),
+        0.0, 10_000, 10_000,
+        "the current signal is impossible and is not used", "电流信号异常，已停用",
+        "Check the current sensor and its scale; charge is not counted until then.",
+        "检查电流传感器及其量程；在此之前不计电量。",
+    ),
+    Rule(
+        "signal_glitches", 2, Feature.GLITCHES, True, "1", "cell", FixedLimit(3.0),
+        2.0, 0, 60_000,
+        "single samples jump and are rejected, more than three in ten minutes",
+        "单点跳变被剔除，十分钟内超过三次",
+        "Check the sense wires, connectors and shielding.", "检查采样线、接插件与屏蔽。",
     ),
 )  # fmt: skip
 

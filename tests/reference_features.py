@@ -114,6 +114,8 @@ class Reference:
             raw.v, 0.0, 5.0, 60.0, 0.2, Quality.VOLTAGE_MISSING, Quality.VOLTAGE_IMPOSSIBLE,
             Quality.VOLTAGE_FROZEN,
         )  # fmt: skip
+        self.screened_v = self.v.copy()
+        self.glitches = self._reject_jumps()
         q[np.isnan(raw.temp)] |= Quality.TEMPERATURE_MISSING
         plausible = (raw.temp >= -60.0) & (raw.temp <= 1000.0)
         q[~np.isnan(raw.temp) & ~plausible] |= Quality.TEMPERATURE_IMPOSSIBLE
@@ -124,6 +126,35 @@ class Reference:
         runs: list[int] = []  # how long each value stood, in samples
         for piece in np.split(good, parted):
             self._thermometer(piece, seen, runs)
+        spike = (q & Quality.TEMPERATURE_SPIKE) != 0
+        self.glitches += spike & ~np.r_[False, spike[:-1]]
+
+    def _reject_jumps(self) -> Floats:
+        """Take out voltages that neither a change of current nor the next sample explains."""
+        v, rejected = self.screened_v, np.zeros(self.n)
+        good, suspect, run = -1, -1, 0.0
+        for k in np.flatnonzero(~np.isnan(v)):
+            explained = (
+                good < 0
+                or self.t[k] - self.t[good] > 30_000
+                or abs(v[k] - v[good]) <= 0.5
+                or not abs(self.i[k] - self.i[good]) < 0.1 * self.p.nominal_ah
+            )
+            step = 0.0 if explained else np.sign(v[k] - v[good])
+            borne_out = step == run or (
+                suspect >= 0
+                and (
+                    abs(v[k] - v[suspect]) <= 0.5
+                    or np.sign(v[k] - v[suspect]) == np.sign(v[suspect] - v[good])
+                )
+            )
+            if explained or borne_out:
+                good, suspect, run = k, -1, step
+            else:
+                self.v[k], suspect, run = np.nan, k, 0.0
+                self.quality[k] |= Quality.VOLTAGE_GLITCH
+                rejected[k] = 1.0
+        return rejected
 
     def _thermometer(self, at: NDArray[np.int64], seen: list[float], runs: list[int]) -> None:
         """Flags of a thermometer's readings between two gaps: frozen, spike, jump."""
@@ -147,7 +178,7 @@ class Reference:
                 else:
                     climb = 0
                     seen.append(change)
-                if away > 0.0 and self.v[k] < 0.75 * volts:
+                if away > 0.0 and self.screened_v[k] < 0.75 * volts:
                     away, climb = 0.0, 3
                 runs.append(n - 1 - begun)
                 begun, was_frozen = n, False
@@ -607,6 +638,7 @@ class Reference:
         x[Feature.PHASE] = self.phase[last]
         x[Feature.RESISTANCE_OHM] = self._resistance()
         x[Feature.DIRECTION] = 0.0
+        x[Feature.GLITCHES] = self.glitches @ np.exp(-(self.t[last] - self.t) / 600_000.0)
         if self.running is not None:
             x[Feature.DIRECTION] = self.running.sign
             x[Feature.HALF_CYCLE_AH] = self._ah(self.running)

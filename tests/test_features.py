@@ -202,7 +202,7 @@ def streams(draw: st.DrawFn, blocks: int = 5) -> Stream:
     faults = st.tuples(
         st.integers(0, n - 1),
         st.integers(1, 4),
-        st.sampled_from([NAN, NAN, NAN, 5.0, 5.001, -0.001, 101.0, -101.0, 1001.0]),
+        st.sampled_from([NAN, NAN, NAN, 5.0, 5.001, -0.001, 101.0, -101.0, 1001.0, 2.0, 90.0]),
     )
     table = np.c_[table, ambient]
     for at, column, value in draw(st.lists(faults, max_size=4)):
@@ -495,6 +495,32 @@ def test_what_a_cell_can_do_is_no_sensor_fault() -> None:
     later = np.r_[seconds[:10], 600.0 + seconds[:10]]
     parted = run_one(stream_of(later, 0.0, 3.7, np.repeat([20.0, 50.0], 10)), Settings())
     assert not any(flags_of(parted))  # nothing is known of the ten minutes between
+
+
+def test_a_voltage_that_jumps_once_is_rejected_and_a_step_is_believed_one_sample_late() -> None:
+    seconds = np.arange(0.0, 100.0)
+    volts, warmth = np.full(100, 3.7), np.full(100, 25.0)
+    volts[[20, 40]] = 4.9, 2.9
+    warmth[60] = 120.0
+    run = run_one(stream_of(seconds, -1.0, volts, warmth), Settings())
+    quality = run.quality[:, 0]
+    assert np.flatnonzero(quality & Quality.VOLTAGE_GLITCH).tolist() == [20, 40]
+    assert np.flatnonzero(quality & Quality.TEMPERATURE_SPIKE).tolist() == [60]
+    assert np.isnan(run.features[[20, 40], 0, F.VOLTAGE_V]).all()
+    assert np.nanmax(np.abs(run.features[:, 0, [F.DV_DT_V_PER_S, F.DT_DT_C_PER_S]])) == 0.0
+    assert run.features[60, 0, F.GLITCHES] == pytest.approx(
+        np.exp(-40 / 600) + np.exp(-20 / 600) + 1
+    )
+    volts = np.where(seconds < 50, 3.7, 2.9)  # an internal short does not come back
+    run = run_one(stream_of(seconds, -1.0, volts, 25.0), Settings())
+    assert np.flatnonzero(run.quality[:, 0]).tolist() == [50]
+    assert (run.features[51:, 0, F.VOLTAGE_V] == 2.9).all()
+    falling = np.where(seconds < 50, 4.2, np.maximum(0.0, 4.2 - 0.6 * (seconds - 49)))
+    run = run_one(stream_of(seconds, -1.0, falling, 25.0), Settings())
+    assert np.flatnonzero(run.quality[:, 0] & Quality.VOLTAGE_GLITCH).tolist() == [50]
+    loaded = np.where(seconds < 50, 0.0, -4.0)  # a load explains its own step
+    run = run_one(stream_of(seconds, loaded, volts, 25.0), Settings())
+    assert not (run.quality[:, 0] & Quality.VOLTAGE_GLITCH).any()
 
 
 # Things with a known answer
