@@ -15,6 +15,7 @@ from typing import Protocol
 
 from monitor.admission import Verdict
 from monitor.contract import (
+    ASSET_PATTERN,
     GROUP_ASSET,
     VERSION,
     AlarmRecord,
@@ -27,6 +28,7 @@ from monitor.contract import (
     decode_status,
     decode_telemetry,
     encode,
+    is_asset_name,
 )
 from monitor.engine import Engine, Results
 from monitor.errors import PayloadError
@@ -245,6 +247,7 @@ class Pipeline:
         if asset.startswith("_") and asset != GROUP_ASSET:
             if asset != "_gateway" or len(rest) != 2 or rest[1] != "status":
                 raise PayloadError("the contract has no such topic")
+            _check_name("gateway", rest[0])
             if payload:
                 inputs.append(StatusIn(rest[0], True, decode_status(payload), arrival))
         elif rest == ("telemetry",):
@@ -264,6 +267,7 @@ class Pipeline:
         elif len(rest) == 2 and rest[0] == "command":
             if message.retain:
                 raise PayloadError("a retained command is ignored")
+            _check_name("user", rest[1])
             inputs.append(CommandIn(asset, rest[1], decode(Command, payload), arrival))
         else:
             raise PayloadError("the contract has no such topic")
@@ -288,6 +292,11 @@ class Pipeline:
             count=self.rejected,
         )
         self._publisher.publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not is_asset_name(name):
+        raise PayloadError(f"{kind} name {name[:80]!r}: expected {ASSET_PATTERN}")
 
 
 def _ms_since(message: Message) -> float:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from axe_playwright_python.base import AXE_FILE_PATH
@@ -18,8 +19,9 @@ from playwright.async_api import Browser, async_playwright, expect
 from playwright.async_api import Page as Tab
 
 from cellpulse.paths import demo_recording
+from monitor.contract import Provenance, encode
 from tests.conftest import need
-from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm
+from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm, make_config
 
 CHROMIUM_ARGS = (
     "--headless",
@@ -296,3 +298,26 @@ async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> N
         await tab.get_by_role("option", name="twin-shorting").click()
         await expect(tab.locator("#analysis-lamp")).to_contain_text("Danger")
         await expect(tab.locator("#analysis-segments li").first).to_contain_text("Thermal score")
+
+
+async def test_what_a_device_writes_is_text_on_the_page(stage: Stage) -> None:
+    evil = '<img src=x onerror="window.caught=1"><script>window.caught=1</script>{{7*7}}'
+    config = msgspec.structs.replace(
+        make_config(), chemistry=evil[:500], cell_type=evil, provenance=Provenance(source=evil)
+    )
+    await stage.world.publish("bms/hostile/config", encode(config), retain=True)
+    alarm = msgspec.structs.replace(
+        make_alarm("hostile", severity=5), message=evil, message_zh=evil, action=evil, unit=evil
+    )
+    await stage.world.raise_alarm(alarm)
+    try:
+        for path in ("/asset/hostile", "/alarms", "/"):
+            async with stage.tab(path) as tab:
+                await expect(tab.get_by_text("hostile").first).to_be_visible()
+                if path != "/":
+                    await expect(tab.get_by_text("onerror").first).to_be_attached()
+                assert await tab.evaluate("window.caught") is None
+                assert await tab.locator("img[src=x]").count() == 0
+    finally:
+        await stage.world.clear_alarm(alarm)
+        await stage.world.publish("bms/hostile/config", b"", retain=True)
