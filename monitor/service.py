@@ -128,7 +128,7 @@ class Monitor:
             for name, model in timed.items()
             if isinstance(model, TimedSohModel | TimedThermalModel)
         }
-        self.upkeep = Upkeep(config.store, self.sink, clock)
+        self.upkeep = Upkeep(self.journal, config, self.sink, clock)
         self.health = Health(self.pipeline, self.link, watches, self.upkeep.figures)
         self._ticked_s = time.monotonic()
 
@@ -159,6 +159,7 @@ class Monitor:
                 if self.config.webhook is not None:
                     hook = Webhook(self.config.webhook, self.config.webhook_header)
                     tasks.create_task(run_webhook(hook, Outbox(self.config.store)), name="webhook")
+                tasks.create_task(self.upkeep.run(self._between), name="upkeep")
                 if self.sink is not None:
                     tasks.create_task(self.sink.run(), name="influx")
                 if self.config.homeassistant is not None:
@@ -198,6 +199,11 @@ class Monitor:
 
     def _work(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._worker, work)
+
+    async def _between(self, work: Callable[[], T]) -> T:
+        """Work on the pipeline's thread between two micro-batches."""
+        async with self._lock:
+            return await self._work(work)
 
     def _finish(self) -> None:
         """Take what has come, as far as the store can; what it cannot comes again next time."""

@@ -24,6 +24,7 @@ from tests.conftest import free_ports
 from tests.engine_world import T0, frame_in, make_config
 from tests.influx_world import BUCKET, ORG, TOKEN, influx_world
 from tests.test_journal import STORY, make_engine, run
+from tests.test_minutes import summed_up
 
 
 @dataclass
@@ -33,24 +34,28 @@ class Store:
     journal: Journal
     history: History
     sink: Sink | None
+    sums_up: bool = False
 
     def add(self, inputs: Sequence[Input]) -> None:
         self.journal.commit(inputs, make_engine().process(inputs))
+        if self.sums_up:
+            summed_up(self.journal, 1_000)
         if self.sink is not None:
             self.sink.step()
             assert self.sink.state.inputs == 0
 
 
-@pytest.fixture(scope="module", params=["sqlite", "influx"])
+@pytest.fixture(scope="module", params=["sqlite", "minutes", "influx"])
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
     folder = tmp_path_factory.mktemp("history")
     journal = Journal(folder / "j.sqlite")
     try:
-        if request.param == "sqlite":
-            made = Store(journal, SqliteHistory(journal.path), None)
+        if request.param != "influx":
             run(journal, make_engine(), STORY)
+            made = Store(journal, SqliteHistory(journal.path), None, request.param == "minutes")
+            made.add([])
             yield made
             return
         first, second = free_ports(2)

@@ -55,6 +55,15 @@ def newest(journal: Path) -> Checkpoint | None:
     return Checkpoint(body.input_id, body.assets, body.groups)
 
 
+def oldest_input(journal: Path) -> int:
+    """The input that the older of two whole checkpoints stands behind; 0 without two of them.
+
+    What came after it may be needed again.
+    """
+    found = [body.input_id for path in _paths(journal) if (body := _read(path)) is not None]
+    return min(found) if len(found) == 2 else 0
+
+
 def _paths(journal: Path) -> tuple[Path, Path]:
     return (
         journal.with_name(f"{journal.name}.checkpoint-a"),

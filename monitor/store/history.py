@@ -56,6 +56,10 @@ class Trace:
     def __len__(self) -> int:
         return len(self.timestamp_ms)
 
+    def table(self) -> Floats:
+        """The values as (rows, quantities), a column for each of `QUANTITIES`."""
+        return np.stack([getattr(self, name) for name in QUANTITIES], axis=1)
+
 
 def trace_of(timestamp_ms: Times, table: Floats) -> Trace:
     """A trace from its times and a table with a column for each of `QUANTITIES`."""

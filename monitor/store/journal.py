@@ -12,11 +12,12 @@ so that a cursor over each finds what is new (`monitor.store.outbox`).
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -116,6 +117,18 @@ UPDATE cycle SET seq = number FROM (
 """
 
 
+class MinuteRow(NamedTuple):
+    """One row of `minute`, see `monitor.store.minutes`."""
+
+    asset_id: int
+    cell: int
+    minute: int
+    first_ms: int
+    last_ms: int
+    samples: int
+    figures: bytes
+
+
 class _Status(Struct):
     gateway: bool
     online: bool
@@ -209,6 +222,48 @@ class Journal:
                 self._db.execute("ROLLBACK")
             for name in list(self._assets)[known:]:
                 del self._assets[name]
+            raise StoreError(f"store {self.path}: {error}") from error
+
+    def put_minutes(self, name: str, rows: Sequence[MinuteRow], upto: int) -> None:
+        """Write minutes and that inputs up to `upto` are in them; raises StoreError."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO minute VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (name, upto))
+
+    def trim(self, upto: int) -> None:
+        """Delete the inputs up to `upto`, but the newest of all and each asset's newest config.
+
+        Raises StoreError.
+        """
+        with self._transaction():
+            self._db.execute(
+                """DELETE FROM input WHERE id <= ? AND kind != ?
+                     AND id < (SELECT max(id) FROM input)""",
+                (upto, int(Kind.CONFIG)),
+            )
+            self._db.execute(
+                """DELETE FROM input WHERE id <= ? AND kind = ? AND id < (
+                     SELECT max(newer.id) FROM input AS newer
+                     WHERE newer.kind = 2 AND newer.asset_id = input.asset_id)""",
+                (upto, int(Kind.CONFIG)),
+            )
+
+    def trim_minutes(self, before: Sequence[tuple[int, int, int]]) -> None:
+        """Delete minutes before one, for each (asset_id, cell, minute); raises StoreError."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM minute WHERE asset_id = ? AND cell = ? AND minute < ?", before
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise StoreError(f"store {self.path}: {error}") from error
 
     def inputs_after(self, input_id: int) -> Iterator[Input]:

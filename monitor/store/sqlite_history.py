@@ -12,12 +12,23 @@ from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, CycleSummary, Event, Frame, as_list, cell_name
 from monitor.errors import StoreError
-from monitor.latest import RESULTS, Result, stored_rows
-from monitor.store.history import StoredAsset, Trace, sensor_of
+from monitor.latest import stored_rows
+from monitor.store.history import (
+    QUANTITIES,
+    StoredAsset,
+    Trace,
+    empty_trace,
+    sensor_of,
+    stretches,
+    trace_of,
+)
 from monitor.store.journal import Kind, connect
+from monitor.store.minutes import MAX, MIN, MINUTE_MS, PROGRESS, RESULT_COLUMNS, decode_figures
 from monitor.store.thinning import keep_extremes
 
-Floats = NDArray[np.float64]
+RAW_PER_POINT = 4  # so many frames for a point of the answer are still read one by one
+PEAKS = [QUANTITIES.index(q) for q in ("voltage_v", "current_a", "temperature_c", "thermal_score")]
+_PROGRESS = f"SELECT value FROM progress WHERE name = '{PROGRESS}'"
 _frame = msgspec.json.Decoder(Frame)
 
 
@@ -28,20 +39,18 @@ class SqliteHistory:
         self._path = path
 
     def assets(self) -> Sequence[StoredAsset]:
-        rows = self._query(
-            """SELECT asset.id, name,
-                 (SELECT timestamp_ms FROM input WHERE kind = 0 AND asset_id = asset.id
-                  ORDER BY timestamp_ms LIMIT 1),
-                 (SELECT timestamp_ms FROM input WHERE kind = 0 AND asset_id = asset.id
-                  ORDER BY timestamp_ms DESC LIMIT 1)
-               FROM asset ORDER BY name""",
-            (),
-        )
-        return [
-            StoredAsset(name, self._config(number), first, last)
-            for number, name, first, last in rows
-            if first is not None
-        ]
+        raw = "(SELECT timestamp_ms FROM input WHERE kind = 0 AND asset_id = asset.id ORDER BY "
+        minute = "FROM minute WHERE asset_id = asset.id AND cell = 0 ORDER BY minute"
+        columns = f"""{raw} timestamp_ms LIMIT 1), {raw} timestamp_ms DESC LIMIT 1),
+            (SELECT first_ms {minute} LIMIT 1), (SELECT last_ms {minute} DESC LIMIT 1)"""
+        found: list[StoredAsset] = []
+        for number, name, *times in self._query(
+            f"SELECT asset.id, name, {columns} FROM asset ORDER BY name", ()
+        ):
+            known = [time for time in times if time is not None]
+            if known:
+                found.append(StoredAsset(name, self._config(number), min(known), max(known)))
+        return found
 
     def frames(self) -> int:
         """How many frames the store holds."""
@@ -50,40 +59,84 @@ class SqliteHistory:
     def trace(
         self, asset: str, cell: int, start_ms: int, end_ms: int, points: int = 2_000
     ) -> Trace:
+        rows = self._query("SELECT id FROM asset WHERE name = ?", (asset,))
+        if not rows:
+            return empty_trace()
+        this = rows[0][0], start_ms, end_ms
+        minutes = self._minutes(*this, cell, points)
+        after = 0
+        parts: list[Trace] = []
+        if minutes is not None:
+            after, summed_up = minutes
+            parts.append(summed_up)
+        parts.append(self._raw(*this, cell, after))
+        times = np.concatenate([part.timestamp_ms for part in parts])
+        table = np.concatenate([part.table() for part in parts])
+        order = np.argsort(times, kind="stable")
+        times, table = times[order], table[order]
+        keep = keep_extremes([table[:, k] for k in PEAKS], points)
+        return trace_of(times[keep], table[keep])
+
+    def _raw(self, asset_id: int, start_ms: int, end_ms: int, cell: int, after: int) -> Trace:
+        """The frames themselves, those behind input number `after`."""
         rows = self._query(
-            """SELECT asset_id, timestamp_ms, payload, result FROM input
-               WHERE kind = 0 AND asset_id = (SELECT id FROM asset WHERE name = ?)
-                 AND timestamp_ms BETWEEN ? AND ? ORDER BY timestamp_ms, id""",
-            (asset, start_ms, end_ms),
+            """SELECT timestamp_ms, payload, result FROM input
+               WHERE kind = 0 AND asset_id = ? AND timestamp_ms BETWEEN ? AND ? AND id > ?
+               ORDER BY timestamp_ms, id""",
+            (asset_id, start_ms, end_ms, after),
         )
-        config = self._config(rows[0][0]) if rows else None
-        table = np.full((len(rows), 4), np.nan)
-        results = np.full((len(rows), RESULTS), np.nan)
+        config = self._config(asset_id) if rows else None
+        table = np.full((len(rows), len(QUANTITIES)), np.nan)
         sensor: dict[int, int] = {}
-        for k, (_, _, payload, result) in enumerate(rows):
+        for k, (_, payload, result) in enumerate(rows):
             frame = _frame.decode(payload)
             volts, temperatures = as_list(frame.voltage_v), as_list(frame.temperature_c)
             if len(temperatures) not in sensor:
                 sensor[len(temperatures)] = sensor_of(config, len(temperatures), cell, len(volts))
-            s = sensor[len(temperatures)]
-            table[k] = (
+            table[k, :4] = (
                 _at(volts, cell), _none(frame.current_a),
-                _at(temperatures, s), _none(frame.ambient_c),
+                _at(temperatures, sensor[len(temperatures)]), _none(frame.ambient_c),
             )  # fmt: skip
             matrix = stored_rows(result, config.cells if config is not None else max(1, len(volts)))
             if cell < len(matrix):
-                results[k] = matrix[cell]
-        times = np.array([row[1] for row in rows], np.int64)
-        keep = keep_extremes(
-            [table[:, 0], table[:, 1], table[:, 2], results[:, Result.THERMAL_SCORE]], points
+                table[k, 4:] = matrix[cell, RESULT_COLUMNS]
+        return trace_of(np.array([row[0] for row in rows], np.int64), table)
+
+    def _minutes(
+        self, asset_id: int, start_ms: int, end_ms: int, cell: int, points: int
+    ) -> tuple[int, Trace] | None:
+        """What the minutes know, and the last input in them; None where the frames say it better.
+
+        They do where all of them are still there and reading them is quick.
+        """
+        after = int(self._query(f"SELECT ifnull(({_PROGRESS}), 0)", ())[0][0])
+        if after == 0:
+            return None
+        most = RAW_PER_POINT * points
+        ends = start_ms // MINUTE_MS, end_ms // MINUTE_MS
+        frames = self._query(
+            """SELECT count(*) FROM (SELECT 1 FROM input WHERE kind = 0 AND asset_id = ?
+                 AND timestamp_ms BETWEEN ? AND ? LIMIT ?)""",
+            (asset_id, start_ms, end_ms, most + 1),
+        )[0][0]
+        if frames <= most:
+            whole = self._query(
+                """SELECT ifnull(sum(samples), 0) FROM minute WHERE asset_id = ? AND cell = ?
+                     AND minute BETWEEN ? AND ? AND first_ms >= ? AND last_ms <= ?""",
+                (asset_id, cell, *ends, start_ms, end_ms),
+            )[0][0]
+            if frames >= max(1, whole):
+                return None
+        rows = self._query(
+            """SELECT first_ms, last_ms, figures FROM minute WHERE asset_id = ? AND cell = ?
+                 AND minute BETWEEN ? AND ? AND first_ms <= ? AND last_ms >= ? ORDER BY minute""",
+            (asset_id, cell, *ends, end_ms, start_ms),
         )
-        table, results = table[keep], results[keep]
-        return Trace(
-            times[keep], table[:, 0], table[:, 1], table[:, 2], table[:, 3],
-            results[:, Result.SOC], results[:, Result.SOH], results[:, Result.SOH_LOW],
-            results[:, Result.SOH_HIGH], results[:, Result.RESISTANCE_OHM],
-            results[:, Result.THERMAL_SCORE], results[:, Result.EXCESS_HEAT_W],
-        )  # fmt: skip
+        figures = decode_figures([row[2] for row in rows]).astype(np.float64)
+        first, last = (
+            np.clip(np.array([row[k] for row in rows], np.int64), start_ms, end_ms) for k in (0, 1)
+        )
+        return after, stretches(first, last, figures[..., MIN], figures[..., MAX])
 
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
         rows = self._query(
