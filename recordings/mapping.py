@@ -27,7 +27,8 @@ A mapping is a TOML file beside the recording (`cell.csv` and `cell.toml`), or t
 
 Either `time` or `clock` must be there, and `voltage`; the rest may be missing. Files in the Battery
 Data Format (Battery Data Alliance) need no [columns]: its preferred labels and machine names are
-known. Its sign of current is taken as positive on charge.
+known. Neither do files whose columns have plain names, such as `Time [s]`, `Voltage(V)` and
+`current_a`. The sign of current is taken as positive on charge in both.
 """
 
 from __future__ import annotations
@@ -104,6 +105,18 @@ _BDF_TEMPERATURES = (
 )
 
 
+# Names that need no mapping, their unit cut off, in small letters.
+_PLAIN: dict[str, frozenset[str]] = {
+    "time": frozenset(("time", "t", "test time", "elapsed", "elapsed time", "relative time")),
+    "clock": frozenset(("timestamp", "datetime", "date time", "unix time")),
+    "voltage": frozenset(("voltage", "v", "u", "cell voltage", "battery voltage")),
+    "current": frozenset(("current", "i", "cell current", "battery current")),
+    "temperature": frozenset(("temperature", "temp", "cell temperature", "battery temperature")),
+    "ambient": frozenset(("ambient", "ambient temperature")),
+    "cycle": frozenset(("cycle", "cycle index", "cycle number")),
+}
+
+
 class _Named(Protocol):
     @property
     def names(self) -> list[str]: ...
@@ -154,6 +167,28 @@ def is_bdf(names: list[str]) -> bool:
     )
 
 
+def plain_columns(names: list[str]) -> dict[str, str]:
+    """Columns told by plain names; empty where one that is needed is missing or told twice."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        bare = _bare(name)
+        for quantity, known in _PLAIN.items():
+            if bare in known:
+                found.setdefault(quantity, []).append(name)
+    sure = {quantity: same[0] for quantity, same in found.items() if len(same) == 1}
+    whole = {"voltage", "current"} <= sure.keys() and bool({"time", "clock"} & sure.keys())
+    return sure if whole and len(sure) == len(found) else {}
+
+
+def _bare(name: str) -> str:
+    """A column's name without its unit, in small letters: `voltage` of `Voltage(V)`."""
+    text = name.strip()
+    match = _TRAILING_UNIT.search(text)
+    if match is not None and any(match[1].lower() in units for units in _UNITS.values()):
+        text = text[: match.start()]
+    return re.sub(r"[\s_]+", " ", text).strip().lower()
+
+
 def sidecar(path: Path) -> Path | None:
     """The mapping file beside a recording: its whole name or its stem, with `.toml`."""
     stem = path.name.partition(".")[0]
@@ -186,6 +221,12 @@ def resolve(
     units: dict[str, str] = {key: str(unit) for key, unit in content.get("units", {}).items()}
     if not columns and is_bdf(names):
         columns = _bdf_columns(names)
+    problems: list[str] = []
+    if not columns:
+        columns = dict(plain_columns(names))
+        if columns:
+            told = ", ".join(f"{name!r} is {quantity}" for quantity, name in columns.items())
+            problems.append(f"columns told by their names: {told}; positive current charges")
     if not columns:
         raise RecordingError(
             f"{where}: no column mapping; its columns are {', '.join(names)}. Write "
@@ -195,7 +236,6 @@ def resolve(
     for key in (*columns, *units):
         if key not in _UNITS:
             raise RecordingError(f"{where}: unknown column {key!r}; known: {', '.join(_UNITS)}")
-    problems: list[str] = []
     found = {
         key: _columns(where, key, value, names, units.get(key), problems)
         for key, value in columns.items()
@@ -323,7 +363,8 @@ def _info(
     if nominal is None or not nominal > 0:
         raise RecordingError(
             f"{path.name}: the nominal capacity is not known; say it in "
-            f"{path.name.partition('.')[0]}.toml: [info] nominal_capacity_ah = 2.0"
+            f"{path.name.partition('.')[0]}.toml: [info] nominal_capacity_ah = 2.0, "
+            "with --nominal, or in the field on the page"
         )
     given = {key: value for key, value in content.items() if key != "nominal_capacity_ah"}
     defaults = {

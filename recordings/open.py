@@ -97,16 +97,17 @@ def _detect(path: Path) -> str:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether this is BDF or has a mapping beside it."""
-    from recordings.mapping import is_bdf, sidecar
+    """Whether this is a table whose columns are known, or that has a mapping beside it."""
+    from recordings.mapping import is_bdf, plain_columns, sidecar
     from recordings.tables import open_table
 
     if sidecar(path) is not None:
         return True
     try:
-        return is_bdf(open_table(path, {}).names)
+        names = open_table(path, {}).names
     except RecordingError:
         return False
+    return is_bdf(names) or bool(plain_columns(names))
 
 
 def _detect_parquet(path: Path) -> str:

@@ -102,6 +102,15 @@ async def test_a_file_that_is_too_large_or_badly_named_is_refused(
     assert (await sender.send(b"x" * 2_000)) == (413, [{"error": "too_large"}])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", 0.0), (" ", 0.0), ("2.6", 2.6), ("2,6", 2.6), ("0", None), ("-1", None), ("x", None),
+     ("nan", None), ("inf", None), ("1e9", None)],
+)  # fmt: skip
+def test_a_capacity_is_a_number_of_ampere_hours(text: str, value: float | None) -> None:
+    assert analysis.capacity(text) == value
+
+
 async def test_the_bundled_recording_is_analysed_with_its_fault() -> None:
     shares: list[float] = []
     found = await analyse(demo_recording(), shares.append)

@@ -22,6 +22,7 @@ from cellpulse.paths import demo_recording
 from monitor.contract import Provenance, encode
 from tests.conftest import need
 from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm, make_config
+from tests.recording_files import csv, life
 
 CHROMIUM_ARGS = (
     "--headless",
@@ -280,6 +281,22 @@ async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
                 if violation["impact"] in ("serious", "critical")
             ]
             assert serious == []
+
+
+async def test_a_plain_table_is_analysed_once_its_capacity_is_said(
+    stage: Stage, tmp_path: Path
+) -> None:
+    table = life()
+    columns = {name: table[name].tolist() for name in ("time_s", "voltage_v", "current_a")}
+    path = csv(tmp_path / "bench.csv", columns)
+    async with stage.tab("/analyse") as tab:
+        await tab.set_input_files("#drop-input", path)
+        await expect(tab.locator("#analysis-state")).to_contain_text("nominal capacity")
+        await tab.locator("#analysis-nominal").fill("2")
+        await tab.set_input_files("#drop-input", [])
+        await tab.set_input_files("#drop-input", path)
+        await expect(tab.locator("#analysis-name")).to_contain_text("bench")
+        await expect(tab.locator("#n-nominal")).to_contain_text("2")
 
 
 async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> None:

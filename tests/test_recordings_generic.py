@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings.generic import GenericRecording
-from recordings.mapping import is_bdf
+from recordings.mapping import is_bdf, plain_columns
 from recordings.open import open_recording
 from recordings.segmenting import kind_of, segments
 from recordings.types import Operation, RecordingError
@@ -214,7 +214,7 @@ def test_missing_values_are_nan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({}, r"no column mapping; its columns are time_s, i_a, u_v. Write x.toml beside it"),
+        ({}, "the nominal capacity is not known; say it in x.toml"),
         ({"columns": {"time": "time_s"}, "info": INFO}, "the mapping needs `voltage`"),
         ({"columns": {"volts": "u_v"}}, "unknown column 'volts'; known: time, clock"),
         ({"columns": {"time": "zeit", "voltage": "u_v"}}, "no column 'zeit' for `time`; its col"),
@@ -250,6 +250,13 @@ def test_bad_mapping_names_key_value_and_what_is_right(
         GenericRecording(path, mapping=mapping)
 
 
+def test_foreign_names_ask_for_a_mapping(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", {"zeit": [0.0], "strom": [1.0], "spannung": [3.7]})
+    message = r"no column mapping; its columns are zeit, strom, spannung. Write x.toml beside it"
+    with pytest.raises(RecordingError, match=message):
+        GenericRecording(path, mapping={})
+
+
 @pytest.mark.parametrize("skip", [0, 2])
 def test_bad_cell_names_line_and_column(tmp_path: Path, skip: int) -> None:
     rows = [
@@ -275,6 +282,50 @@ def test_text_without_mapping_is_told_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("[info\n")
     with pytest.raises(RecordingError, match=r"x\.toml: not a readable mapping"):
         open_recording(path)
+
+
+PLAIN = [
+    ("time_s", "voltage_v", "current_a", "temperature_c"),
+    ("Time [s]", "Voltage [V]", "Current [A]", "Temperature [degC]"),
+    ("t", "U(V)", "I(A)", "Temp (C)"),
+    ("Test_Time(s)", "Voltage(V)", "Current(A)", "Cell Temperature"),
+]
+
+
+@pytest.mark.parametrize("names", PLAIN)
+def test_plain_names_need_no_mapping(tmp_path: Path, names: tuple[str, ...]) -> None:
+    table = life()
+    ours = ("time_s", "voltage_v", "current_a", "temperature_c")
+    columns = {name: table[key].tolist() for name, key in zip(names, ours, strict=True)}
+    path = csv(tmp_path / "x.csv", columns)
+    with pytest.raises(RecordingError, match="nominal capacity is not known"):
+        open_recording(path)
+    [recording] = open_recording(path, nominal_capacity_ah=2.0)
+    found = list(recording.operations())
+    assert [op.kind for op in found] == ["charge", "discharge"] * 2
+    np.testing.assert_allclose(
+        np.concatenate([op.current_a for op in found]), table["current_a"], atol=1e-9
+    )
+    assert any("told by their names" in problem for problem in recording.info.problems)
+
+
+def test_plain_names_in_other_units_are_converted(tmp_path: Path) -> None:
+    table = life()
+    columns = {"Time (min)": (table["time_s"] / 60).tolist(), "U (mV)": [3700.0] * 220,
+               "I (mA)": (1000 * table["current_a"]).tolist()}  # fmt: skip
+    path = csv(tmp_path / "x.csv", columns)
+    first = next(open_recording(path, nominal_capacity_ah=2.0)[0].operations())
+    np.testing.assert_allclose(first.voltage_v, 3.7)
+    np.testing.assert_allclose(first.current_a, table["current_a"][: len(first)], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["time_s", "voltage_v"], ["time_s", "t", "voltage_v", "current_a"], ["a", "v", "i"],
+     ["time_s", "V1", "V2", "current_a"]],
+)  # fmt: skip
+def test_names_that_leave_a_doubt_are_not_guessed(names: list[str]) -> None:
+    assert plain_columns(names) == {}
 
 
 # Where operations are cut

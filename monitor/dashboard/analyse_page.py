@@ -26,6 +26,14 @@ def analyse_page(language: Language) -> list[Any]:
                 **aria(text("drop", language)),
             ),
         ),
+        dmc.NumberInput(
+            id="analysis-nominal",
+            label=text("nominal_if_unsaid", language),
+            min=0,
+            decimalScale=3,
+            size="xs",
+            className="cp-narrow",
+        ),
         html.Div("", id="analysis-state", className="cp-analysis-state", role="status"),
         html.Div(
             dmc.Progress(

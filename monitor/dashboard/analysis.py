@@ -92,7 +92,9 @@ def mount_upload(
 ) -> None:
     """Add `POST /analyse/upload?name=FILE` with the file as the body.
 
-    `finish` makes of the analysis what the browser gets.
+    `finish` makes of the analysis what the browser gets. With `&nominal=AH` a mapping file that
+    says the nominal capacity is put beside the upload, for the formats that do not know it; the
+    others do not look at it.
     """
     places = asyncio.Semaphore(MAX_AT_ONCE)
 
@@ -100,6 +102,9 @@ def mount_upload(
         name = safe_name(request.query_params.get("name", ""))
         if name is None:
             return JSONResponse({"error": "name"}, 400)
+        nominal_ah = capacity(request.query_params.get("nominal", ""))
+        if nominal_ah is None:
+            return JSONResponse({"error": "nominal"}, 400)
         if int(request.headers.get("content-length") or 0) > MAX_UPLOAD_BYTES:
             return JSONResponse({"error": "too_large"}, 413)
         if places.locked():
@@ -114,6 +119,9 @@ def mount_upload(
                     return Response(status_code=400)
                 if not whole:
                     return JSONResponse({"error": "too_large"}, 413)
+                if nominal_ah:
+                    said = f"[info]\nnominal_capacity_ah = {nominal_ah!r}\n"
+                    (folder / f"{name}.toml").write_text(said, encoding="utf-8")
                 kept = stack.pop_all()
         return StreamingResponse(
             _answer(analyse, finish, path, places, kept), media_type="application/x-ndjson"
@@ -127,6 +135,17 @@ def safe_name(name: str) -> str | None:
     base = PurePosixPath(name.replace("\\", "/")).name
     good = 0 < len(base) <= 120 and base not in (".", "..") and base.isprintable()
     return base if good and not base.startswith((".", "~", "-")) else None
+
+
+def capacity(text: str) -> float | None:
+    """A nominal capacity in Ah as a person typed it; 0 for an empty text, None for a wrong one."""
+    if not text.strip():
+        return 0.0
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return value if 0.0 < value <= 100_000.0 else None
 
 
 async def _receive(request: Request, path: Path) -> bool:

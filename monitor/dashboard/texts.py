@@ -175,6 +175,14 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Other files are being analysed; try again in a minute.",
         "正在分析其他文件，请稍后再试。",
     ),
+    "nominal_if_unsaid": (
+        "Nominal capacity in Ah, for a table that does not say it",
+        "额定容量（Ah），表格没有写明时填写",
+    ),
+    "upload_nominal": (
+        "The nominal capacity is not a number of ampere-hours above 0.",
+        "额定容量不是大于 0 的安时数。",
+    ),
     "upload_name": ("The file's name cannot be used.", "文件名无法使用。"),
     "upload_failed": ("The file could not be sent.", "文件发送失败。"),
     "samples": ("Samples", "采样数"),

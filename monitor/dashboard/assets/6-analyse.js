@@ -21,7 +21,9 @@
     if (file.size > MAX_BYTES) { bar(null); say(cp.text("upload_too_large"), "bad"); return; }
     const mine = (request = new XMLHttpRequest());
     let read = 0;
-    mine.open("POST", "/analyse/upload?name=" + encodeURIComponent(file.name));
+    const nominal = document.getElementById("analysis-nominal");
+    mine.open("POST", "/analyse/upload?name=" + encodeURIComponent(file.name) +
+      "&nominal=" + encodeURIComponent(nominal ? nominal.value : ""));
     mine.upload.onprogress = (event) => {
       bar(event.loaded / file.size / 4);
       say(cp.text("uploading", { name: file.name }));
