@@ -3,7 +3,8 @@
     python -m benchmarks.stream_monitor monitor|baseline BROKER_URL STORE REPORT
 
 Prints "ready". At SIGTERM it writes REPORT: milliseconds from each frame's due time to the moment
-after its commit, and the processor time of each stage.
+after its commit, the processor time of each stage, and when frames of assets whose names begin with
+`trigger` arrived.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from cellpulse.running import run
 from cellpulse.wiring import connector
 from monitor.config import Config, load
 from monitor.mqtt import Message
+from monitor.mqtt_receive import BlockClient, Received
 from monitor.service import Monitor, load_models
 
+TRIGGER = "bms/trigger"
 SEQ_AT = slice(35, 60)  # a numbered frame says "seq" here; those of the warm-up are not numbered
 
 
@@ -42,7 +45,16 @@ class Stopwatch:
         self.late_ms: list[int] = []
         self.newest_s = 0.0
         self.stages: Counter[str] = Counter()
+        self.arrived_ns: dict[str, int] = {}
         self._began_cpu_s = 0.0
+
+    def arrived(self, batch: Sequence[Received]) -> None:
+        """These have just come."""
+        now = time.monotonic_ns()
+        for one in batch:
+            if one.topic.startswith(TRIGGER) and one.topic.endswith("/telemetry"):
+                asset = one.topic.split("/")[1]
+                self.arrived_ns[f"{asset} {int(one.payload[STAMP])}"] = now
 
     def committed(self, payloads: Sequence[bytes]) -> None:
         """These are in the store now."""
@@ -79,6 +91,7 @@ class Stopwatch:
             "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "processor_s": time.process_time() - self._began_cpu_s,
             "stages": stages,
+            "arrived_ns": self.arrived_ns,
         }
         path.write_text(json.dumps(report), encoding="utf-8")
 
@@ -98,11 +111,16 @@ async def monitor(config: Config, report: Path) -> None:
         watch.stages["receive"] = _network_s()  # type: ignore[assignment]
         link_close()
 
-    link_close = monitor.link.close
+    def arrived(client: BlockClient, batch: list[Received]) -> None:
+        watch.arrived(batch)
+        on_batch(client, batch)
+
+    link_close, on_batch = monitor.link.close, monitor.link._on_batch
     # The seams between the stages; what is inside them is as always.
     for owner, name, work in (
         (monitor.link, "acknowledge", committed),
         (monitor.link, "close", close),
+        (monitor.link, "_on_batch", arrived),
         (monitor.engine, "process", watch.timed("engine", monitor.engine.process)),
         (monitor.journal, "commit", watch.timed("commit", monitor.journal.commit)),
         (monitor.pipeline, "step", watch.timed("step", monitor.pipeline.step)),

@@ -71,14 +71,16 @@ async def pass_through(side: Side, load: Load, folder: Path) -> Passed:
     store, report = folder / "store.sqlite", folder / "report.json"
     try:
         url = broker.address("monitor").url()
-        reader = await _process("benchmarks.stream_monitor", side, url, str(store), str(report))
-        await _line(reader)
-        sender = await _process(
+        reader = await start_process(
+            "benchmarks.stream_monitor", side, url, str(store), str(report)
+        )
+        await line_of(reader)
+        sender = await start_process(
             "benchmarks.load", broker.address("simulator").url(),
             str(load.assets), str(load.cells), str(load.hz), str(load.seconds),
         )  # fmt: skip
-        await _line(sender)
-        sent = json.loads(await _line(sender, load.seconds + DRAIN_S))
+        await line_of(sender)
+        sent = json.loads(await line_of(sender, load.seconds + DRAIN_S))
         await sender.wait()
         await _rest(side, store, int(sent["messages"]))
         reader.terminate()
@@ -88,14 +90,19 @@ async def pass_through(side: Side, load: Load, folder: Path) -> Passed:
     return Passed(load, sent, _report(report), _stored(side, store))
 
 
-async def _process(module: str, *arguments: str) -> asyncio.subprocess.Process:
+async def start_process(
+    module: str, *arguments: str, **settings: str
+) -> asyncio.subprocess.Process:
+    """A Python module as a process of this checkout, with environment variables of its own."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+             **settings},
     )  # fmt: skip
 
 
-async def _line(process: asyncio.subprocess.Process, timeout_s: float = START_S) -> bytes:
+async def line_of(process: asyncio.subprocess.Process, timeout_s: float = START_S) -> bytes:
+    """The next line that it prints; raises RuntimeError where it ended instead."""
     if process.stdout is None:
         return b""
     async with asyncio.timeout(timeout_s):

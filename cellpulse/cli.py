@@ -453,6 +453,23 @@ def bench_stream(
     run_benchmark(json_out, budget, page)
 
 
+@bench_app.command("alarm")
+def bench_alarm(
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
+) -> None:
+    """From a frame's arrival to its alarm on the wire, at 10,000 samples a second."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.alarm import main as run_benchmark
+    except ImportError as error:
+        raise ConfigurationError(f"bench needs a checkout: {error}") from error
+    run_benchmark(json_out, budget, page, seed)
+
+
 @bench_app.command("dashboard")
 def bench_dashboard(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
