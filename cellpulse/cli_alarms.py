@@ -209,6 +209,8 @@ def _command(
     import asyncio
     import uuid
 
+    import aiomqtt
+
     from monitor.contract import VERSION, Command, Reply, Topics, decode, encode
     from monitor.errors import CellpulseError
 
@@ -228,11 +230,17 @@ def _command(
     async def answer() -> Reply:
         async with _client(settings) as client:
             await client.subscribe(topics.of(asset, "reply"), 1)
-            await client.publish(topics.of(asset, "command", who), encode(command), 1)
-            async for message in client.messages:
-                reply = decode(Reply, bytes(message.payload))
-                if reply.id == command.id:
-                    return reply
+            try:
+                await client.publish(topics.of(asset, "command", who), encode(command), 1)
+                async for message in client.messages:
+                    reply = decode(Reply, bytes(message.payload))
+                    if reply.id == command.id:
+                        return reply
+            except aiomqtt.MqttError as error:  # how mosquitto refuses a topic
+                raise CellpulseError(
+                    f"the broker closed the connection: may {settings.broker.user or 'this user'} "
+                    f"command as {who}?"
+                ) from error
         raise CellpulseError("the broker closed the connection")
 
     async def work() -> None:

@@ -194,12 +194,12 @@ def _new_group(key: Key, member: Alarm) -> Alarm:
     return group
 
 
-def _badness(alarm: Alarm) -> tuple[int, float, str]:
+def _badness(alarm: Alarm) -> tuple[int, float]:
     """Severity first, then how far past the limit."""
     past = 0.0
     if alarm.value is not None and alarm.limit is not None:
         past = abs(alarm.value - alarm.limit)
-    return alarm.severity, past, alarm.source
+    return alarm.severity, past
 
 
 def _place(alarm: Alarm, group: Key) -> str:

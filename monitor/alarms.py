@@ -251,8 +251,8 @@ class AlarmBook:
             ):
                 continue
             cause: Cause = "suppress" if self.is_suppressed(alarm) else "unsuppress"
-            if cause == "suppress" and alarm.state == "normal":
-                continue  # what does not stand is suppressed only when it is raised
+            if cause == "suppress" and alarm.state in ("normal", "shelved"):
+                continue  # suppressed when it is raised, or when its time on the shelf is over
             event = self.move(alarm, cause, timestamp_ms, user, comment)
             if event is not None:
                 events.append(event)

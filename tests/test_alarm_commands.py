@@ -125,6 +125,14 @@ def test_nothing_of_an_asset_out_of_service_asks_for_anybody() -> None:
     assert "suppressed" not in {r.state for r in engine.alarm_records()}
 
 
+def test_a_shelf_outlasts_the_assets_service() -> None:
+    engine = world()
+    ask(engine, "shelve", "under_voltage", "c002", duration_s=3_600.0)
+    ask(engine, "out_of_service", "asset")
+    ask(engine, "in_service", "asset")
+    assert [(r.source, r.state) for r in engine.alarm_records()] == [("c002", "shelved")]
+
+
 def test_a_shelf_that_ends_while_the_asset_is_out_of_service_stays_quiet() -> None:
     engine = world()
     feed(engine, 1, 5, volts=2.0)

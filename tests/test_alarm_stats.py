@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from monitor.alarm_stats import alarm_stats
 from monitor.alarms import AlarmBook
 from monitor.contract import Event
@@ -43,3 +45,15 @@ def test_rates_floods_chattering_and_stale() -> None:
 def test_what_is_older_than_the_period_does_not_count() -> None:
     events = raise_and_clear(AlarmBook.empty(), "c001", HOUR_MS, 1_000)
     assert alarm_stats(events, [], 10 * HOUR_MS, 2 * HOUR_MS).raised == 0
+
+
+def test_what_a_group_speaks_for_is_counted_apart() -> None:
+    events = raise_and_clear(AlarmBook.empty(), "c001", HOUR_MS, 1_000)
+    hidden = [
+        msgspec.structs.replace(e, group=f"a/alarm/{RULE.code}/group")
+        for k in range(2, 900)
+        for e in raise_and_clear(AlarmBook.empty(), f"c{k:03d}", HOUR_MS, 1_000)
+    ]
+    figures = alarm_stats([*events, *hidden], [], 2 * HOUR_MS, 2 * HOUR_MS)
+    assert (figures.raised, figures.grouped, figures.floods) == (1, 898, 0)
+    assert figures.chattering == []

@@ -20,7 +20,7 @@ def guarded(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator[i
     tool = shutil.which("mosquitto_passwd")
     need(tool is not None, "mosquitto_passwd")
     passwords = tmp_path / "passwords"
-    for k, user in enumerate(("monitor", "device", "dashboard", "ann", "bob")):
+    for k, user in enumerate(("monitor", "device", "dashboard", "ann", "bob", "homeassistant")):
         create = ["-c"] if k == 0 else []
         subprocess.run([str(tool), "-b", *create, str(passwords), user, user], check=True)
     text = (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
@@ -78,6 +78,9 @@ async def arrives(port: int, user: str, topic: str) -> bool:
         ("device", "bms/pack/telemetry", True),
         ("device", "bms/pack/alarm/over_voltage/c001", False),
         ("device", "bms/pack/event", False),
+        ("homeassistant", "bms/pack/telemetry", False),
+        ("ann", "bms/_group/command/ann", True),
+        ("ann", "bms/_group/command/bob", False),
     ],
 )
 async def test_who_may_say_what(guarded: int, user: str, topic: str, allowed: bool) -> None:
