@@ -162,6 +162,10 @@ def metrics_lines(monitor_id: str, metrics: MonitorMetrics) -> list[str]:
     for name, value in msgspec.structs.asdict(metrics).items():
         if name not in ("v", "timestamp_ms") and isinstance(value, int | float):
             fields[name] = f"{int(value)}i" if isinstance(value, int) else _float(value)
+    for name, times in metrics.inference.items():
+        fields[f"{name}_runs"] = f"{times.runs}i"
+        fields[f"{name}_ms_p50"] = _float(times.ms_p50)
+        fields[f"{name}_ms_p99"] = _float(times.ms_p99)
     return _line(f"monitor,monitor={monitor_id}", fields, metrics.timestamp_ms * NS_PER_MS)
 
 
