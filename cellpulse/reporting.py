@@ -57,5 +57,6 @@ class ReportMaker:
         if process.returncode != 0:
             lines = said.decode(errors="replace").strip().splitlines()
             reason = lines[-1].removeprefix("cellpulse: ") if lines else "the process ended early"
+            reason = reason.replace(f"{self._store.parent}/", "")  # a browser need not know where
             raise CellpulseError(f"no report: {reason}")
         return pdf

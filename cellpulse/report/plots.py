@@ -14,6 +14,7 @@ from monitor.dashboard.texts import Language
 WIDE = 660.0
 DAY_MS = 86_400_000.0
 FEW = 12
+DRAWN = 220  # points of a course of temperature
 PAST_SHOWN = 60
 HISTORY_SHOWN = 150  # complete discharges before a forecast
 
@@ -36,7 +37,7 @@ def fade(report: Report, language: Language) -> Picture | None:
     values = [y for _, y in measured] + [y for e in estimated for y in e[1:]]
     last = max(p.discharge for p in report.fade)
     plot = Plot(
-        WIDE, 250, (0.0, max(1.0, last * 1.01)), span([*values, limit], least=2.0),
+        WIDE, 220, (0.0, max(1.0, last * 1.01)), span([*values, limit], least=2.0),
         word("x_discharges", language), word("y_soh", language),
     )  # fmt: skip
     if estimated:
@@ -166,6 +167,11 @@ def temperature(report: Report, language: Language) -> Picture | None:
     ]
     if len(points) < 2:
         return None
+    together = -(-len(points) // DRAWN)  # a stretch's hottest stands for it, so peaks survive
+    points = [
+        max(points[k : k + together], key=lambda point: point[1])
+        for k in range(0, len(points), together)
+    ]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     near = found.limit_c - max(ys) < 1.5 * (max(ys) - min(ys)) + 5.0
     plot = Plot(
@@ -175,7 +181,7 @@ def temperature(report: Report, language: Language) -> Picture | None:
     for k, segment in enumerate(found.segments):
         label = word("l_segment", language) if k == 0 else ""
         plot.stretch(segment.start_ms / DAY_MS, segment.end_ms / DAY_MS, PURPLE, label)
-    apart = 4 * found.stretch_s * 1_000.0 / DAY_MS
+    apart = 4 * together * found.stretch_s * 1_000.0 / DAY_MS
     for k, run in enumerate(_runs(points, apart)):
         label = word("l_temperature", language) if k == 0 else ""
         plot.line([x for x, _ in run], [y for _, y in run], RED, label, width=1.0)
@@ -200,7 +206,7 @@ def bands(report: Report, language: Language) -> Picture | None:
             names.append(f"{band.low_c:g}–{band.high_c:g}")
     hours = [band.hours for band in found]
     plot = Plot(
-        WIDE, 170, (-0.6, len(found) - 0.4), (0.0, 1.18 * max(hours)), "°C",
+        WIDE, 140, (-0.6, len(found) - 0.4), (0.0, 1.18 * max(hours)), "°C",
         "h", x_ticks=[(float(k), name) for k, name in enumerate(names)],
     )  # fmt: skip
     shown = [f"{h:.0f} h" if h >= 10 else f"{h:.1f} h" if h > 0 else "0" for h in hours]

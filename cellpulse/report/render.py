@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +66,7 @@ def to_html(report: Report, language: Language) -> str:
     return template.render(
         r=report,
         language=language,
-        css=_css(),
+        css=_css(report),
         t=say,
         pct=per_cent,
         q=form.quantity,
@@ -158,10 +159,14 @@ def _first_line(error: OSError) -> str:
     return str(error).partition("\n")[0].partition(".  Additionally")[0]
 
 
-def _css() -> Any:
+def _css(report: Report) -> Any:
+    """The style sheet with what stands at the foot of every page."""
     from markupsafe import Markup
 
-    return Markup((HERE / "report.css").read_text(encoding="utf-8"))
+    origin = f"{report.made_by} · SHA-256 {report.source.sha256[:16]}…"
+    safe = re.sub(r'["\\\\<>&\n]', "", origin)  # what could end the string or the sheet
+    style = (HERE / "report.css").read_text(encoding="utf-8")
+    return Markup(style.replace("ORIGIN", f'"{safe}"'))
 
 
 def _data_url(svg: str) -> str:
