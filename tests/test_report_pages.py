@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from cellpulse.cli import app
 from cellpulse.report import words
-from cellpulse.report.record import Report, to_json
+from cellpulse.report.record import Advice, Report, to_json
 from cellpulse.report.render import ReportError, to_html, to_pdf
 from monitor.dashboard.texts import LANGUAGES, Language
 from monitor.errors import CellpulseError, ConfigurationError
@@ -126,6 +127,19 @@ def test_html_holds_everything(aged: Report, language: Language) -> None:
     assert "http" not in re.sub(r"http://www\.w3\.org\S+", "", page)  # nothing outside it
     assert "None" not in page
     assert "nan" not in re.sub(r"base64,[^\"]+", "", page)
+
+
+def test_advice_is_given_in_the_language_of_the_page() -> None:
+    bare = report_of(material(3))
+    assert "No charging policy is installed" in to_html(bare, "en")
+    advice = Advice("gentle", 1.5, 2_400.0, 0.00002, "more would warm it", "电流再大会发热")
+    told = to_html(msgspec.structs.replace(bare, advice=advice), "en")
+    assert "charge with 1.50\N{NO-BREAK SPACE}A now; about 40 min" in told
+    assert "more would warm it" in told
+    assert "nothing was commanded" in told
+    none = msgspec.structs.replace(advice, current_a=0.0, duration_s=None, wear=None)
+    told = to_html(msgspec.structs.replace(bare, advice=none), "zh")
+    assert "当前不建议充电；电流再大会发热。" in told
 
 
 def test_what_a_device_says_of_itself_cannot_write_the_page() -> None:

@@ -14,7 +14,7 @@ from monitor.models import read_card
 if TYPE_CHECKING:
     from recordings.types import Recording
 
-CARDS = ("soh", "thermal", "forecast")
+CARDS = ("soh", "thermal", "forecast", "charging")  # those that are installed
 
 
 def make(

@@ -273,11 +273,11 @@ class Alarms(Struct, frozen=True):
 
 
 class Advice(Struct, frozen=True):
-    """What the charging policy would do now, in shadow: nothing was commanded."""
+    """How the charging policy would charge now, in shadow: nothing was commanded."""
 
-    policy: str
-    current_a: float
-    duration_s: float | None
+    policy: str  # its style
+    current_a: float  # 0 where no charging is advised
+    duration_s: float | None  # to 80 % of charge
     wear: float | None  # SOH lost by this charge, a fraction
     reason: str
     reason_zh: str

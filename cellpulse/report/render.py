@@ -227,9 +227,11 @@ def _tiles(
             advice.reason_zh if language == "zh" else advice.reason,
         ]  # fmt: skip
         tile.advice = say(
-            "advice_is", policy=advice.policy, current=form.quantity(advice.current_a, "A", 2),
+            "advice_is" if advice.current_a else "advice_not",
+            policy=advice.policy,
+            current=form.quantity(advice.current_a, "A", 2),
             rest=say("semicolon").join(rest),
-        )  # fmt: skip
+        )
     return tile
 
 
