@@ -92,6 +92,7 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
 def _analyse_one(
     recording: Any, path: Path, digest: str, progress: Callable[[float], None]
 ) -> Analysis:
+    from cellpulse.forecasting import forecaster
     from cellpulse.paths import models_folder
     from cellpulse.report.gathering import Noting, of_file
     from cellpulse.report.making import of_material
@@ -162,6 +163,7 @@ def _analyse_one(
         segments=thermal_segments(hot),
         events=events[-200:],
         report=to_json(of_material(material, models_folder())).decode(),
+        outlook=forecaster(models_folder())(info.asset, config, [summary for summary, _ in first]),
     )
 
 

@@ -135,6 +135,7 @@ async def run_monitor(
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
     from cellpulse.analysing import analyse
+    from cellpulse.forecasting import forecaster
     from cellpulse.reporting import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.feed import Feed
@@ -147,7 +148,10 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     tls = tls_context(config.broker, config.broker_ca)
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
     reports = ReportMaker(config.store, config.models)
-    actions = Actions(feed.request, feed.send_to_simulator, analyse=analyse, reports=reports)
+    actions = Actions(
+        feed.request, feed.send_to_simulator, analyse=analyse, reports=reports,
+        outlook=forecaster(config.models or models_folder()),
+    )  # fmt: skip
     app = make_app(hub, make_history(config), actions=actions)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(feed.run(), name="dashboard-feed")

@@ -533,7 +533,7 @@ class Engine:
             fleet.value, fleet.value_ms, out.row, out.frame, out.timestamp_ms, out.features,
             out.quality,
             out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
-            self._extras,
+            self._extras, out.soh_inputs, fleet.unlike_bins,
         )  # fmt: skip
         judge_inplace(
             out.row, out.timestamp_ms, out.features, fleet.temperature_max_c, n, result,

@@ -79,6 +79,7 @@ class Fleet:
     value: Floats = field(init=False)
     value_ms: Ints = field(init=False)
     has_model: Ints = field(init=False)
+    unlike_bins: NDArray[np.float32] = field(init=False)  # see `latest.settle_inplace`
     temperature_max_c: Floats = field(init=False)
     limits: Floats = field(init=False)
     active: NDArray[np.int8] = field(init=False)
@@ -97,6 +98,7 @@ class Fleet:
         self.value = np.full((n, RESULTS), np.nan)
         self.value_ms = np.full((n, RESULTS), -1, np.int64)
         self.has_model = np.zeros(n, np.int64)
+        self.unlike_bins = np.zeros(n, np.float32)
         self.temperature_max_c = np.full(n, np.nan)
         self.limits = np.full((n, r), np.nan)
         self.active = np.zeros((n, r), np.int8)
@@ -231,6 +233,7 @@ class Fleet:
             "window": self.cells.window,
             "value": self.value,
             "value_ms": self.value_ms,
+            "unlike_bins": self.unlike_bins,
             "active": self.active,
             "since": self.since,
         }
@@ -249,6 +252,7 @@ class Fleet:
         self.cells.window[rows] = 0.0
         self.value[rows] = np.nan
         self.value_ms[rows] = -1
+        self.unlike_bins[rows] = 0.0
         self.active[rows] = 0
         self.since[rows] = np.nan
         return first
@@ -259,8 +263,8 @@ class Fleet:
             both = np.concatenate([getattr(self.cells, name), getattr(more.cells, name)])
             setattr(self.cells, name, both)
         for name in (
-            "value", "value_ms", "has_model", "temperature_max_c", "limits", "active", "since",
-            "asset_of_row",
+            "value", "value_ms", "has_model", "unlike_bins", "temperature_max_c", "limits",
+            "active", "since", "asset_of_row",
         ):  # fmt: skip
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
 

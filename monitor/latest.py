@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import FEATURES, Feature, Quality
+from monitor.features import FEATURES, SOH_BINS, Feature, Quality
 from monitor.jit import kernel
 from monitor.rules import Extra
 
@@ -45,7 +45,7 @@ TEMPERATURE_BAD = (
     | Quality.TEMPERATURE_JUMP
 )
 (
-    THERMAL_SCORE, SOH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
+    THERMAL_SCORE, SOH_HIGH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
     FADE_ACCELERATION, CURRENT_FAULT,
 ) = (int(extra) - FEATURES for extra in Extra)  # fmt: skip
 
@@ -67,7 +67,7 @@ def settle_inplace(
     value: Floats, value_ms: Ints, row: Ints, frame: Ints, t: Ints, features: Floats, quality: Ints,
     usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
     score: Floats32, scored: NDArray[np.bool_], has_model: Ints, n: int, result: Floats32,
-    soh_ms: Ints, extras: Floats,
+    soh_ms: Ints, extras: Floats, inputs: Floats32, unlike_bins: Floats32,
 ) -> None:  # fmt: skip
     """Write n samples' results, their `rules.Extra` columns, and each cell's newest values.
 
@@ -75,7 +75,9 @@ def settle_inplace(
 
     `value` and `value_ms` are (rows, RESULTS). The SOH model's rows are those of the usable
     samples, in order. Its newest answer is carried from sample to sample with its time (`soh_ms`);
-    too little seen of a new half-cycle does not displace what an earlier one gave. Scores are those
+    too little seen of a new half-cycle does not displace what an earlier one gave, and a cell once
+    found unlike the training data (`unlike_bins`: at so many bins seen) is not believed again on
+    less. Scores are those
     of the scored samples, in order. Other values are this sample's, NaN where it has none, while
     `value` keeps the newest that was one.
     """
@@ -85,12 +87,20 @@ def settle_inplace(
         r = row[k]
         held = value[r]
         if usable[k]:
-            if state[m] != 1 or held[Result.SOH_STATE] != 0.0:
-                known = state[m] == 0
+            seen = inputs[k, SOH_BINS + 1] - inputs[k, SOH_BINS]
+            now = state[m]
+            if now == 2:
+                unlike_bins[r] = max(unlike_bins[r], seen)
+            elif now == 0 and seen < unlike_bins[r]:
+                now = 2
+            elif now == 0:
+                unlike_bins[r] = 0.0
+            if now != 1 or not (held[Result.SOH_STATE] == 0.0 or held[Result.SOH_STATE] == 2.0):
+                known = now == 0
                 held[Result.SOH] = soh[m] if known else np.nan
                 held[Result.SOH_LOW] = low[m] if known else np.nan
                 held[Result.SOH_HIGH] = high[m] if known else np.nan
-                held[Result.SOH_STATE] = state[m]
+                held[Result.SOH_STATE] = now
                 value_ms[r, Result.SOH] = t[k]
             m += 1
         elif has_model[r] == 0:
@@ -115,7 +125,7 @@ def settle_inplace(
                 held[c] = result[k, c]
                 value_ms[r, c] = t[k]
         extras[k, THERMAL_SCORE] = result[k, Result.THERMAL_SCORE]
-        extras[k, SOH] = result[k, Result.SOH]
+        extras[k, SOH_HIGH] = result[k, Result.SOH_HIGH]
         extras[k, VOLTAGE_FAULT] = 1.0 if quality[k] & VOLTAGE_BAD else 0.0
         extras[k, TEMPERATURE_FAULT] = 1.0 if quality[k] & TEMPERATURE_BAD else 0.0
         extras[k, CURRENT_FAULT] = 1.0 if quality[k] & Quality.CURRENT_IMPOSSIBLE else 0.0

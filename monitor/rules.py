@@ -20,7 +20,7 @@ class Extra(IntEnum):
     """Quantities that rules may look at beside `Feature`'s: their columns follow the features'."""
 
     THERMAL_SCORE = len(Feature)
-    SOH = len(Feature) + 1
+    SOH_HIGH = len(Feature) + 1  # the upper end of SOH's interval
     VOLTAGE_FAULT = len(Feature) + 2  # 1 where the voltage is impossible or frozen
     TEMPERATURE_FAULT = len(Feature) + 3
     IMBALANCE_V = len(Feature) + 4  # highest less lowest cell of a frame, on its first cell
@@ -176,9 +176,10 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         "state of charge is low", "荷电状态过低", "Charge soon.", "尽快充电。",
     ),
     Rule(
-        "soh_end_of_life", 2, Extra.SOH, False, "1", "cell", AssetLimit("soh_end_of_life"),
+        "soh_end_of_life", 2, Extra.SOH_HIGH, False, "1", "cell", AssetLimit("soh_end_of_life"),
         0.02, 600_000, 600_000,
-        "state of health is below end of life", "健康状态低于寿命终点",
+        "even the upper end of the state of health's interval is below end of life",
+        "健康状态区间的上限也已低于寿命终点",
         "Plan to replace the cell.", "计划更换电芯。",
     ),
     Rule(

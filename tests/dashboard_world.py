@@ -16,6 +16,8 @@ import aiomqtt
 import numpy as np
 
 from cellpulse.analysing import analyse
+from cellpulse.forecasting import forecaster
+from cellpulse.paths import models_folder
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -51,6 +53,7 @@ def make_config(cells: int = 1, **more: object) -> AssetConfig:
         v=1,
         nominal_capacity_ah=2.0,
         chemistry="NCA",
+        cell_type="nasa-18650",
         cells=cells,
         limits=Limits(temperature_max_c=60.0),
         gateway="world",
@@ -327,7 +330,12 @@ class Page:
         app = make_app(
             self.hub,
             self.history,
-            actions=Actions(feed.request, feed.send_to_simulator, analyse=analyse),
+            actions=Actions(
+                feed.request,
+                feed.send_to_simulator,
+                analyse=analyse,
+                outlook=forecaster(models_folder()),
+            ),
         )
         started = asyncio.Event()
         self._tasks = [

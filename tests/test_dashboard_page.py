@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -91,7 +92,7 @@ def chromium() -> str:
 async def stage(chromium: str) -> AsyncIterator[Stage]:
     broker = Broker(port=find_port(), listen="127.0.0.1")
     await asyncio.to_thread(broker.start)
-    history = FakeHistory(cycle_count=40)
+    history = FakeHistory(cycle_count=130)
     world = World(broker.port, {"B0005": 1, "B0006": 1, "pack-A.1": 8}, history)
     page = Page(broker.port, find_port(), history)
     ready = asyncio.Event()
@@ -264,6 +265,19 @@ async def test_language_theme_search_and_phone_width(stage: Stage) -> None:
         await expect(tab.get_by_role("heading", name="Fleet")).to_be_visible()
 
 
+async def test_a_cells_future_is_drawn_and_said_in_both_languages(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005") as tab:
+        said = tab.locator("#soh-outlook")
+        await expect(said).to_contain_text(re.compile(r"In 10 cycles: \d\d\.\d % \(\d\d\.\d to"))
+        await expect(said).to_contain_text(re.compile(r"End of life \(70 %\) in \d+ cycles"))
+        graph = tab.locator("#soh-graph")
+        await expect(graph).to_contain_text("forecast, 90 % interval")
+        await expect(graph).to_contain_text("end of life, 70 %")
+        await tab.get_by_text("中文", exact=True).click()
+        await expect(said).to_contain_text("10 个循环后")
+        await expect(graph).to_contain_text("寿命终点 70%")
+
+
 @pytest.mark.parametrize("path", ["/", "/asset/pack-A.1", "/alarms", "/analyse"])
 async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
     still = {"reduced_motion": "reduce", "bypass_csp": True}
@@ -308,7 +322,8 @@ async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> N
         await expect(tab.locator(".cp-analysis-bad")).to_be_visible()
         await tab.set_input_files("#drop-input", demo_recording())
         await expect(tab.locator("#analysis-name")).to_contain_text("twin")
-        await expect(tab.locator("#n-soh")).to_contain_text("%")
+        await expect(tab.locator("#n-soh-sub")).to_contain_text("unlike the training data")
+        await expect(tab.locator("#n-soh-outlook")).to_contain_text("needs 50 complete discharges")
         await until(tab, "document.querySelector('#n-traces .scatterlayer path') !== null")
         await expect(tab.locator("#n-cycle-grid")).to_contain_text("Discharge")
         await tab.locator("#analysis-which").click()

@@ -1,4 +1,4 @@
-"""The shipped forecast on one battery: next ten cycles, the long run, the remaining cycles.
+"""The shipped forecast on one recording, its picture and what it says in words.
 
 Needs onnxruntime and NumPy only. History is measured capacity: every complete discharge of the
 recording, by its published capacity or the monitor's own coulomb count.
@@ -6,85 +6,18 @@ recording, by its published capacity or the monitor's own coulomb count.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from numpy.typing import NDArray
 
-from monitor.errors import ModelError
-from monitor.models import read_card
+from monitor.forecast import FARTHEST, HISTORY, Forecast, ForecastModel, forecast_series
 from recordings.types import Recording, RecordingError
 from training.dataset import read_half_cycles
-from training.forecast_series import AHEAD, HISTORY, Template, measured_series
+from training.forecast_series import measured_series
 
-Floats = NDArray[np.float64]
-
-FARTHEST = 2000  # cycles
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """SOH as fractions; entry h - 1 is the cycle `seen` + h."""
-
-    asset: str
-    history: Floats  # (seen,)
-    soh: Floats  # (ahead,)
-    low: Floats  # (ahead,), of the 90 % interval
-    high: Floats
-    end_of_life: float  # threshold
-    remaining: int | None  # cycles until the forecast is below it; None: not within FARTHEST
-    remaining_low: int | None  # until the low end of the interval is
-    remaining_high: int | None
-
-    @property
-    def seen(self) -> int:
-        return len(self.history)
-
-
-class ForecastModel:
-    """The committed ONNX with its templates."""
-
-    def __init__(self, onnx: bytes, card: bytes) -> None:
-        """Raises ModelError where card and model do not belong together."""
-        import hashlib
-
-        self.card = read_card(card, "forecast")
-        if hashlib.sha256(onnx).hexdigest() != self.card.onnx_sha256:
-            raise ModelError("model forecast: the file is not the one that its card describes")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.templates: list[dict[str, Any]] = json.loads(metadata["templates"])
-
-    def next_cycles(self, history: Floats, family: int) -> tuple[Floats, Floats, Floats]:
-        """SOH, low and high (n, AHEAD) from histories (n, HISTORY) of one family."""
-        soh, low, high = self._session.run(
-            None,
-            {
-                "history": history.astype(np.float32),
-                "family": np.full(len(history), family, np.int64),
-            },
-        )
-        return (
-            np.asarray(soh, dtype=np.float64),
-            np.asarray(low, dtype=np.float64),
-            np.asarray(high, dtype=np.float64),
-        )
-
-    def family(self, cell_type: str | None) -> int:
-        """The index of a family of cells. Raises ModelError for one that it never saw."""
-        for index, template in enumerate(self.templates):
-            if template["cell_type"] == cell_type:
-                return index
-        known = ", ".join(str(template["cell_type"]) for template in self.templates)
-        raise ModelError(f"model forecast: cells of type {cell_type} were not trained on ({known})")
+__all__ = [
+    "FARTHEST", "Forecast", "ForecastModel", "draw", "forecast", "forecast_series", "sentence",
+]  # fmt: skip
 
 
 def forecast(
@@ -103,45 +36,13 @@ def forecast(
     info = recording.info
     model.family(info.cell_type)  # refused before the recording is read
     series = measured_series(read_half_cycles(recording, {}))[:after]
-    return forecast_series(model, info.asset, info.cell_type, series, ahead, end_of_life)
-
-
-def forecast_series(
-    model: ForecastModel,
-    asset: str,
-    cell_type: str | None,
-    series: Floats,
-    ahead: int | None = None,
-    end_of_life: float = 0.7,
-) -> Forecast:
-    """`forecast` from the SOH of every complete discharge so far, oldest first; raises the same."""
-    family = model.family(cell_type)
     if len(series) < HISTORY:
         raise RecordingError(
-            f"{asset}: {len(series)} complete discharges; a forecast needs {HISTORY}"
+            f"{info.asset}: {len(series)} complete discharges; a forecast needs {HISTORY}"
         )
-    near, near_low, near_high = (
-        part[0] for part in model.next_cycles(series[None, -HISTORY:], family)
+    return forecast_series(
+        model, info.asset, info.cell_type, series, ahead=ahead, end_of_life=end_of_life
     )
-    spec = model.templates[family]
-    curves = tuple(np.array(curve) for curve in spec["curves"])
-    template = Template(curves, tuple((a, b) for a, b in spec["exponents"]))
-    far = template.forecast(series, FARTHEST)
-    soh = np.concatenate([near, far[AHEAD:] + (near[-1] - far[AHEAD - 1])])
-    steps = np.arange(1, FARTHEST + 1)
-    half = np.interp(
-        np.sqrt(steps),  # errors grow about as a random walk's between the horizons kept
-        np.sqrt(np.array(spec["interval_at"], dtype=np.float64)),
-        np.array(spec["interval_half"]),
-    )
-    low, high = soh - half, soh + half
-    low[:AHEAD], high[:AHEAD] = near_low, near_high
-    remaining, soonest, latest = (_first_below(part, end_of_life) for part in (soh, low, high))
-    shown = ahead if ahead is not None else min(FARTHEST, max(60, 20 + (remaining or 200)))
-    return Forecast(
-        asset, series, soh[:shown], low[:shown], high[:shown], end_of_life,
-        remaining, soonest, latest,
-    )  # fmt: skip
 
 
 def draw(found: Forecast, path: Path) -> None:
@@ -175,8 +76,3 @@ def sentence(found: Forecast) -> str:
         return f"already below {percent}"
     late = "over " + str(FARTHEST) if found.remaining_high is None else str(found.remaining_high)
     return f"{percent} in {found.remaining} cycles ({found.remaining_low} to {late})"
-
-
-def _first_below(series: Sequence[float] | Floats, threshold: float) -> int | None:
-    below = np.flatnonzero(np.asarray(series) < threshold)
-    return int(below[0]) if len(below) else None

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ WINDOW_START_V = {"nasa": (3.82, 4.02), "calce": (3.70, 3.85)}
 FIT_SOURCES = ("training/soh_windows.py", "training/dataset.py", "monitor/features.py")
 SOURCES = (*FIT_SOURCES, "training/soh.py", "training/soh_likeness.py")
 DISCHARGE_MINUTES = (2.0, 5.0, 20.0)
+WIDEST_HALF_JOINED = 0.065  # of a charge joined in its middle: less is known, so more must be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,18 @@ def fit(
             return fit_windows(spec, rows, progress)
 
         found = remembered(cache if hashes else None, key, Regressions, compute)
-        tables.append(completed(spec, widened(found, len(rows)), rows, seen))
+        told = completed(spec, widened(found, len(rows)), rows, seen)
+        tables.append(told if spec.discharge else without_wide(told))
     return tables
+
+
+def without_wide(table: TableFit) -> TableFit:
+    """The table without the windows of a joined charge that say too little.
+
+    Likeness has little to go by there: a cell of another kind would be told, wrongly.
+    """
+    kept = {window: fit for window, fit in table.without.items() if fit.half <= WIDEST_HALF_JOINED}
+    return replace(table, without=kept)
 
 
 def widened(found: Regressions, cells: int) -> Regressions:

@@ -8,8 +8,9 @@ squared Mahalanobis distance of any subset w of columns in closed form:
 
 Missing bins of training rows are filled by the model itself, a few times over. The limit of d in a
 window is the 99 % quantile over the training rows, times how much farther a cell is that the model
-has not seen: the largest ratio, over the training cells, of the 90 % quantile of a cell left out to
-the 99 % quantile of the others.
+has not seen: the median ratio, over the training cells, of the 90 % quantile of a cell left out to
+the 99 % quantile of the others. (The largest ratio is that of the one cell which is unlike the
+others; a limit as wide as that lets strangers pass.)
 """
 
 from __future__ import annotations
@@ -122,9 +123,10 @@ class Likeness:
         inside = quantile(self.model, self._all, INSIDE)
         if inside is None:
             return np.inf
-        farther = SMALLEST_RATIO
+        ratios = []
         for cell, others, model in self._left_out:
             own, theirs = quantile(model, cell, QUANTILE), quantile(model, others, INSIDE)
             if own is not None and theirs is not None:
-                farther = max(farther, own / max(theirs, 1e-9))
+                ratios.append(own / max(theirs, 1e-9))
+        farther = max(SMALLEST_RATIO, float(np.median(ratios))) if ratios else SMALLEST_RATIO
         return farther * inside

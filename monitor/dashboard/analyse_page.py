@@ -84,7 +84,11 @@ def _result(language: Language) -> list[Any]:
         html.Div(
             [
                 html.Section(
-                    [html.H2(text("soh_history", language)), graph("n-soh-graph", "cp-graph")],
+                    [
+                        html.H2(text("soh_history", language)),
+                        graph("n-soh-graph", "cp-graph"),
+                        html.Div("", id="n-soh-outlook", className="cp-muted"),
+                    ],
                     className="cp-card",
                 ),
                 html.Section(

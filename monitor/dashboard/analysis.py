@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from monitor.contract import CycleSummary, Event, Readings
+from monitor.dashboard.outlook import Outlook
 from monitor.dashboard.rows import RiskName
 from monitor.errors import CellpulseError
 
@@ -81,6 +82,7 @@ class Analysis(Struct, frozen=True):
     segments: list[Segment]
     events: list[Event]
     report: str | None = None  # its health report as JSON; the browser gets a token instead
+    outlook: Outlook | None = None
 
 
 # Path of the file, its own name, and a callable for the share done (0..1).

@@ -24,6 +24,7 @@ from monitor.dashboard.callbacks import (
     add_action_callback,
     add_client_callbacks,
     add_history_callbacks,
+    add_outlook_callback,
     add_replay_callback,
     add_service_callback,
     add_shell_callbacks,
@@ -102,6 +103,8 @@ def make_app(
     add_shell_callbacks(app, title, actions)
     add_client_callbacks(app)
     add_history_callbacks(app, hub, history)
+    if history is not None and actions.outlook is not None:
+        add_outlook_callback(app, hub, history, actions.outlook)
     if actions.command is not None:
         add_action_callback(app, actions.command)
         add_service_callback(app, actions.command)

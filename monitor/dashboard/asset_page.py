@@ -43,7 +43,16 @@ def asset_page(
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
         *look_stores(
-            look, "history", "history-drawn", "pack-chosen", "ica", "ica-ask", "ica-drawn"
+            look,
+            "history",
+            "history-drawn",
+            "pack-chosen",
+            "ica",
+            "ica-ask",
+            "ica-drawn",
+            "outlook",
+            "outlook-ask",
+            "outlook-drawn",
         ),
         html.Div(
             [
@@ -151,6 +160,7 @@ def asset_page(
                     [
                         html.H2(text("soh_history", language)),
                         graph("soh-graph", "cp-graph"),
+                        html.Div("", id="soh-outlook", className="cp-muted"),
                     ],
                     className="cp-card",
                 ),

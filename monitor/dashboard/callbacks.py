@@ -14,7 +14,15 @@ import msgspec
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
-from monitor.contract import Command, Reply, SimulatorCommand, is_asset_name
+from monitor.contract import (
+    AssetConfig,
+    Command,
+    CycleSummary,
+    Reply,
+    SimulatorCommand,
+    cell_name,
+    is_asset_name,
+)
 from monitor.dashboard.alarms_page import alarms_page
 from monitor.dashboard.analyse_page import analyse_page
 from monitor.dashboard.analysis import Analyse
@@ -25,6 +33,7 @@ from monitor.dashboard.history import curve_columns, read_history
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.ica import read_curves
 from monitor.dashboard.login_guard import signed_in
+from monitor.dashboard.outlook import Outlook
 from monitor.dashboard.reports import Reports
 from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
@@ -40,7 +49,7 @@ class Actions:
     `command(asset, command, user)` sends an operator's wish to the monitor and gives its reply;
     it raises FeedError where there was none. `simulator(name, command)` controls a replay, which
     knows the named `faults`. `analyse(path, progress)` reads a file that a user sent. `reports`
-    makes health reports.
+    makes health reports. `outlook(asset, config, cycles)` forecasts a cell; it blocks.
     """
 
     command: Callable[[str, Command, str], Awaitable[Reply]] | None = None
@@ -48,6 +57,7 @@ class Actions:
     faults: Sequence[str] = ()
     analyse: Analyse | None = None
     reports: Reports | None = None
+    outlook: Callable[[str, AssetConfig, Sequence[CycleSummary]], Outlook] | None = None
 
 
 def add_shell_callbacks(app: Dash, title: str, actions: Actions) -> None:
@@ -125,6 +135,7 @@ def add_client_callbacks(app: Dash) -> None:
     client("pause", Output("pause", "children"), Input("pause", "n_clicks"))
     client("history", Output("history-drawn", "data"), Input("history", "data"))
     client("ica", Output("ica-drawn", "data"), Input("ica", "data"))
+    client("outlook", Output("outlook-drawn", "data"), Input("outlook", "data"))
     client("events", Output("events-drawn", "data"), Input("events", "data"))
     client("analysisChosen", Output("analysis-chosen", "data"), Input("analysis-which", "value"))
     client("packOf", Output("pack-chosen", "data"), Input("pack-of", "value"))
@@ -170,6 +181,32 @@ def add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
         except StoreError:
             return []
         return [msgspec.to_builtins(event) for event in events]
+
+
+def add_outlook_callback(
+    app: Dash,
+    hub: Hub,
+    history: History,
+    forecast: Callable[[str, AssetConfig, Sequence[CycleSummary]], Outlook],
+) -> None:
+    """The forecast of the cell that is looked at, once a finished discharge."""
+
+    @app.callback(Output("outlook", "data"), Input("outlook-ask", "data"), State("look", "data"))
+    async def load_outlook(asked: object, look: dict[str, Any]) -> Any:
+        asset, cell = str(look["asset"]), int(look["cell"])
+        config = hub.config_of(asset)
+        if asked is None or config is None:
+            raise PreventUpdate
+
+        def compute() -> Outlook:
+            found = history.cycles(asset, cell, 10_000)
+            return forecast(asset, config, [c for c in found if c.cell == cell_name(cell)])
+
+        try:
+            told = await asyncio.to_thread(compute)
+        except StoreError:
+            return None  # the trace, which asks the same store, says why
+        return {"asset": asset, "cell": cell, **msgspec.to_builtins(told)}
 
 
 def add_replay_callback(

@@ -125,7 +125,32 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "ica_now": ("newest charge", "最近的充电"),
     "ica_number": ("charge {n}", "第 {n} 次充电"),
     "voltage_axis": ("Voltage V", "电压 V"),
-    "end_of_life": ("end of life, 70 %", "寿命终点 70%"),
+    "end_of_life": ("end of life, {n} %", "寿命终点 {n}%"),
+    "forecast_band": ("forecast, 90 % interval", "预测，90% 区间"),
+    "forecast_few": (
+        "A forecast needs {needs} complete discharges; {seen} seen so far.",
+        "预测需要 {needs} 次完整放电；目前已有 {seen} 次。",
+    ),
+    "forecast_family": (
+        "No forecast: its model was not trained on cells of this kind.",
+        "无预测：预测模型未用此类电芯训练。",
+    ),
+    "forecast_ten": (
+        "In {n} cycles: {soh} % ({low} to {high} %).",
+        "{n} 个循环后：{soh}%（{low} 至 {high}%）。",
+    ),
+    "forecast_end": (
+        "End of life ({eol} %) in {n} cycles ({low} to {high}).",
+        "距寿命终点（{eol}%）{n} 个循环（{low} 至 {high}）。",
+    ),
+    "forecast_over": ("over {n}", "{n} 以上"),
+    "forecast_none": (
+        "No end of life ({eol} %) within {n} cycles.",
+        "{n} 个循环内不到寿命终点（{eol}%）。",
+    ),
+    "forecast_past": ("Already below end of life ({eol} %).", "已低于寿命终点（{eol}%）。"),
+    "knee": ("knee", "拐点"),
+    "knee_at": ("Knee noticed at cycle {n}.", "第 {n} 个循环发现拐点。"),
     "full_discharges": ("Full discharges, measured", "完整放电实测"),
     "ica_none": ("Shown after the first complete charge.", "首次完整充电后显示。"),
     "cycles": ("Charges and discharges", "充放电记录"),

@@ -288,6 +288,7 @@
     pause(clicks) { return handlers.asset.pause(clicks || 0); },
     history(data) { handlers.asset.history(data); return null; },
     ica(data) { handlers.asset.ica(data); return null; },
+    outlook(data) { handlers.asset.outlook(data); return null; },
     events(data) { handlers.alarms.events(data); return null; },
     analysisChosen(value) { handlers.analyse.choose(value); return null; },
     packOf(value) { handlers.asset.packOf(value); return null; },

@@ -80,8 +80,9 @@
     return all.length && high - low < 3600e3 ? { range: [low - 3600e3, high + 3600e3] } : {};
   }
 
-  /* `now` is the newest estimate of the cell or null, `truths` the recording's own SOH. */
-  function soh(cycles, nominal, now, truths, revision) {
+  /* `now` is the newest estimate of the cell or null, `truths` the recording's own SOH, `outlook`
+     the forecast or null, `eol` the end of life as a fraction or null. */
+  function soh(cycles, nominal, now, truths, outlook, eol, revision) {
     const list = cycles.slice().sort((a, b) => a.end_ms - b.end_ms);
     const known = list.filter((c) => c.soh !== null && c.soh !== undefined);
     const full = nominal ? list.filter((c) => c.kind === "discharge" && c.complete) : [];
@@ -104,11 +105,27 @@
     if (truths.length) {
       data.push({ type: "scatter", mode: "markers", x: times(truths.map((t) => t[0])), y: truths.map((t) => percent(t[1])), name: cp.text("truth"), marker: { size: 7, symbol: "x-thin-open", color: cp.css("--cp-text") } });
     }
-    const ends = known.map((c) => c.soh).concat(now && now.soh ? [now.soh] : []);
     const shapes = [], annotations = [];
-    if (ends.length && Math.min(...ends) < 0.78) {
-      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 70, y1: 70, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
-      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 70, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life"), font: { size: 11, color: cp.css("--cp-muted") } });
+    const told = outlook && outlook.state === "ok" ? outlook : null;
+    if (told) {
+      const later = times(told.step.map((k) => told.last_ms + k * told.cycle_ms));
+      const cycle = told.step.map((k) => told.seen + k);
+      const line = cp.css("--cp-forecast");
+      data.push(
+        { type: "scatter", mode: "lines", x: later, y: told.high.map(percent), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
+        { type: "scatter", mode: "lines", x: later, y: told.low.map(percent), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-forecast-band"), name: cp.text("forecast_band"), hoverinfo: "skip" },
+        { type: "scatter", mode: "lines", x: later, y: told.soh.map(percent), customdata: cycle, line: { color: line, width: 2, dash: "dot" }, name: cp.text("forecast") + " %", hovertemplate: "%{y:.1f} % · " + cp.text("cycles") + " %{customdata}<extra></extra>" },
+      );
+    }
+    if (outlook && outlook.knee_ms) {
+      const at = times([outlook.knee_ms])[0];
+      shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: at, x1: at, line: { color: cp.css("--cp-muted"), width: 1.4, dash: "dashdot" } });
+      annotations.push({ x: at, yref: "paper", y: 1, xanchor: "left", yanchor: "top", showarrow: false, text: cp.text("knee"), font: { size: 11, color: cp.css("--cp-muted") } });
+    }
+    const ends = known.map((c) => c.soh).concat(now && now.soh ? [now.soh] : [], told ? told.low : []);
+    if (eol && ends.length && Math.min(...ends) < eol + 0.08) {
+      shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * eol, y1: 100 * eol, line: { color: cp.css("--cp-danger"), width: 1, dash: "dash" } });
+      annotations.push({ xref: "paper", x: 1, xanchor: "right", y: 100 * eol, yanchor: "bottom", showarrow: false, text: cp.text("end_of_life", { n: +(100 * eol).toFixed(1) }), font: { size: 11, color: cp.css("--cp-muted") } });
     }
     return {
       data,
@@ -118,6 +135,27 @@
           xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
       }),
     };
+  }
+
+  /* What a forecast says, in words. */
+  function outlookWords(told) {
+    if (!told) return "";
+    const words = [];
+    if (told.knee_cycle) words.push(cp.text("knee_at", { n: told.knee_cycle }));
+    if (told.state === "few") words.push(cp.text("forecast_few", { needs: told.needs, seen: told.seen }));
+    if (told.state === "family") words.push(cp.text("forecast_family"));
+    if (told.state !== "ok") return words.join(" ");
+    const n = told.ahead, at = told.step.indexOf(n);
+    const percent = (value) => (100 * value).toFixed(1);
+    words.push(cp.text("forecast_ten", { n, soh: percent(told.soh[at]), low: percent(told.low[at]), high: percent(told.high[at]) }));
+    if (told.end_of_life) {
+      const eol = +(100 * told.end_of_life).toFixed(1);
+      const count = (value) => (value === null ? cp.text("forecast_over", { n: told.farthest }) : String(value));
+      if (told.remaining === null) words.push(cp.text("forecast_none", { eol, n: told.farthest }));
+      else if (told.remaining === 0) words.push(cp.text("forecast_past", { eol }));
+      else words.push(cp.text("forecast_end", { eol, n: told.remaining, low: count(told.remaining_low), high: count(told.remaining_high) }));
+    }
+    return words.join(" ");
   }
 
   function ica(curves, revision) {
@@ -144,5 +182,5 @@
     }));
   }
 
-  cp.figures = { times, traces, soh, ica, cycleRows };
+  cp.figures = { times, traces, soh, outlookWords, ica, cycleRows };
 })();

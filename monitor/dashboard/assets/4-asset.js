@@ -5,7 +5,7 @@
   const SPANS = { "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, all: Infinity };
   const MOST = 4000, THINNED = 2000;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
-  let S, E, truths, curves, cycles, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
+  let S, E, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
 
   function reset(look) {
     asset = look.asset; cell = look.cell;
@@ -13,7 +13,7 @@
     E = [[], [], [], [], [], [], [], []];
     cycles = new Map();
     truths = [];
-    curves = [];
+    curves = []; outlook = null;
     config = null; truth = null; pack = null; lastRow = null; cellNow = null;
     range = "10m"; paused = false; drawn = false;
   }
@@ -100,7 +100,10 @@
 
   function drawSoh() {
     const nominal = config && config.nominal_capacity_ah;
-    draw("soh-graph", cp.figures.soh([...cycles.values()], nominal, cellNow, truths, key()));
+    const limits = (config && config.limits) || {};
+    const eol = limits.soh_end_of_life === undefined ? 0.7 : limits.soh_end_of_life; // the contract's default
+    draw("soh-graph", cp.figures.soh([...cycles.values()], nominal, cellNow, truths, outlook, eol, key()));
+    cp.put("soh-outlook", { children: cp.figures.outlookWords(outlook) });
   }
 
   function drawIca() { draw("ica-graph", cp.figures.ica(curves, key())); }
@@ -121,6 +124,18 @@
       chargesAsked = charges;
       window.dash_clientside.set_props("ica-ask", { data: charges });
     }
+    askOutlook();
+  }
+
+  /* A forecast at most every few seconds, however fast a replay runs. */
+  let outlookAsked = 0, outlookAt = 0, outlookLater = 0;
+  function askOutlook() {
+    const full = [...cycles.values()].filter((c) => c.kind === "discharge" && c.complete).length;
+    if (!config || !full || full === outlookAsked || outlookLater || !document.getElementById("soh-graph")) return;
+    const wait = outlookAt + 3000 - performance.now();
+    if (wait > 0) { outlookLater = setTimeout(() => { outlookLater = 0; askOutlook(); }, wait); return; }
+    outlookAsked = full; outlookAt = performance.now();
+    window.dash_clientside.set_props("outlook-ask", { data: asset + "|" + cell + "|" + full });
   }
 
   function paintNumbers() {
@@ -250,14 +265,14 @@
   }
 
   cp.handlers.asset = {
-    enter(look) { reset(look); chargesAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
+    enter(look) { reset(look); chargesAsked = 0; outlookAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
     leave() { lastRow = null; pack = null; },
     frame(frame) {
       if (frame.missing) {
         cp.put("a-note", { children: cp.text("missing_asset", { name: asset }), className: "cp-note" });
         return;
       }
-      if (frame.config) { config = frame.config; paintConfig(); if (drawn && !paused) drawTraces(); }
+      if (frame.config) { config = frame.config; paintConfig(); askOutlook(); if (drawn && !paused) drawTraces(); }
       if (frame.truth) truth = frame.truth;
       if (frame.truths && frame.truths.length) truths = (frame.full ? [] : truths).concat(frame.truths);
       if (frame.now_cell) cellNow = frame.now_cell;
@@ -275,6 +290,10 @@
     },
     second() { paintStatus(); },
     redraw() { if (drawn) drawTraces(); drawSoh(); drawIca(); },
+    outlook(data) {
+      if (!data || data.asset !== asset || data.cell !== cell) return;
+      outlook = data; drawSoh();
+    },
     ica(data) { curves = data || []; drawIca(); },
     history(data) {
       if (!data || data.asset !== asset || data.cell !== cell) return;

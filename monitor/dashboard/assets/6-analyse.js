@@ -108,7 +108,8 @@
     const t = found.trace;
     const scored = t.ts.map((_, n) => n).filter((n) => known(t.score[n]));
     const draw = (id, figure) => window.dash_clientside.set_props(id, { figure });
-    draw("n-soh-graph", cp.figures.soh(found.cycles, found.nominal_capacity_ah, null, found.truths, key));
+    draw("n-soh-graph", cp.figures.soh(found.cycles, found.nominal_capacity_ah, null, found.truths, found.outlook, found.outlook && found.outlook.end_of_life, key));
+    cp.put("n-soh-outlook", { children: cp.figures.outlookWords(found.outlook) });
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
       [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments));
