@@ -351,8 +351,22 @@ Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
 
 
 @train_app.command("thermal")
-def train_thermal(data: DataFolder = None, out: Out = Path("models"), seed: Seed = 0) -> None:
+def train_thermal(
+    data: DataFolder = None,
+    out: Out = Path("models"),
+    seed: Seed = 0,
+    course: Annotated[
+        Path | None,
+        typer.Option(help="Instead: mark three segments in this recording, train on the rest."),
+    ] = None,
+    plot: Annotated[Path, typer.Option(help="With --course: the picture.")] = Path("warnings.png"),
+) -> None:
     """Fit the thermal model and measure it leaving one group out."""
+    if course is not None:
+        from training.thermal_course import run
+
+        typer.echo(run(course, plot))
+        return
     from training.thermal import train
 
     train(_data(data), out, seed)
@@ -378,6 +392,10 @@ def evaluate_thermal(
     detector: Annotated[
         list[str] | None, typer.Option(help="Only detectors whose names begin so.")
     ] = None,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take, about.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for results, so that a run can go on later.")
+    ] = None,
 ) -> None:
     """The thermal benchmark: false alarms, detection, lead times, crush tests."""
     from training.thermal import main
@@ -386,6 +404,8 @@ def evaluate_thermal(
     arguments += ["--json"] if json_out else []
     arguments += [] if page is None else ["--write", str(page)]
     arguments += [] if sites is None else ["--sites", str(sites)]
+    arguments += [] if budget is None else ["--budget", str(budget)]
+    arguments += [] if keep is None else ["--keep", str(keep)]
     for name in detector or []:
         arguments += ["--detector", name]
     main(arguments)

@@ -19,12 +19,15 @@ from training.thermal_benchmark import (
     judge_nuisance,
     one_each,
 )
-from training.thermal_detectors import HeatBalance, all_detectors
+from training.thermal_detectors import all_detectors
 from training.thermal_keep import keep, kept
-from training.thermal_report import OURS, as_report, figures, page
+from training.thermal_physical import HeatBalance
+from training.thermal_report import as_report, figures, page
 from training.thermal_scenarios import SCENARIOS, SENSOR_FAULTS, sites
-from training.thermal_sensors import judge_sensors
+from training.thermal_sensors import falsely_named, falsely_named_disturbed, judge_sensors
 from training.thermal_slots import slots_of
+from training.thermal_tables import OURS, Beside
+from training.thermal_twin import healthy_twins, shorted_twin
 from training.thermal_vus import Series, vus_pr
 
 
@@ -106,8 +109,14 @@ def test_the_benchmark_runs_and_its_page_says_every_figure(bench: Bench, tmp_pat
     sensors = judge_sensors(fitted[OURS], bench)
     assert [o.fault for o in sensors] == list(SENSOR_FAULTS)
     assert sensors[0].named == 1.0
-    numbers = figures(again, 100.0, [], sensors, {"thermal": 0.4})
-    text = page(as_report({"a": "0" * 64}, numbers, again, [], sensors))
+    named = falsely_named(bench.streams)
+    assert named.alarms == 0
+    beside = Beside(
+        100.0, sensors=sensors, named=named, named_disturbed=falsely_named_disturbed(bench, 1),
+        cost_us={"thermal": 0.4},
+    )  # fmt: skip
+    numbers = figures(again, beside)
+    text = page(as_report({"a": "0" * 64}, numbers, again, beside))
     for one in numbers:
         assert one.name in text
     for scenario in SCENARIOS:
@@ -130,3 +139,15 @@ def test_a_crush_is_seen_at_once_and_rest_is_not() -> None:
     calm = judge_test("calm", True, time, np.full_like(time, 4.1), np.full((len(time), 1), 25.0))
     assert calm.runaway_s is None
     assert all(c.sign_s is None and c.warned_s is None for c in calm.channels)
+
+
+def test_the_twin_is_calm_when_healthy_and_runs_away_when_shorted() -> None:
+    calm = healthy_twins(24.0, seed=1, duration_s=3 * 3600.0)
+    assert len({stream.asset for stream in calm}) == len(calm) == 6
+    assert all(stream.temperature_c.max() < 60.0 for stream in calm)
+    stream, onset_ms = shorted_twin(19.0, 24.0, 0.92, seed=1)
+    before = stream.timestamp_ms < onset_ms
+    assert stream.temperature_c[before].max() < 45.0
+    assert stream.temperature_c[~before].max() > 150.0
+    again, _ = shorted_twin(19.0, 24.0, 0.92, seed=1)
+    assert np.array_equal(again.temperature_c, stream.temperature_c)

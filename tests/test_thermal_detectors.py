@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,15 +9,10 @@ import pytest
 
 from training.thermal_balance import TERMS, BalancePrior, fit_balance, follow, terms
 from training.thermal_data import HeatParameters, Stream, run_kernel
-from training.thermal_detectors import (
-    CarriedAutoencoder,
-    Detector,
-    HeatBalance,
-    LstmAutoencoder,
-    TorchWindowed,
-    all_detectors,
-)
+from training.thermal_detectors import Detector, all_detectors
 from training.thermal_injection import inject
+from training.thermal_networks import CarriedAutoencoder, dense_autoencoder, lstm_autoencoder
+from training.thermal_physical import HeatBalance, ResidualAutoencoder, ShippedScorer
 from training.thermal_scenarios import Scenario, sites
 from training.thermal_slots import Slots, slots_of
 
@@ -60,16 +54,20 @@ def train() -> list[Slots]:
     return [slots_of(made_stream(group, seed)) for seed, group in enumerate("abcd")]
 
 
+def made_quickly(name: str) -> Detector:
+    """The detector by its name; networks train for a few steps only."""
+    trained = (
+        dense_autoencoder, lstm_autoencoder, CarriedAutoencoder, ResidualAutoencoder, ShippedScorer,
+    )  # fmt: skip
+    quick: dict[str, Detector] = {one.name: one for one in (make(10) for make in trained)}
+    return quick.get(name) or all_detectors()[name]()
+
+
 @pytest.fixture(scope="module", params=sorted(all_detectors()))
-def fitted(request: pytest.FixtureRequest, train: list[Slots]) -> Iterator[Detector]:
-    patch = pytest.MonkeyPatch()
-    for kind in (TorchWindowed, LstmAutoencoder):
-        patch.setattr(kind, "steps", 10)
-    patch.setattr(CarriedAutoencoder, "steps", 10)
-    detector = all_detectors()[request.param]()
+def fitted(request: pytest.FixtureRequest, train: list[Slots]) -> Detector:
+    detector = made_quickly(request.param)
     detector.fit(train, seed=1)
-    yield detector
-    patch.undo()
+    return detector
 
 
 def test_a_score_for_every_slot(fitted: Detector, train: list[Slots]) -> None:

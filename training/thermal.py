@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -20,22 +19,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 
 from monitor.features import THERMAL_INPUTS
 from monitor.models import CARD_VERSION, Card, ThermalPrior
 from training import thermal_autoencoder
 from training.figures import text_table
-from training.thermal_abuse import abuse_tests
-from training.thermal_benchmark import (
-    Bench,
-    Result,
-    fit_leaving_out,
-    in_parts,
-    judge,
-    judge_nuisance,
-    one_each,
-)
 from training.thermal_data import (
     HOT_GROUPS,
     Floats32,
@@ -45,30 +33,18 @@ from training.thermal_data import (
     healthy_streams,
     run_kernel,
 )
-from training.thermal_detectors import HeatBalance, all_detectors
-from training.thermal_keep import keep, kept
+from training.thermal_evaluate import evaluate
+from training.thermal_physical import AUTOENCODER_MARGIN, HeatBalance
 from training.thermal_prior import fit_group, median_prior
-from training.thermal_report import OURS, as_report, figure_rows, figures, page
+from training.thermal_report import figure_rows, page
 from training.thermal_scenarios import SITES_PER_GROUP
-from training.thermal_scenarios import sites as site_draw
-from training.thermal_scoring import FalseAlarms, alarm_times, limit_for
-from training.thermal_sensors import judge_sensors
-from training.thermal_slots import group_hours, slots_of
+from training.thermal_scoring import RATE_PER_1000_H, FalseAlarms, alarm_times, limit_for
+from training.thermal_slots import slots_of
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 NAME = "thermal"
 SEED = 0
 LOOK_EVERY_MS = 10_000  # windows for training and calibration, no closer than this
-RATE_PER_1000_H = 1.0
-AUTOENCODER_MARGIN = 1.25
-QUICK = (
-    "random",
-    "absolute temperature",
-    "60 C limit",
-    "dT/dt",
-    "heat balance, fixed prior",
-    OURS,
-)  # judged on every site, one group left out at a time
 COMMAND = "python -m training.thermal train --data DIR"
 
 
@@ -150,84 +126,6 @@ def fit_detector(
         AUTOENCODER_MARGIN * _calibrate(found, autoencoder),
     )
     return Detector(prior, autoencoder, limits)
-
-
-def evaluate(
-    data: Path,
-    *,
-    keep_in: Path | None = None,
-    detectors: Sequence[str] | None = None,
-    sites: int = SITES_PER_GROUP,
-    seed: int = SEED,
-) -> dict[str, Any]:
-    """Run the benchmark; the object that `--json` prints, with the page's tables.
-
-    Results in `keep_in` are taken as they are and new ones are written there, so that a long run
-    can be made in pieces. `detectors` are beginnings of names, None for all. Windowed detectors get
-    a quarter of the sites. Raises RecordingError where the data cannot be read.
-    """
-    found: dict[str, tuple[Result, int]] = kept(keep_in) if keep_in is not None else {}
-    streams, hashes = [], {}
-    for stream, digest in healthy_streams(data):
-        streams.append(stream)
-        hashes[stream.asset] = digest
-    slots = [slots_of(stream) for stream in streams]
-    every = [site for site in site_draw(streams, SITES_PER_GROUP) if site.number < sites]
-    makers = all_detectors()
-    wanted = [
-        name
-        for name in makers
-        if name not in found and (detectors is None or name.startswith(tuple(detectors)))
-    ]
-    for names, per_group in (
-        ([n for n in wanted if n in QUICK], sites),
-        *(([n], max(1, sites // 4)) for n in wanted if n not in QUICK),
-    ):
-        if not names:
-            continue
-        bench = Bench(streams, slots, [site for site in every if site.number < per_group])
-        parts = one_each(bench.groups) if names[0] in QUICK else in_parts(bench.groups)
-        fitted = {name: fit_leaving_out(makers[name], bench, parts, seed) for name in names}
-        results = judge(fitted, bench)
-        if names[0] in QUICK:
-            judge_nuisance(results, fitted, bench)
-        for name, result in results.items():
-            found[name] = (result, per_group)
-            if keep_in is not None:
-                keep(result, per_group, keep_in)
-    bench = Bench(streams, slots, every)
-    ours = {OURS: fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)}
-    if OURS not in found:
-        found[OURS] = (judge(ours, bench)[OURS], sites)
-    sensors = judge_sensors(ours[OURS], bench)
-    abuse = abuse_tests(data)
-    ordered = {name: found[name] for name in makers if name in found}
-    chamber_hours = sum(group_hours(slots).values())
-    numbers = figures(ordered, chamber_hours, abuse, sensors, _cost_us())
-    return as_report(hashes, numbers, ordered, abuse, sensors)
-
-
-def _cost_us() -> dict[str, float]:
-    """Microseconds a sample of the shipped models in batches of 512, one thread: the median."""
-    cost: dict[str, float] = {}
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    for name in ("soh", NAME):
-        path = MODELS / f"{name}.onnx"
-        if not path.exists():
-            continue
-        session = ort.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        shape = session.get_inputs()[0].shape
-        x = np.zeros((512, int(shape[1])), np.float32)
-        spent = []
-        for _ in range(400):
-            begun = time.perf_counter()
-            session.run(None, {"x": x})
-            spent.append(time.perf_counter() - begun)
-        cost[name] = float(np.median(spent)) / 512 * 1e6
-    return cost
 
 
 def train(data: Path, out: Path = MODELS, seed: int = SEED) -> Card:
@@ -371,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=Path, help="evaluate: write the results page there")
     parser.add_argument("--keep", type=Path, help="evaluate: folder for results kept between runs")
     parser.add_argument("--sites", type=int, default=SITES_PER_GROUP, help="evaluate: per group")
+    parser.add_argument("--budget", type=float, help="evaluate: seconds it may take, about")
     parser.add_argument("--detector", action="append", help="evaluate: only names that begin so")
     given = parser.parse_args(arguments)
     if given.what == "train":
@@ -383,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         detectors=given.detector,
         sites=given.sites,
         seed=given.seed,
+        budget_s=given.budget,
     )
     if given.write is not None:
         given.write.write_text(page(report), encoding="utf-8")

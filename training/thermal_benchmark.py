@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.thermal_data import Floats, Mask, Stream
-from training.thermal_detectors import RATE_PER_1000_H, Detector
+from training.thermal_detectors import Detector
 from training.thermal_injection import Injected, disturb, inject
 from training.thermal_scenarios import (
     DETECT_WITHIN_S,
@@ -23,7 +23,7 @@ from training.thermal_scenarios import (
     Scenario,
     Site,
 )
-from training.thermal_scoring import FalseAlarms, alarm_times, limit_for
+from training.thermal_scoring import RATE_PER_1000_H, FalseAlarms, alarm_times, limit_for
 from training.thermal_slots import Slots, group_hours, slots_of
 from training.thermal_vus import Series, vus_pr
 

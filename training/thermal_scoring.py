@@ -12,6 +12,7 @@ from training.thermal_data import MAX_GAP_MS, Floats, Floats32, Ints
 
 Trace = tuple[Ints, Floats] | tuple[Ints, Floats32]  # timestamps and scores
 
+RATE_PER_1000_H = 1.0  # false alarms that a training group may have at the limit
 ON_DELAY_MS = 60_000
 OFF_DELAY_MS = 60_000
 

@@ -1,7 +1,9 @@
 """Broken temperature sensors: are they named, and is anything taken for heat?
 
 A broken sensor counts as named when the monitor's own kernel flags the temperature as missing,
-impossible or frozen; as heat when the detector alarms after the break and before it is named.
+impossible, frozen, a spike or a jump; as heat when the detector alarms after the break and before
+it is named. The price is a sound sensor that is named: it is counted over every healthy hour, and
+over the disturbances that are no fault.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from monitor.features import Feature, Quality
 from monitor.latest import TEMPERATURE_BAD
 from training.thermal_benchmark import Bench, Fitted
 from training.thermal_data import HeatParameters, Stream, run_kernel
-from training.thermal_injection import break_sensor
-from training.thermal_scenarios import SENSOR_FAULTS, SensorFault
-from training.thermal_scoring import alarm_times
+from training.thermal_injection import break_sensor, disturb
+from training.thermal_scenarios import NUISANCES, SENSOR_FAULTS, Nuisance, SensorFault
+from training.thermal_scoring import FalseAlarms, alarm_times
 from training.thermal_slots import slots_of
 
 NAMED_WITHIN_S: Mapping[SensorFault, float] = {
@@ -71,6 +73,26 @@ def _judge(
         heat += bool(((alarms >= site.onset_ms) & (alarms <= until)).any())
     n = len(bench.sites)
     return SensorOutcome(fault, n, named / n, heat / n)
+
+
+def falsely_named(streams: Sequence[Stream]) -> FalseAlarms:
+    """How often the kernel calls the thermometer of a healthy recording broken."""
+    episodes = 0
+    for stream in streams:
+        for piece in run_kernel(stream, _ANY, chunk=max(1, len(stream))):
+            named = (piece.quality & int(TEMPERATURE_BAD)) != 0
+            episodes += int((named & ~np.append(False, named[:-1])).sum())
+    return FalseAlarms(episodes, sum(stream.hours for stream in streams))
+
+
+def falsely_named_disturbed(bench: Bench, per_group: int) -> dict[Nuisance, FalseAlarms]:
+    """The same over a day around some sites with a disturbance that is no fault."""
+    by_asset = {stream.asset: stream for stream in bench.streams}
+    chosen = [site for site in bench.sites if site.number < per_group]
+    return {
+        nuisance: falsely_named([disturb(by_asset[site.asset], site, nuisance) for site in chosen])
+        for nuisance in NUISANCES
+    }
 
 
 def share_named_and_not_heat(outcomes: Sequence[SensorOutcome]) -> float:

@@ -1,0 +1,158 @@
+"""The whole thermal benchmark, from recordings to the object that `--json` prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from training.thermal_abuse import abuse_tests
+from training.thermal_benchmark import (
+    Bench,
+    Fitted,
+    Result,
+    fit_leaving_out,
+    in_parts,
+    judge,
+    judge_nuisance,
+    limit_of,
+    one_each,
+)
+from training.thermal_data import Stream, healthy_streams
+from training.thermal_detectors import all_detectors
+from training.thermal_keep import keep, kept
+from training.thermal_report import as_report, figures
+from training.thermal_scenarios import SITES_PER_GROUP
+from training.thermal_scenarios import sites as site_draw
+from training.thermal_sensors import falsely_named, falsely_named_disturbed, judge_sensors
+from training.thermal_slots import Slots, group_hours, slots_of
+from training.thermal_tables import OURS, Beside
+from training.thermal_twin import judge_twin
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+QUICK = (
+    "random",
+    "absolute temperature",
+    "60 C limit",
+    "dT/dt",
+    "heat balance, fixed prior",
+    OURS,
+)  # judged on every site, one group left out at a time
+
+
+def evaluate(
+    data: Path,
+    *,
+    keep_in: Path | None = None,
+    detectors: Sequence[str] | None = None,
+    sites: int = SITES_PER_GROUP,
+    seed: int = 0,
+    budget_s: float | None = None,
+) -> dict[str, Any]:
+    """Run the benchmark; the object that `--json` prints, with the page's tables.
+
+    Results in `keep_in` are taken as they are and new ones are written there, so that a long run
+    can be made in pieces. `detectors` are beginnings of names, None for all. Windowed detectors get
+    a quarter of the sites. With `budget_s` only the quick detectors run, on as many sites as fit
+    in about so many seconds. Raises RecordingError where the data cannot be read.
+    """
+    begun = time.monotonic()
+    found: dict[str, tuple[Result, int]] = kept(keep_in) if keep_in is not None else {}
+    streams, hashes = [], {}
+    for stream, digest in healthy_streams(data):
+        streams.append(stream)
+        hashes[stream.asset] = digest
+    slots = [slots_of(stream) for stream in streams]
+    budget = ""
+    if budget_s is not None:
+        detectors = [
+            name for name in QUICK if detectors is None or name.startswith(tuple(detectors))
+        ]
+        sites = _affordable(streams, slots, budget_s - (time.monotonic() - begun), seed)
+        budget = f"; cut to {sites} sites a group and quick detectors by a budget of {budget_s:g} s"
+    every = [site for site in site_draw(streams, SITES_PER_GROUP) if site.number < sites]
+    makers = all_detectors()
+    wanted = [
+        name
+        for name in makers
+        if name not in found and (detectors is None or name.startswith(tuple(detectors)))
+    ]
+    for names, per_group in (
+        ([n for n in wanted if n in QUICK], sites),
+        *(([n], max(1, sites // 4)) for n in wanted if n not in QUICK),
+    ):
+        if not names:
+            continue
+        bench = Bench(streams, slots, [site for site in every if site.number < per_group])
+        parts = one_each(bench.groups) if names[0] in QUICK else in_parts(bench.groups)
+        fitted = {name: fit_leaving_out(makers[name], bench, parts, seed) for name in names}
+        results = judge(fitted, bench)
+        if names[0] in QUICK:
+            judge_nuisance(results, fitted, bench)
+        for name, result in results.items():
+            found[name] = (result, per_group)
+            if keep_in is not None:
+                keep(result, per_group, keep_in)
+    bench = Bench(streams, slots, every)
+    ours = {OURS: fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)}
+    if OURS not in found:
+        found[OURS] = (judge(ours, bench)[OURS], sites)
+    everything = makers[OURS]()
+    everything.fit(slots, seed)
+    ordered = {name: found[name] for name in makers if name in found}
+    beside = Beside(
+        chamber_hours=sum(group_hours(slots).values()),
+        abuse=abuse_tests(data),
+        sensors=judge_sensors(ours[OURS], bench),
+        named=falsely_named(streams),
+        named_disturbed=falsely_named_disturbed(bench, max(1, sites // 4)),
+        twin=judge_twin(Fitted(everything, limit_of(everything, slots))),
+        cost_us=_cost_us(),
+        budget=budget,
+    )
+    return as_report(hashes, figures(ordered, beside), ordered, beside)
+
+
+def _affordable(
+    streams: Sequence[Stream], slots: Sequence[Slots], seconds: float, seed: int
+) -> int:
+    """How many sites a group fit: one group's are tried on the quick detectors, the rest scaled."""
+    first = [site for site in site_draw(streams, SITES_PER_GROUP) if site.number == 0]
+    bench = Bench(streams, slots, first)
+    makers = all_detectors()
+    begun = time.monotonic()
+    fitted = {
+        name: fit_leaving_out(makers[name], bench, one_each(bench.groups), seed) for name in QUICK
+    }
+    spent_on_fits = time.monotonic() - begun
+    judge_nuisance(judge(fitted, bench), fitted, bench)
+    each = max(1e-3, time.monotonic() - begun - spent_on_fits)
+    left = seconds - 2.0 * spent_on_fits - each
+    return int(np.clip(left // (2.0 * each), 1, SITES_PER_GROUP))
+
+
+def _cost_us() -> dict[str, float]:
+    """Microseconds a sample of the shipped models in batches of 512, one thread: the median."""
+    cost: dict[str, float] = {}
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name in ("soh", "thermal"):
+        path = MODELS / f"{name}.onnx"
+        if not path.exists():
+            continue
+        session = ort.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        shape = session.get_inputs()[0].shape
+        x = np.zeros((512, int(shape[1])), np.float32)
+        spent = []
+        for _ in range(400):
+            begun = time.perf_counter()
+            session.run(None, {"x": x})
+            spent.append(time.perf_counter() - begun)
+        cost[name] = float(np.median(spent)) / 512 * 1e6
+    return cost
