@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import msgspec
 import pytest
@@ -15,10 +15,14 @@ from typer.testing import CliRunner
 
 from cellpulse.cli import app
 from cellpulse.report import words
-from cellpulse.report.record import Advice, Report, to_json
+from cellpulse.report.record import Advice, ForecastMissing, KneeState, Report, to_json
 from cellpulse.report.render import ReportError, to_html, to_pdf
+from cellpulse.report.samples import SAID_ELSEWHERE
+from monitor.contract import AlarmState, SohState
+from monitor.dashboard.rows import RiskName
 from monitor.dashboard.texts import LANGUAGES, Language
 from monitor.errors import CellpulseError, ConfigurationError
+from monitor.features import Quality
 from tests.conftest import ROOT, need
 from tests.report_world import material, report_of
 
@@ -155,6 +159,20 @@ def test_both_languages_have_the_same_words() -> None:
     assert en.keys() == zh.keys()
     for key in en:
         assert set(re.findall(r"{\w+}", en[key])) == set(re.findall(r"{\w+}", zh[key])), key
+
+
+def test_everything_that_the_monitor_can_say_has_words() -> None:
+    known = words.words("en").keys()
+    said = [
+        *(f"flag_{bit.name.lower()}" for bit in Quality if bit not in SAID_ELSEWHERE),
+        *(f"at_end_{state}" for state in get_args(AlarmState)),
+        *(f"state_{state}" for state in get_args(SohState)),
+        *(f"risk_{name}" for name in get_args(RiskName)),
+        *(f"knee_{state}" for state in get_args(KneeState)),
+        *(f"missing_{reason}" for reason in get_args(ForecastMissing)),
+        *(f"severity_{severity}" for severity in range(1, 6)),
+    ]
+    assert [key for key in said if key not in known] == []
 
 
 def test_without_a_system_library_the_package_is_named(aged: Report) -> None:

@@ -26,11 +26,14 @@ Floats = NDArray[np.float64]
 BAND_EDGES_C = (0.0, 15.0, 25.0, 35.0, 45.0, 60.0)
 HOT_SCORE = 1.0
 _CHARGING = (int(Phase.CC_CHARGE), int(Phase.CV_CHARGE))
-_SAID_ELSEWHERE = {Quality.AFTER_GAP, Quality.NO_CONFIG}
+SAID_ELSEWHERE = {Quality.AFTER_GAP, Quality.NO_CONFIG}
 _BAD = {
-    "voltage": Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN,
+    "voltage": Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN | Quality.VOLTAGE_GLITCH,
     "current": Quality.CURRENT_IMPOSSIBLE,
-    "temperature": Quality.TEMPERATURE_IMPOSSIBLE | Quality.TEMPERATURE_FROZEN,
+    "temperature": Quality.TEMPERATURE_IMPOSSIBLE
+    | Quality.TEMPERATURE_FROZEN
+    | Quality.TEMPERATURE_SPIKE
+    | Quality.TEMPERATURE_JUMP,
 }
 
 
@@ -149,7 +152,7 @@ class Samples:
         self.peaks.take(part.t, part.hottest, part.score)
         for bit in Quality:
             count = int(np.count_nonzero(part.quality & bit))
-            if count and bit not in _SAID_ELSEWHERE:
+            if count and bit not in SAID_ELSEWHERE:
                 self.flags[bit.name.lower()] += count
         for k in np.flatnonzero(part.score >= HOT_SCORE).tolist():
             heat = float(part.hottest[k])
