@@ -50,6 +50,7 @@ async def lose_the_broker(folder: Path, stream: Stream) -> BrokerLoss:
             await asyncio.to_thread(sender.send, [*stream.configs, *first])
             await asyncio.to_thread(sender.settle)
             await monitor.stored(sum(p.frames for p in first))
+            world.proxy.silence()  # what is under way stays at the broker's side
             monitor.freeze(True)
             await asyncio.to_thread(sender.send, second)
             await asyncio.to_thread(sender.settle)  # the broker has confirmed all of it

@@ -12,9 +12,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.broker import Mosquitto, Proxy
 from benchmarks.chaos_monitor import set_clock
 from monitor.errors import StoreError
+from monitor.jit import njit
 from monitor.store.sqlite_history import SqliteHistory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,8 +244,13 @@ def committed_end(wal: bytes) -> int | None:
 
 
 def _checksum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
-    a, b = sums
-    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    words = np.frombuffer(data, f"{order}u4").astype(np.int64)
+    a, b = _sum_words(words, sums[0], sums[1])
+    return int(a), int(b)
+
+
+@njit
+def _sum_words(words: NDArray[np.int64], a: int, b: int) -> tuple[int, int]:
     for k in range(0, len(words), 2):
         a = (a + words[k] + b) & 0xFFFFFFFF
         b = (b + words[k + 1] + a) & 0xFFFFFFFF

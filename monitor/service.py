@@ -35,6 +35,7 @@ from monitor.store.checkpoint import write
 from monitor.store.influx_sink import make_sink
 from monitor.store.journal import Journal
 from monitor.store.upkeep import Upkeep
+from monitor.store.wal import keep_short
 from monitor.timing import TimedSohModel, TimedThermalModel
 from monitor.warming import compile_kernels
 from monitor.webhook import Outbox, Webhook
@@ -160,6 +161,8 @@ class Monitor:
                     hook = Webhook(self.config.webhook, self.config.webhook_header)
                     tasks.create_task(run_webhook(hook, Outbox(self.config.store)), name="webhook")
                 tasks.create_task(self.upkeep.run(self._between), name="upkeep")
+                self.journal.leave_log()
+                tasks.create_task(keep_short(self.config.store, self._between), name="log")
                 if self.sink is not None:
                     tasks.create_task(self.sink.run(), name="influx")
                 if self.config.homeassistant is not None:
@@ -227,10 +230,13 @@ class Monitor:
             self._wake.clear()
             while self.link.waiting:
                 async with self._lock:
-                    if not await self._stored(self.pipeline.flush):
+                    if not await self._stored(self._take):
                         break
-                    messages = self.link.drain(BATCH_MESSAGES)
-                    await self._stored(partial(self.pipeline.step, messages, self._clock_ms()))
+
+    def _take(self) -> None:
+        """One micro-batch: whatever has come. Raises StoreError; nothing new is taken then."""
+        self.pipeline.flush()
+        self.pipeline.step(self.link.drain(BATCH_MESSAGES), self._clock_ms())
 
     async def _clock(self) -> None:
         while True:

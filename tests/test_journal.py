@@ -21,6 +21,7 @@ from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import Journal
 from monitor.store.sqlite_history import SqliteHistory
 from monitor.store.thinning import keep_extremes
+from monitor.store.wal import fold
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 NAN = float("nan")
@@ -431,3 +432,21 @@ def test_a_result_row_is_as_wide_as_the_columns(journal: Journal) -> None:
     for payload, result in journal._db.execute("SELECT payload, result FROM input WHERE kind = 0"):
         cells = len(msgspec.json.decode(payload)["voltage_v"])
         assert len(result) == 4 * RESULTS * cells
+
+
+def test_a_log_is_folded_in_beside_the_writer(journal: Journal, tmp_path: Path) -> None:
+    """However much is committed, the log begins anew once all of it is in the file."""
+    journal.leave_log()
+    engine = Engine(None, None)
+    for k in range(300):
+        tick_like = ConfigIn("p", make_config(1), T0 + k)
+        journal.commit([tick_like], engine.process([tick_like]))
+    wal = journal.path.with_name(f"{journal.path.name}-wal")
+    grown = wal.stat().st_size
+    assert fold(journal.path) > 300
+    again = ConfigIn("p", make_config(1), T0 + 301)
+    journal.commit([again], engine.process([again]))
+    assert wal.stat().st_size == grown  # written over from its beginning
+    assert fold(journal.path) < 10
+    with pytest.raises(StoreError, match="no-such-folder"):
+        fold(tmp_path / "no-such-folder" / "j")

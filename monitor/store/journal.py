@@ -275,6 +275,10 @@ class Journal:
         ):
             yield _input(Kind(kind), names.get(asset_id, ""), arrival, payload)
 
+    def leave_log(self) -> None:
+        """Commit without ever folding the log into the file: `monitor.store.wal` does it."""
+        self._db.execute("PRAGMA wal_autocheckpoint = 0")
+
     def close(self) -> None:
         """Close the file; what was committed stays."""
         self._db.close()
