@@ -490,6 +490,22 @@ def bench_alarm(
     run_benchmark(json_out, budget, page, seed)
 
 
+@bench_app.command("storage")
+def bench_storage(
+    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
+) -> None:
+    """How quickly a month of 100 cells answers, and how fast the database is fed."""
+    from monitor.errors import ConfigurationError
+
+    try:
+        from benchmarks.storage import main as run_benchmark
+    except ImportError as error:
+        raise ConfigurationError(f"bench needs a checkout: {error}") from error
+    run_benchmark(json_out, budget, page)
+
+
 @bench_app.command("dashboard")
 def bench_dashboard(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -8,6 +8,7 @@ stand alone. What was taken already is written again by that, which changes noth
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class InfluxWriter:
             timeout=(int(CONNECT_S * 1000), int(ANSWER_S * 1000)),
             ssl_ca_cert=None if target.ca is None else str(target.ca),
         )  # fmt: skip
+        _compress_quickly(self._client.conf)
         self._api: Any = self._client.write_api(write_options=SYNCHRONOUS)
 
     def write(self, lines: Sequence[str]) -> None:
@@ -119,6 +121,15 @@ class InfluxWriter:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def _compress_quickly(configuration: Any) -> None:
+    """The client's own gzip is level 9: as long as making the lines takes, for a quarter less."""
+    configuration.update_request_body = _compressed
+
+
+def _compressed(path: str, body: bytes) -> bytes:
+    return gzip.compress(body, 1) if path == "/api/v2/write" else body
 
 
 def deliver(writer: Writer, lines: Sequence[str]) -> list[tuple[str, str]]:

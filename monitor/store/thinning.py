@@ -20,16 +20,12 @@ def keep_extremes(series: Sequence[NDArray[np.float64]], points: int) -> NDArray
     per_stretch = 2 * len(series) + 1
     stretches = max(1, points // per_stretch)
     edges = np.linspace(0, n, stretches + 1).astype(np.int64)
-    kept = [edges[:-1]]
+    starts = edges[:-1]
+    stretch = np.repeat(np.arange(stretches), np.diff(edges))
+    kept = [starts, np.array([n - 1])]
     for values in series:
         known = ~np.isnan(values)
-        low = np.where(known, values, np.inf)
-        high = np.where(known, values, -np.inf)
-        for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            if known[start:end].any():
-                kept.append(
-                    np.array(
-                        [start + np.argmin(low[start:end]), start + np.argmax(high[start:end])]
-                    )
-                )
-    return np.unique(np.concatenate([*kept, np.array([n - 1])]))
+        for extremes in (np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)):
+            there = np.flatnonzero(known & (values == extremes[stretch]))
+            kept.append(there[np.unique(stretch[there], return_index=True)[1]])
+    return np.unique(np.concatenate(kept))

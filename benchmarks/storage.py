@@ -1,0 +1,264 @@
+"""`cellpulse bench storage`: how quickly a month of a fleet answers, and how fast a sink drains.
+
+A store of 100 cells at 1 Hz over 30 days is built as `keep_raw_days = 1` leaves it: the raw frames
+of the newest day, put through engine, journal and roll-up as the monitor does it, and the minutes
+of the days before, written row by row as the roll-up writes them. Then traces of one cell are
+asked for, each by a new connection, with the file dropped from the page cache and with it there.
+The sink's encoding and writing are timed on the raw frames into a real VictoriaMetrics, which
+takes anything and so says nothing of correctness.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import Figure, as_object, table
+from benchmarks.stream import FIRST_S, LAST_S, START_MS, FleetStream, encoded
+from cellpulse.paths import models_folder
+from monitor.contract import decode_telemetry
+from monitor.engine import Engine
+from monitor.errors import ConfigurationError
+from monitor.inputs import ConfigIn, FrameIn
+from monitor.service import load_models
+from monitor.store.history import History
+from monitor.store.influx import InfluxWriter, Target, deliver
+from monitor.store.journal import Journal, MinuteRow, used_bytes
+from monitor.store.minutes import FIGURES, PROGRESS, roll_up
+from monitor.store.outbox import Outbox
+from monitor.store.sqlite_history import SqliteHistory
+
+CELLS = 100
+DAYS = 30
+RAW_HOURS = 24.0
+BATCH_FRAMES = 100
+DAY_MS = 86_400_000
+DAY_MINUTES = 1_440
+ASKED = 20
+DRAIN_S = 20.0
+TARGET_MS = 100.0
+FULL_S = 400.0  # what a full run may take on two busy cores
+
+
+def main(json_out: bool = False, budget_s: float | None = None, page: Path | None = None) -> None:
+    """Build the store, ask it, drain it; print a table or one JSON object."""
+    share = 1.0 if budget_s is None else min(1.0, budget_s / FULL_S)
+    hours, days = max(0.1, RAW_HOURS * share), max(2, round(DAYS * share))
+    with tempfile.TemporaryDirectory(prefix="cellpulse-bench-") as folder:
+        path = Path(folder) / "store.sqlite"
+        built_s = build(path, days, hours)
+        figures = [*ask(path, days, hours), *drain(path, DRAIN_S * share)]
+    whole = "" if share == 1.0 else f" (a smaller store for --budget: {days} days)"
+    figures = [
+        Figure(f.name, f.value, f.unit, f.target, f.better, f.protocol + whole) for f in figures
+    ]
+    result = as_object("bench storage", {}, figures)
+    text = table(("figure", "value", "target", ""), [figure.row() for figure in figures])
+    text += f"\n\nBuilding the store took {built_s:.0f} s."
+    if page is not None:
+        page.write_text(_page(result, text), encoding="utf-8")
+    print(json.dumps(result, indent=1) if json_out else text)
+
+
+def build(path: Path, days: int, hours: float) -> float:
+    """A store whose last `hours` are raw frames of one pack and whose other days are minutes."""
+    began = time.monotonic()
+    journal = Journal(path)
+    try:
+        stream = FleetStream(CELLS, CELLS)
+        engine = Engine(*load_models(models_folder()))
+        config: list[Any] = [ConfigIn(stream.assets[0], stream.config, START_MS)]
+        journal.commit(config, engine.process(config))
+        _fill_minutes(journal, days, hours)
+        seconds = int(hours * 3_600)
+        for begin in range(0, seconds, BATCH_FRAMES):
+            batch: list[Any] = []
+            for second in range(begin, min(begin + BATCH_FRAMES, seconds)):
+                instant = stream.instant(FIRST_S + second % (LAST_S - FIRST_S))
+                for message in encoded(stream.assets, second, instant, second):
+                    (frame,) = decode_telemetry(message.payload)
+                    batch.append(FrameIn(message.asset, frame, message.arrival_ms, message.payload))
+            journal.commit(batch, engine.process(batch))
+        while (rolled := roll_up(path)).upto > rolled.after:
+            journal.put_minutes(PROGRESS, rolled.rows, rolled.upto)
+    finally:
+        journal.close()
+    return time.monotonic() - began
+
+
+def _fill_minutes(journal: Journal, days: int, hours: float) -> None:
+    """The days before the raw frames, minute by minute with every cell, an hour a transaction."""
+    rng = np.random.default_rng(1)
+    blobs = [rng.normal(3.7, 0.3, FIGURES).astype(np.float32).tobytes() for _ in range(997)]
+    last = START_MS // 60_000
+    first = last - int(days * DAY_MINUTES - hours * 60)
+    for begin in range(first, last, 60):
+        rows = [
+            MinuteRow(1, cell, minute, minute * 60_000, minute * 60_000 + 59_000, 60,
+                      blobs[(minute + cell) % len(blobs)])
+            for minute in range(begin, min(begin + 60, last))
+            for cell in range(CELLS)
+        ]  # fmt: skip
+        journal.put_minutes(PROGRESS, rows, 1)
+
+
+def ask(path: Path, days: int, hours: float) -> list[Figure]:
+    """How long traces take, in milliseconds."""
+    history = SqliteHistory(path)
+    (asset,) = history.assets()
+    rng = np.random.default_rng(2)
+    protocol = (
+        f"{CELLS} cells at 1 Hz, {days} days: minutes of all, raw frames of the newest {hours:.3g} "
+        f"hours; a new connection each, {ASKED} cells and times at random, 2,000 points"
+    )
+    raw_from = START_MS
+    day = min(DAY_MS, raw_from - asset.first_ms)
+
+    def times(spans: Callable[[], tuple[int, int]], *, cached: bool) -> list[float]:
+        found: list[float] = []
+        for _ in range(ASKED):
+            cell = int(rng.integers(CELLS))
+            start, end = spans()
+            if cached:
+                _trace(history, asset.name, cell, start, end)
+            else:
+                _forget(path)
+            found.append(_trace(history, asset.name, cell, start, end))
+        return found
+
+    def old_day() -> tuple[int, int]:
+        start = int(rng.integers(asset.first_ms, raw_from - day + 1))
+        return start, start + day
+
+    def newest_day() -> tuple[int, int]:
+        return asset.last_ms - day, asset.last_ms
+
+    def hour() -> tuple[int, int]:
+        span = int(min(1.0, hours) * 3_600_000)
+        start = int(rng.integers(raw_from, asset.last_ms - span + 2))
+        return start, start + span
+
+    cold, warm = times(old_day, cached=False), times(old_day, cached=True)
+    newest = times(newest_day, cached=False)
+    whole = times(lambda: (asset.first_ms, asset.last_ms), cached=False)
+    close = times(hour, cached=False)
+
+    def figure(name: str, value: float, target: float | None, more: str) -> Figure:
+        return Figure(name, value, "ms", target, "lower", f"{protocol}; {more}")
+
+    return [
+        figure("one day of one cell, file not cached", median(cold), TARGET_MS, "median"),
+        figure("the slowest of them", max(cold), TARGET_MS, "the slowest"),
+        figure("one day of one cell, file cached", median(warm), TARGET_MS, "median"),
+        figure("the newest day, file not cached", median(newest), TARGET_MS, "median"),
+        figure(f"all {days} days, file not cached", median(whole), None, "median"),
+        figure("an hour frame by frame, file not cached", median(close), None, "median"),
+        Figure("store", used_bytes(path) / 1e6, "MB", None, "lower", protocol),
+    ]
+
+
+def _trace(history: History, asset: str, cell: int, start_ms: int, end_ms: int) -> float:
+    began = time.perf_counter()
+    trace = history.trace(asset, cell, start_ms, end_ms)
+    spent = (time.perf_counter() - began) * 1_000.0
+    if len(trace) < 300:
+        raise ConfigurationError(f"bench storage: a trace of only {len(trace)} rows")
+    return spent
+
+
+def _forget(path: Path) -> None:
+    """Drop a file from the page cache, where the system lets us."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for part in path.parent.glob(f"{path.name}*"):
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def drain(path: Path, seconds: float) -> list[Figure]:
+    """Cell-samples and lines a second from the journal into VictoriaMetrics, one thread."""
+    binary = shutil.which("victoria-metrics")
+    if binary is None:
+        return []
+    with _victoria_metrics(binary, path.parent / "victoria") as url:
+        target = Target(url, "cellpulse", "cellpulse", "none")
+        writer = InfluxWriter(target)
+        outbox = Outbox(path, target.key, 10_000)
+        lines = samples = 0
+        encoding_s = writing_s = 0.0
+        more = True
+        while more and encoding_s + writing_s < seconds:
+            began = time.perf_counter()
+            batch = outbox.next_batch()
+            encoded_at = time.perf_counter()
+            refused = deliver(writer, batch.lines)
+            outbox.confirm(batch.after, refused, 0)
+            encoding_s += encoded_at - began
+            writing_s += time.perf_counter() - encoded_at
+            lines += len(batch.lines)
+            samples += sum(line.startswith("cell,") for line in batch.lines)
+            more = batch.more
+        outbox.close()
+        writer.close()
+    spent = encoding_s + writing_s
+    protocol = (
+        f"{lines:,} lines from the journal into a VictoriaMetrics on the same machine, "
+        f"{spent:.0f} s, one thread, batches of at most 10,000 lines, gzip; throughput only"
+    )
+    return [
+        Figure("sink", samples / spent, "cell-samples/s", None, "higher", protocol),
+        Figure("sink", lines / spent, "lines/s", None, "higher", protocol),
+        Figure("sink, share of time in encoding", encoding_s / spent, "", None, "lower", protocol),
+    ]
+
+
+@contextlib.contextmanager
+def _victoria_metrics(binary: str, folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            binary, f"-storageDataPath={folder}", f"-httpListenAddr=127.0.0.1:{port}",
+            "-retentionPeriod=100y", "-loggerLevel=ERROR",
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.2).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ConfigurationError("victoria-metrics does not start") from None
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _page(result: dict[str, Any], text: str) -> str:
+    protocols = "\n".join(dict.fromkeys(f"- {figure['protocol']}" for figure in result["figures"]))
+    return (
+        f"# The store's speed\n\nWritten by `cellpulse bench storage --page "
+        f"docs/results-storage.md` at commit {result['commit']}.\n\n{text}\n\n"
+        f"## Protocol\n\n{protocols}\n"
+    )
