@@ -190,6 +190,18 @@ def test_sums_do_not_depend_on_where_a_stream_is_cut(
     np.testing.assert_array_equal(parts.peaks.points(), whole.peaks.points())
 
 
+def test_a_store_that_trimmed_its_samples_says_since_when() -> None:
+    life = material(30)
+    whole = report_of(life)
+    assert "trimmed" not in whole.remarks
+    assert whole.source.samples_from_ms == whole.source.first_ms == START_MS
+    life.samples.first_ms += 50 * HOUR_MS
+    trimmed = report_of(life)
+    assert "trimmed" in trimmed.remarks
+    assert trimmed.source.first_ms == START_MS
+    assert trimmed.source.samples_from_ms == START_MS + 50 * HOUR_MS
+
+
 def test_peaks_survive_the_thinning() -> None:
     peaks = Peaks()
     times = np.arange(START_MS, START_MS + 4_000 * 60_000, 60_000, dtype=np.int64)

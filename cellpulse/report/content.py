@@ -38,7 +38,6 @@ from cellpulse.report.record import (
     Thermal,
 )
 from cellpulse.report.regulation import annex_vii
-from cellpulse.report.samples import Samples
 from cellpulse.report.use import use_of
 from monitor.contract import CycleSummary, Event
 from monitor.dashboard.ica import FIRST_CURVES
@@ -56,6 +55,7 @@ POINTS = 600  # of a plotted series at most
 SEGMENTS = 20
 LINES = 24
 THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
+TRIMMED_MS = 3_600_000  # samples that begin so long after the first half-cycle were trimmed
 GAPS_ARE_MANY = 0.1  # of the time that the data span
 
 
@@ -78,14 +78,17 @@ def make_report(
     alarms = _alarms(material.events)
     quality = _quality(material, cycles)
     about = _about(material, cell)
+    samples = material.samples
+    source = Source(
+        material.kind, material.name, material.sha256,
+        min([samples.first_ms, *(c.start_ms for c in cycles)]), samples.last_ms,
+        samples.first_ms, samples.frames,
+    )  # fmt: skip
     return Report(
         v=VERSION,
         made_by=f"Cellpulse {_version()}",
-        remarks=_remarks(about, health, thermal, alarms, quality, material.samples, forecast),
-        source=Source(
-            material.kind, material.name, material.sha256, material.samples.first_ms,
-            material.samples.last_ms, material.samples.frames,
-        ),
+        remarks=_remarks(source, about, health, thermal, alarms, quality, forecast),
+        source=source,
         about=about,
         use=use,
         health=health,
@@ -311,8 +314,8 @@ def _quality(material: Material, cycles: Sequence[CycleSummary]) -> DataQuality:
 
 
 def _remarks(
-    about: About, health: Health, thermal: Thermal, alarms: Alarms, quality: DataQuality,
-    samples: Samples, forecast: Forecast | None,
+    source: Source, about: About, health: Health, thermal: Thermal, alarms: Alarms,
+    quality: DataQuality, forecast: Forecast | None,
 ) -> list[str]:  # fmt: skip
     """What a reader must not overlook, the gravest first."""
     measured, estimated = health.measured, health.estimated
@@ -323,7 +326,7 @@ def _remarks(
         and estimated.state == "ok"
         and not estimated.low <= measured.soh <= estimated.high
     )
-    span_h = max(1e-9, (samples.last_ms - samples.first_ms) / 3_600_000.0)
+    span_h = max(1e-9, (source.last_ms - source.samples_from_ms) / 3_600_000.0)
     said = {
         "synthetic": about.synthetic,
         "thermal": thermal.risk in ("warning", "danger"),
@@ -336,6 +339,7 @@ def _remarks(
         "apart": apart,
         "in_training": health.in_training,
         "no_forecast": forecast is None,
+        "trimmed": source.samples_from_ms - source.first_ms > TRIMMED_MS,
         "gaps": quality.gap_hours > GAPS_ARE_MANY * span_h,
         "lost": quality.missing_frames > 0 or bool(quality.rejected),
         "pack": about.cells > 1,

@@ -23,8 +23,9 @@ class Source(Struct, frozen=True):
     kind: Literal["store", "file"]
     name: str  # of the file or store, without its folder
     sha256: str  # of the file, of a folder's files in order, or of the stored frames in order
-    first_ms: int
+    first_ms: int  # of the half-cycles and samples
     last_ms: int
+    samples_from_ms: int  # a store keeps half-cycles for longer than samples
     frames: int
 
 

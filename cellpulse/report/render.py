@@ -174,12 +174,13 @@ def _data_url(svg: str) -> str:
 
 
 def _remark(code: str, report: Report, language: Language) -> str:
-    span_h = max(1e-9, (report.source.last_ms - report.source.first_ms) / 3_600_000.0)
+    span_h = max(1e-9, (report.source.last_ms - report.source.samples_from_ms) / 3_600_000.0)
     return word(
         f"remark_{code}", language,
         n=report.alarms.standing,
         eol=form.percent(report.health.end_of_life, language, 0),
         percent=form.percent(report.quality.gap_hours / span_h, language, 0),
+        time=form.time(report.source.samples_from_ms),
     )  # fmt: skip
 
 
@@ -246,6 +247,7 @@ def _regulation_notes(report: Report, language: Language) -> dict[str, str]:
         notes[parameter.code] = word(
             key, language,
             first=form.time(report.source.first_ms),
+            samples=form.time(report.source.samples_from_ms),
             n=0 if efficiency is None else efficiency.pairs,
             low=form.quantity(limits.voltage_min_v, "V", 2),
             cold=form.celsius(limits.temperature_min_c, 0),

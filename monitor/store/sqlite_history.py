@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, CycleSummary, Event, Frame, as_list, cell_name
 from monitor.errors import StoreError
-from monitor.latest import RESULTS, stored_rows
+from monitor.latest import stored_rows
 from monitor.store.history import (
     QUANTITIES,
     StoredAsset,
@@ -177,6 +177,8 @@ class SqliteHistory:
 
         Payloads as they came, the frames in them, and their result matrices (cells, RESULTS).
         """
+        known = self._query("SELECT id FROM asset WHERE name = ?", (asset,))
+        config = self._config(known[0][0]) if known else None
         try:
             db = connect(self._path, read_only=True)
             try:
@@ -188,11 +190,13 @@ class SqliteHistory:
                 )
                 while part := rows.fetchmany(batch):
                     payloads = [payload.encode() for payload, _ in part]
-                    yield (
-                        payloads,
-                        [_frame.decode(payload) for payload in payloads],
-                        [np.frombuffer(row[1], np.float32).reshape(-1, RESULTS) for row in part],
-                    )
+                    frames = [_frame.decode(payload) for payload in payloads]
+                    cells = [
+                        config.cells if config is not None else max(1, len(as_list(f.voltage_v)))
+                        for f in frames
+                    ]
+                    results = [stored_rows(row[1], n) for row, n in zip(part, cells, strict=True)]
+                    yield payloads, frames, results
             finally:
                 db.close()
         except sqlite3.Error as error:
