@@ -21,7 +21,7 @@ from monitor.config import Config, influx_token
 from monitor.errors import StoreError
 
 CONNECT_S = 5.0
-ANSWER_S = 15.0
+ANSWER_S = 10.0
 TRIES = 200  # requests that one batch's refused lines may cost
 REASON_CHARACTERS = 500
 _REFUSED = (400, 413, 422)  # of the data, not of us

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -58,45 +58,35 @@ _CELL_FIELDS = (
 _frame = msgspec.json.Decoder(Frame)
 
 
-class InputRow(NamedTuple):
-    """One row of the journal's `input`, its asset by name."""
+def input_lines(
+    kind: int, asset: str, arrival_ms: int, payload: str, result: bytes | None
+) -> list[str]:
+    """The lines of one row of the journal's `input`, its asset by name.
 
-    id: int
-    kind: int
-    asset: str
-    timestamp_ms: int | None
-    arrival_ms: int
-    payload: str | None
-    result: bytes | None
-
-
-def input_lines(row: InputRow) -> list[str]:
-    """The lines of one input; none for a tick, a command or a device alarm (see its event).
-
-    Raises msgspec.DecodeError where the row is not what a journal writes.
+    None for a tick, a command or a device alarm (see its event). Raises msgspec.DecodeError where
+    the row is not what a journal writes, ValueError for a time that cannot be written.
     """
-    payload = row.payload or ""
-    if row.kind == Kind.FRAME:
-        return _frame_lines(row, _frame.decode(payload))
-    if row.kind == Kind.LATE:
+    if kind == Kind.FRAME:
+        return _frame_lines(asset, arrival_ms, _frame.decode(payload), result or b"")
+    if kind == Kind.LATE:
         frame = _frame.decode(payload)
         within = (frame.seq or 0) % NS_PER_MS  # late frames of one millisecond are kept apart
         stamp = frame.timestamp_ms * NS_PER_MS + within
-        return _line(f"late,asset={row.asset}", {"record": _text(payload)}, stamp)
-    stamp = row.arrival_ms * NS_PER_MS
-    if row.kind == Kind.CONFIG:
+        return _line(f"late,asset={asset}", {"record": _text(payload)}, stamp)
+    stamp = arrival_ms * NS_PER_MS
+    if kind == Kind.CONFIG:
         config = msgspec.json.decode(payload, type=AssetConfig)
         fields = {
             "record": _text(payload),
             "cells": f"{config.cells}i",
             "nominal_capacity_ah": _float(config.nominal_capacity_ah),
         }
-        return _line(f"config,asset={row.asset}", fields, stamp)
-    if row.kind == Kind.STATUS and is_asset_name(row.asset):  # a gateway's is not checked before
+        return _line(f"config,asset={asset}", fields, stamp)
+    if kind == Kind.STATUS and is_asset_name(asset):  # a gateway's is not checked before
         status = msgspec.json.decode(payload)
         level = "gateway" if status["gateway"] else "asset"
         online = f"{int(status['online'])}i"
-        return _line(f"status,asset={row.asset},level={level}", {"online": online}, stamp)
+        return _line(f"status,asset={asset},level={level}", {"online": online}, stamp)
     return []
 
 
@@ -169,23 +159,21 @@ def metrics_lines(monitor_id: str, metrics: MonitorMetrics) -> list[str]:
     return _line(f"monitor,monitor={monitor_id}", fields, metrics.timestamp_ms * NS_PER_MS)
 
 
-def _frame_lines(row: InputRow, frame: Frame) -> list[str]:
+def _frame_lines(asset: str, arrival_ms: int, frame: Frame, result: bytes) -> list[str]:
     if frame.timestamp_ms > LAST_MS:
         raise ValueError("its time is past the year 2262, the last that InfluxDB can hold")
-    asset, result = row.asset, row.result or b""
     stamp = frame.timestamp_ms * NS_PER_MS
-    lines = _line(
-        f"telemetry,asset={asset}",
-        {
-            "arrival_ms": f"{row.arrival_ms}i",
-            "current_a": _float(frame.current_a),
-            "ambient_c": _float(frame.ambient_c),
-            "pack_voltage_v": _float(frame.pack_voltage_v),
-            "device_soc": _float(frame.device_soc),
-            "device_soh": _float(frame.device_soh),
-        },
-        stamp,
-    )
+    known = f"arrival_ms={arrival_ms}i"
+    for name, value in (
+        ("current_a", frame.current_a),
+        ("ambient_c", frame.ambient_c),
+        ("pack_voltage_v", frame.pack_voltage_v),
+        ("device_soc", frame.device_soc),
+        ("device_soh", frame.device_soh),
+    ):
+        if value is not None and value - value == 0.0:
+            known += f",{name}={value!r}"
+    lines = [f"telemetry,asset={asset} {known} {stamp}"]
     temperatures = as_list(frame.temperature_c)
     lines += [
         f"{prefix} temperature_c={value!r} {stamp}"

@@ -33,7 +33,8 @@ RESULT_COLUMNS = [
     Result.SOC, Result.SOH, Result.SOH_LOW, Result.SOH_HIGH, Result.RESISTANCE_OHM,
     Result.THERMAL_SCORE, Result.EXCESS_HEAT_W,
 ]  # fmt: skip
-MOST_INPUTS = 2_000
+MOST_INPUTS = 10_000
+MOST_ROWS = 1_000  # about; what one transaction may write beside the stream
 MOST_BYTES = 8_000_000  # of payloads and results in memory at once
 Floats32 = NDArray[np.float32]
 _frame = msgspec.json.Decoder(Frame)
@@ -93,13 +94,15 @@ def decode_figures(blobs: list[bytes]) -> Floats32:
 
 def _roll_up(db: sqlite3.Connection, most: int) -> Rolled:
     after = upto = progress(db)
-    groups: dict[_Shape, _Frames] = defaultdict(lambda: _Frames([], [], [], [], [], []))
-    held = count = 0
+    groups: dict[tuple[int, int, int, int], _Frames] = defaultdict(
+        lambda: _Frames([], [], [], [], [], [])
+    )
+    held = count = width = 0
     more = False
     for number, kind, asset_id, payload, result in db.execute(
         "SELECT id, kind, asset_id, payload, result FROM input WHERE id > ? ORDER BY id", (after,)
     ):
-        if count == most or held > MOST_BYTES:
+        if count == most or held > MOST_BYTES or width > MOST_ROWS:
             more = True
             break
         upto, count = number, count + 1
@@ -108,7 +111,10 @@ def _roll_up(db: sqlite3.Connection, most: int) -> Rolled:
         held += len(payload) + len(result)
         frame = _frame.decode(payload)
         volts, temperatures = as_list(frame.voltage_v), as_list(frame.temperature_c)
-        group = groups[_Shape(asset_id, len(volts), len(temperatures), len(result))]
+        form = asset_id, len(volts), len(temperatures), len(result)
+        if form not in groups:
+            width += max(1, len(volts))
+        group = groups[form]
         group.times.append(frame.timestamp_ms)
         group.volts.append(volts)
         group.currents.append(frame.current_a)
@@ -117,7 +123,8 @@ def _roll_up(db: sqlite3.Connection, most: int) -> Rolled:
         group.results.append(result)
     found: dict[tuple[int, int, int], MinuteRow] = {}
     configs: dict[int, AssetConfig | None] = {}
-    for shape, frames in groups.items():
+    for key, frames in groups.items():
+        shape = _Shape(*key)
         if shape.asset_id not in configs:
             configs[shape.asset_id] = _config(db, shape.asset_id)
         for row in _sum_up(shape, frames, configs[shape.asset_id]):

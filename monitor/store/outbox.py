@@ -15,15 +15,14 @@ import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from monitor.errors import StoreError
 from monitor.store.journal import connect
-from monitor.store.lines import InputRow, cycle_lines, event_lines, input_lines
+from monitor.store.lines import cycle_lines, event_lines, input_lines
 
 BATCH_LINES = 10_000
 BATCH_BYTES = 10_000_000
@@ -60,6 +59,10 @@ class Batch:
     after: Position
     broken: list[tuple[str, str]]
     more: bool
+
+
+# Its stream, its number there, its text, and what makes its lines of which values.
+_Waiting = tuple[int, int, str, Callable[..., list[str]] | None, tuple[Any, ...]]
 
 
 class Outbox:
@@ -143,61 +146,53 @@ class Outbox:
         lines: list[str] = []
         broken: list[tuple[str, str]] = []
         held = 0
-        after = self.position
+        after = list(self.position)
         with closing(self._rows()) as rows:  # one by one: no more than a batch is ever in memory
-            for at, text, make in rows:
-                try:
-                    made = make()
-                except (msgspec.DecodeError, ValueError) as error:
-                    broken.append((text, f"not what a journal holds: {error}"))
-                    made = []
+            for stream, number, text, make, row in rows:
+                made: list[str] = []
+                if make is not None:
+                    try:
+                        made = make(*row)
+                    except (msgspec.DecodeError, ValueError) as error:
+                        broken.append((text, f"not what InfluxDB can hold: {error}"))
                 length = sum(map(len, made)) + len(made)
                 if lines and (len(lines) + len(made) > most or held + length > size):
-                    return Batch(lines, after, broken, True)
+                    return Batch(lines, Position(*after), broken, True)
                 lines += made
                 held += length
-                after = at
-        return Batch(lines, after, broken, False)
+                after[stream] = number
+        return Batch(lines, Position(*after), broken, False)
 
-    def _rows(self) -> Generator[tuple[Position, str, Callable[[], list[str]]]]:
-        """Each waiting row: the cursor behind it, its text, and what makes its lines."""
+    def _rows(self) -> Generator[_Waiting]:
+        """Every waiting row, in the order of `Position`'s streams."""
         at = self.position
-        for row, asset, record in self._db.execute(
+        for number, asset, record in self._db.execute(
             "SELECT id, asset_id, record FROM event WHERE id > ? ORDER BY id", (at.event,)
         ):
-            at = at._replace(event=row)
-            yield at, record, partial(event_lines, row, record) if self._ours(asset) else list
-        for row, asset, summary, histogram in self._db.execute(
+            yield 0, number, record, event_lines if self._ours(asset) else None, (number, record)
+        for number, asset, summary, histogram in self._db.execute(
             "SELECT seq, asset_id, summary, histogram FROM cycle WHERE seq > ? ORDER BY seq",
             (at.cycle,),
         ):
-            at = at._replace(cycle=row)
-            yield (
-                at,
-                summary,
-                partial(cycle_lines, summary, histogram) if self._ours(asset) else list,
-            )
-        for row, kind, asset, timestamp, arrival, payload, result in self._db.execute(
-            "SELECT id, kind, asset_id, timestamp_ms, arrival_ms, payload, result FROM input "
+            make = cycle_lines if self._ours(asset) else None
+            yield 1, number, summary, make, (summary, histogram)
+        for number, kind, asset, arrival_ms, payload, result in self._db.execute(
+            "SELECT id, kind, asset_id, arrival_ms, payload, result FROM input "
             "WHERE id > ? ORDER BY id",
             (at.input,),
         ):
-            at = at._replace(input=row)
             if asset is None or not self._ours(asset):
-                yield at, "", list
-                continue
-            entry = InputRow(row, kind, self._name(asset), timestamp, arrival, payload, result)
-            yield at, payload or "", partial(input_lines, entry)
+                yield 2, number, "", None, ()
+            else:
+                name = self._names.get(asset) or self._name(asset)
+                yield 2, number, payload, input_lines, (kind, name, arrival_ms, payload, result)
 
     def _ours(self, asset_id: int) -> bool:
         return asset_id <= self._max_assets
 
     def _name(self, asset_id: int) -> str:
-        name = self._names.get(asset_id)
-        if name is None:
-            self._names.update(self._db.execute("SELECT id, name FROM asset").fetchall())
-            name = self._names[asset_id]
-        return name
+        self._names.update(self._db.execute("SELECT id, name FROM asset").fetchall())
+        return self._names[asset_id]
 
     def _last_set_aside(self) -> int:
         row = self._own.execute(
