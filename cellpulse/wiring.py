@@ -24,6 +24,7 @@ from monitor.errors import ConfigurationError
 from monitor.mqtt import tls_context
 from monitor.mqtt_client import Client
 from recordings.types import Recording
+from simulator.faults_scenario import OFFERED
 from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
 
@@ -149,7 +150,7 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
     reports = ReportMaker(config.store, config.models)
     actions = Actions(
-        feed.request, feed.send_to_simulator, analyse=analyse, reports=reports,
+        feed.request, feed.send_to_simulator, faults=OFFERED, analyse=analyse, reports=reports,
         outlook=forecaster(config.models or models_folder()),
     )  # fmt: skip
     app = make_app(hub, make_history(config), actions=actions)

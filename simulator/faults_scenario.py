@@ -34,6 +34,14 @@ _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+# What a page offers to be injected: each kind, and a sensor's for every channel.
+OFFERED: tuple[str, ...] = (
+    *SEVERITY,
+    *(f"{kind}:channel={channel}" for kind in SENSOR_KINDS for channel in CHANNELS),
+    *FRAME_KINDS,
+)
+
+
 class FaultError(ConfigurationError):
     """A fault or a scenario is not written as it should be; the message says what would be."""
 

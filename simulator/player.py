@@ -1,7 +1,7 @@
 """Replay recordings to a broker: pacing, commands, status with a will.
 
 The pure half is `replay`. Here one loop waits until messages are due, publishes them at QoS 1 and
-obeys `_simulator/<id>/command`: pause, resume, step, speed, seek.
+obeys `_simulator/<id>/command`: pause, resume, step, speed, seek, inject.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 import aiomqtt
 
 from monitor.contract import Frame, SimulatorCommand, Topics, decode, encode
-from monitor.errors import PayloadError
+from monitor.errors import CellpulseError, PayloadError
 from recordings.types import Recording, RecordingError
+from simulator.faults_live import inject_now, resumed
 from simulator.replay import ReplayOptions, Timed, asset_config, merged
+from simulator.twin import load_parameters
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Player:
     _steps: int = 0
     _speed: float | None = None
     _seek: int | None = None  # operation to go to
+    _faults: list[SimulatorCommand] = field(default_factory=list)  # to be injected
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, connect: Connect) -> None:
@@ -83,6 +86,7 @@ class Player:
 
     async def _play(self, client: aiomqtt.Client) -> None:
         loop = asyncio.get_running_loop()
+        options = self.options
         source: Iterator[Timed] = merged(self.recordings, self.options)
         held = await asyncio.to_thread(next, source, None)
         frames = 0
@@ -111,11 +115,31 @@ class Player:
                 frames += await self._publish(client, due)
                 self.report(Progress(frames, due[-1].offset_ms))
             if self._seek is not None:
-                options = replace(self.options, start_operation=self._seek)
+                options = replace(options, start_operation=self._seek)
                 self._seek = None
                 source = merged(self.recordings, options)
                 held = await asyncio.to_thread(next, source, None)
+            while self._faults and held is not None:
+                if await self._inject(client, self._faults.pop(0), options, held):
+                    source = resumed(self.recordings, options, held)
+                    held = await asyncio.to_thread(next, source, None)
         self.report(Progress(frames, 0, finished=True))
+
+    async def _inject(
+        self, client: aiomqtt.Client, command: SimulatorCommand, options: ReplayOptions, held: Timed
+    ) -> bool:
+        """Put a fault into a recording from now on; whether it could be done."""
+        try:
+            self.recordings = await asyncio.to_thread(
+                inject_now, self.recordings, command.asset, command.fault or "", held.offset_ms,
+                options, load_parameters("nasa-18650"),
+            )  # fmt: skip
+        except (CellpulseError, RecordingError) as error:
+            log.warning("replay command refused: %s", error)
+            return False
+        for recording in self.recordings:
+            await self._introduce(client, recording)  # it is synthetic from here on
+        return True
 
     async def _publish(self, client: aiomqtt.Client, due: Sequence[Timed]) -> int:
         """Send messages, frames of one asset together as far as `batch` allows."""
@@ -153,7 +177,7 @@ class Player:
             try:
                 command = decode(SimulatorCommand, message.payload)
                 await self._command(command)
-            except (PayloadError, RecordingError) as error:
+            except (CellpulseError, RecordingError) as error:
                 log.warning("replay command refused: %s", error)
 
     async def _command(self, command: SimulatorCommand) -> None:
@@ -170,7 +194,9 @@ class Player:
         elif command.action == "seek":
             self._seek = await asyncio.to_thread(self._operation_of, command)
         else:
-            raise PayloadError(f"{command.action} is not possible in this replay")
+            if not command.fault:
+                raise PayloadError("inject: expected a `fault` such as isc:severity=0.5")
+            self._faults.append(command)
         self._changed.set()
 
     def _operation_of(self, command: SimulatorCommand) -> int:

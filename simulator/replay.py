@@ -152,6 +152,36 @@ def messages(recording: Recording, options: ReplayOptions, track: int = 0) -> It
         start = 0
 
 
+def recorded_ms(recording: Recording, options: ReplayOptions, offset_ms: int) -> int:
+    """How long after the recording's first sample that was recorded which is next to be replayed.
+
+    `offset_ms` counts from the replay's start. A looping replay's later rounds begin anew.
+    """
+    clock = _Clock(options)
+    first_ms: int | None = None
+    for operation in recording.operations():
+        if len(operation):
+            first_ms = operation.start_ms
+            break
+    start = options.start_operation
+    while first_ms is not None:
+        last_ms = first_ms
+        for operation in recording.operations(start):
+            if len(operation) == 0:
+                continue
+            times = operation.start_ms + np.rint(operation.time_s * 1000.0).astype(np.int64)
+            clock.begin(int(times[0]))
+            for time_ms in times.tolist():
+                stamp = clock.at(time_ms)
+                last_ms = time_ms
+                if stamp is not None and stamp - clock.origin_ms >= offset_ms:
+                    return int(time_ms) - first_ms
+        if not options.loop:
+            return last_ms - first_ms
+        start = 0
+    return 0
+
+
 def merged(recordings: Sequence[Recording], options: ReplayOptions) -> Iterator[Timed]:
     """The messages of several recordings that start together, by the time they are due."""
     tracks = [messages(recording, options, k) for k, recording in enumerate(recordings)]

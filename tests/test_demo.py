@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.conftest import ROOT, need
 
@@ -54,6 +54,20 @@ async def demo(free_port: int) -> AsyncIterator[tuple[str, float]]:
     assert "Traceback" not in rest
 
 
+async def inject_and_watch(page: Page, url: str) -> None:
+    """A healthy cell is given a fault from its page, which then shows it being caught."""
+    await page.goto(f"{url}/asset/twin-fresh")
+    await page.get_by_role("textbox", name="Fault", exact=True).fill("heated")
+    await page.get_by_role("option", name="Heated from outside").click()
+    await page.get_by_label("Severity, 0 to 1").fill("1")
+    await page.get_by_role("button", name="Inject fault").click()
+    await expect(page.locator("#replay-result")).to_contain_text("sent")
+    await expect(page.locator("#a-note")).to_contain_text("Injected: heating", timeout=30_000)
+    caught = re.compile("temperature rises fast|current does not explain|above its maximum")
+    await expect(page.locator("#a-alarms")).to_contain_text(caught, timeout=60_000)
+    await expect(page.locator("#a-lamp")).to_contain_text(re.compile("Danger|Warning"))
+
+
 @pytest.mark.timeout(180)
 async def test_the_page_shows_every_cell_moving_and_the_fault_alarming(
     browser: Browser, demo: tuple[str, float]
@@ -67,7 +81,7 @@ async def test_the_page_shows_every_cell_moving_and_the_fault_alarming(
         tile = page.get_by_role("link", name=re.compile(asset)).first
         await expect(tile).to_contain_text(re.compile(r"\d\.\d+ V"), timeout=15_000)
         await expect(tile).to_contain_text(re.compile(r"°C"))
-        await expect(tile).to_contain_text(re.compile(r"(\d %|not enough seen)", re.I))
+        await expect(tile).to_contain_text(re.compile(r"(\d %|not enough seen|unlike the training)", re.I))
     fresh = page.get_by_role("link", name=re.compile("twin-fresh")).first
     before = await fresh.inner_text()
     await expect(fresh).not_to_have_text(before, timeout=5_000)
@@ -91,4 +105,5 @@ async def test_the_page_shows_every_cell_moving_and_the_fault_alarming(
         }""",
         timeout=20_000,
     )
+    await inject_and_watch(page, url)
     assert errors == []

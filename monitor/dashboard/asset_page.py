@@ -17,7 +17,7 @@ from monitor.dashboard.parts import (
     named,
     report_link,
 )
-from monitor.dashboard.texts import Language, text
+from monitor.dashboard.texts import TEXTS, Language, text
 
 RANGES = ("1m", "10m", "1h", "6h", "all")
 
@@ -229,6 +229,14 @@ def _service_bar(language: Language) -> Any:
     )
 
 
+def _fault_words(fault: str, language: Language) -> str:
+    """A fault such as `frozen:channel=voltage` in words, or as it is where there are none."""
+    kind, _, channel = fault.partition(":channel=")
+    key = f"fault_{kind}"
+    words = text(key, language) if key in TEXTS else kind
+    return f"{words} · {text(channel, language)}" if channel else words
+
+
 def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
     """Controls of a replay; shown by the browser's side where the asset is one."""
 
@@ -270,11 +278,26 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
                 [
                     dmc.Select(
                         id="replay-fault",
-                        data=list(faults),
+                        data=[
+                            {"value": fault, "label": _fault_words(fault, language)}
+                            for fault in faults
+                        ],
                         value=faults[0] if faults else None,
+                        allowDeselect=False,
+                        searchable=True,
                         size="xs",
-                        w=170,
+                        w=210,
                         **aria(text("replay_fault", language)),
+                    ),
+                    dmc.NumberInput(
+                        id="replay-severity",
+                        value=0.5,
+                        min=0,
+                        max=1,
+                        step=0.1,
+                        size="xs",
+                        w=90,
+                        **aria(text("replay_severity", language)),
                     ),
                     button("inject"),
                 ],

@@ -220,6 +220,7 @@ def add_replay_callback(
         State("replay-speed", "value"),
         State("replay-cycle", "value"),
         State("replay-fault", "value"),
+        State("replay-severity", "value"),
         State("look", "data"),
         State("language", "data"),
         prevent_initial_call=True,
@@ -229,6 +230,7 @@ def add_replay_callback(
         speed: str | None,
         cycle: int | None,
         fault: str | None,
+        severity: float | str | None,
         look: dict[str, Any],
         language_value: str | None,
     ) -> str:
@@ -244,7 +246,7 @@ def add_replay_callback(
             asset=str(look["asset"]) if action in ("seek", "inject") else None,
             cycle=max(1, int(cycle or 1)) if action == "seek" else None,
             speed=float(speed or 1) if action == "speed" else None,
-            fault=fault if action == "inject" else None,
+            fault=_fault(fault, severity, int(look["cell"])) if action == "inject" else None,
         )
         try:
             await send(config.gateway, command)
@@ -252,6 +254,16 @@ def add_replay_callback(
             return str(error)
         language = as_language(language_value)
         return f"{text(f'replay_{action}', language)}: {text('sent', language)}"
+
+
+def _fault(fault: str | None, severity: float | str | None, cell: int) -> str | None:
+    """A chosen fault as `kind:key=value,...`, for the cell that is looked at."""
+    if not fault:
+        return None
+    size = severity if isinstance(severity, int | float) else 0.5
+    kind, _, rest = fault.partition(":")
+    pairs = [rest] if rest else []
+    return f"{kind}:" + ",".join([*pairs, f"severity={size:g}", f"cell={cell + 1}"])
 
 
 def add_action_callback(app: Dash, send: Callable[[str, Command, str], Awaitable[Reply]]) -> None:

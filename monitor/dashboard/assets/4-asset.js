@@ -204,6 +204,7 @@
     const notes = [];
     if (from.replay) notes.push(cp.text("replay") + (from.speed ? " (× " + from.speed + ")" : ""));
     if (from.synthetic) notes.push(cp.text("synthetic"));
+    if (truth && truth.fault_active && truth.fault) notes.push(cp.text("injected", { fault: truth.fault }));
     cp.put("a-note", { children: notes.join(" · "), className: notes.length ? "cp-note" : "cp-note cp-hidden" });
   }
 
@@ -273,7 +274,11 @@
         return;
       }
       if (frame.config) { config = frame.config; paintConfig(); askOutlook(); if (drawn && !paused) drawTraces(); }
-      if (frame.truth) truth = frame.truth;
+      if (frame.truth) {
+        const told = truth && truth.fault_active && truth.fault;
+        truth = frame.truth;
+        if (told !== (truth.fault_active && truth.fault)) paintConfig();
+      }
       if (frame.truths && frame.truths.length) truths = (frame.full ? [] : truths).concat(frame.truths);
       if (frame.now_cell) cellNow = frame.now_cell;
       lastRow = frame.row;
