@@ -81,7 +81,9 @@ async def test_the_page_shows_every_cell_moving_and_the_fault_alarming(
         tile = page.get_by_role("link", name=re.compile(asset)).first
         await expect(tile).to_contain_text(re.compile(r"\d\.\d+ V"), timeout=15_000)
         await expect(tile).to_contain_text(re.compile(r"°C"))
-        await expect(tile).to_contain_text(re.compile(r"(\d %|not enough seen|unlike the training)", re.I))
+        await expect(tile).to_contain_text(
+            re.compile(r"(\d %|not enough seen|unlike the training)", re.I)
+        )
     fresh = page.get_by_role("link", name=re.compile("twin-fresh")).first
     before = await fresh.inner_text()
     await expect(fresh).not_to_have_text(before, timeout=5_000)
