@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from monitor.store.influx import AwayError, InfluxWriter, RefusedError, Target, 
 from monitor.store.influx_sink import Sink
 from monitor.store.journal import Journal
 from monitor.store.outbox import Outbox, Position
+from tests.conftest import ROOT
 from tests.engine_world import T0, make_config
 from tests.influx_world import BUCKET, ORG, TOKEN, Answer, InfluxWorld
 from tests.test_journal import STORY, make_engine, run
@@ -332,6 +334,23 @@ async def test_the_database_stops_and_comes_back(
     assert "points wait in the journal" in caplog.text
     assert "takes points again" in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_the_page_lists_every_name_that_is_written(influx: InfluxWorld, journal: Journal) -> None:
+    page = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
+    rows_of_page = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    listed = {
+        name: set(re.findall(r"`(\w+)`", tags + fields)) for name, tags, fields in rows_of_page
+    }
+    run(journal, make_engine(), STORY)
+    drain(make_sink(journal, influx))
+    written: dict[str, set[str]] = {}
+    for name in listed:
+        for row in rows(influx, name):
+            written.setdefault(name, set()).update(row.keys() - {"time"})
+    assert written.keys() == listed.keys() - {"late", "monitor"}
+    for name, names in written.items():
+        assert names <= listed[name], name
 
 
 def test_assets_past_the_bound_are_not_written(journal: Journal) -> None:

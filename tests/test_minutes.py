@@ -153,6 +153,17 @@ def test_a_long_trace_comes_from_minutes_and_keeps_its_peaks(journal: Journal) -
     assert history.trace("p", 0, T0, 2 * T0, 800).timestamp_ms[-1] == end + 4_000
 
 
+def test_a_damaged_row_holds_nothing_up(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    inputs = stream(40)
+    journal.commit(inputs, make_engine().process(inputs))
+    journal._db.execute("UPDATE input SET payload = '{broken' WHERE id = 10")
+    journal._db.execute("UPDATE input SET result = x'00112233445566' WHERE id = 12")
+    summed_up(journal, 2_000)
+    counted = journal._db.execute("SELECT sum(samples) FROM minute WHERE cell = 0").fetchone()[0]
+    assert counted == SqliteHistory(journal.path).frames() - 2
+    assert "input 10 is not what a journal holds" in caplog.text
+
+
 class Clock:
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms

@@ -9,6 +9,7 @@ order, each once: the rows and the last input's number (`progress`, "minutes") a
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from monitor.errors import StoreError
 from monitor.latest import Result, stored_rows
 from monitor.store.history import QUANTITIES, sensor_of
 from monitor.store.journal import Kind, MinuteRow, connect
+
+log = logging.getLogger(__name__)
 
 MINUTE_MS = 60_000
 PROGRESS = "minutes"
@@ -109,7 +112,13 @@ def _roll_up(db: sqlite3.Connection, most: int) -> Rolled:
         if kind != Kind.FRAME:
             continue
         held += len(payload) + len(result)
-        frame = _frame.decode(payload)
+        try:
+            frame = _frame.decode(payload)
+        except msgspec.DecodeError as error:
+            log.warning(
+                "input %d is not what a journal holds, and is in no minute: %s", number, error
+            )
+            continue
         volts, temperatures = as_list(frame.voltage_v), as_list(frame.temperature_c)
         form = asset_id, len(volts), len(temperatures), len(result)
         if form not in groups:
@@ -127,7 +136,12 @@ def _roll_up(db: sqlite3.Connection, most: int) -> Rolled:
         shape = _Shape(*key)
         if shape.asset_id not in configs:
             configs[shape.asset_id] = _config(db, shape.asset_id)
-        for row in _sum_up(shape, frames, configs[shape.asset_id]):
+        try:
+            rows = _sum_up(shape, frames, configs[shape.asset_id])
+        except ValueError as error:  # results of a width that no version wrote
+            log.warning("%d frames are in no minute: %s", len(frames.times), error)
+            continue
+        for row in rows:
             known = found.get(row[:3])
             if known is None:
                 known = _stored(db, row[:3])
