@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cellpulse.newest import Newest, charge_state
 from cellpulse.paths import models_folder
-from monitor.advice import AdviceModel, ChargeState
+from monitor.advice import Advice, AdviceModel, ChargeState, Style, advise
 from monitor.config import load
-from monitor.contract import AssetConfig, Frame, as_list
+from monitor.contract import Frame
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.latest import Result
 from monitor.models import read_card
 from monitor.service import load_models
 from monitor.store.sqlite_history import SqliteHistory
@@ -40,6 +41,13 @@ def advice_model(folder: Path | None = None) -> AdviceModel:
     return AdviceModel(onnx, read_card(card, "charging.json"))
 
 
+def advice_of(state: ChargeState, folder: Path, style: Style = "normal") -> Advice | None:
+    """Advice where the policy is installed in `folder`, else None."""
+    if not (folder / "charging.onnx").is_file():
+        return None
+    return advise(advice_model(folder), state, style)
+
+
 def state_of_asset(asset: str, store: Path | None) -> ChargeState:
     """An asset's newest state in the store; raises ConfigurationError where it is not there."""
     path = load(None, store=store).store
@@ -57,7 +65,7 @@ def state_of_asset(asset: str, store: Path | None) -> ChargeState:
         history.trace(asset, cell, stored.last_ms - RECENT_MS, stored.last_ms)
         for cell in range(stored.config.cells)
     ]
-    return _state(
+    return charge_state(
         stored.config,
         soc=np.array([_newest(trace.soc) for trace in traces]),
         soh=np.array([_newest(trace.soh) for trace in traces]),
@@ -89,73 +97,15 @@ def _at_end(recording: Recording) -> ChargeState:
         if isinstance(timed.message, Frame):
             batch.append(timed.message)
             if len(batch) >= BATCH:
-                newest.take(engine, asset, batch)
+                newest.take(batch, _rows(engine, asset, batch))
                 batch = []
-    newest.take(engine, asset, batch)
+    newest.take(batch, _rows(engine, asset, batch))
     return newest.state(config)
 
 
-class Newest:
-    """The newest known value of everything that advice needs, as frames go through an engine."""
-
-    def __init__(self, cells: int) -> None:
-        self.soc, self.soh, self.voltage_v, self.temperature_c = np.full((4, cells), np.nan)
-        self.current_a = self.ambient_c = float("nan")
-
-    def take(self, engine: Engine, asset: str, frames: list[Frame]) -> None:
-        """Process frames and remember what is newest."""
-        inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
-        for frame, row in zip(frames, engine.process(inputs).rows, strict=True):
-            self.look(frame, row)
-
-    def look(self, frame: Frame, row: NDArray[np.float32] | None) -> None:
-        """One frame and its result rows, a row a cell."""
-        for cell, volts in enumerate(as_list(frame.voltage_v)[: len(self.soc)]):
-            if volts is not None:
-                self.voltage_v[cell] = volts
-        warm = [value for value in as_list(frame.temperature_c) if value is not None]
-        if warm:
-            self.temperature_c[:] = max(warm)
-        if frame.current_a is not None:
-            self.current_a = frame.current_a
-        if frame.ambient_c is not None:
-            self.ambient_c = frame.ambient_c
-        if row is not None:
-            for values, column in ((self.soc, Result.SOC), (self.soh, Result.SOH)):
-                found = np.asarray(row[:, column], dtype=np.float64)
-                known = ~np.isnan(found)
-                values[: len(found)][known] = found[known]
-
-    def state(self, config: AssetConfig) -> ChargeState:
-        """What is known now."""
-        return _state(
-            config,
-            soc=self.soc,
-            soh=self.soh,
-            voltage_v=self.voltage_v,
-            temperature_c=self.temperature_c,
-            current_a=self.current_a,
-            ambient_c=self.ambient_c,
-        )
-
-
-def _state(
-    config: AssetConfig, *, soc: Floats, soh: Floats, voltage_v: Floats, temperature_c: Floats,
-    current_a: float, ambient_c: float,
-) -> ChargeState:  # fmt: skip
-    limits = config.limits
-    return ChargeState(
-        soc=soc,
-        soh=soh,
-        voltage_v=voltage_v,
-        temperature_c=temperature_c,
-        current_a=0.0 if np.isnan(current_a) else current_a,
-        ambient_c=None if np.isnan(ambient_c) else ambient_c,
-        nominal_capacity_ah=config.nominal_capacity_ah,
-        voltage_max_v=min(limits.charge_voltage_v, limits.voltage_max_v),
-        temperature_max_c=limits.temperature_max_c,
-        charge_current_max_a=limits.charge_current_max_a,
-    )
+def _rows(engine: Engine, asset: str, frames: list[Frame]) -> Sequence[NDArray[np.float32] | None]:
+    inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
+    return engine.process(inputs).rows
 
 
 def _newest(values: Floats) -> float:

@@ -33,6 +33,7 @@ END_SOC = 0.8
 Style = Literal["fast", "normal", "gentle"]
 STYLES: tuple[Style, ...] = get_args(Style)
 WEIGHTS: dict[Style, float] = {"fast": 0.5, "normal": 6.0, "gentle": 25.0}  # on wear
+STYLES_ZH: dict[Style, str] = {"fast": "快速", "normal": "标准", "gentle": "温和"}
 UNKNOWN_SOH = 0.8  # what an unknown state of health is taken for: the careful side
 HOTTEST_LIMIT_C = 45.0  # charging above it is not advised, whatever the maker allows
 
@@ -68,6 +69,7 @@ class Advice(Struct, frozen=True):
     minutes: float | None  # to 80 %, if the advice is followed
     loss: float | None  # of nominal capacity until then, as a fraction
     why: str
+    why_zh: str
     style: Style
     shadow: bool = True  # nothing here commands a charger
 
@@ -90,9 +92,12 @@ def advise(model: AdviceModel, state: ChargeState, style: Style = "normal") -> A
     """Advice for one asset; in a string the cell that may take least decides."""
     known = ~(np.isnan(state.soc) | np.isnan(state.voltage_v) | np.isnan(state.temperature_c))
     if not known.all() or not len(known):
-        return _none(style, "state of charge, voltage or temperature is not known yet")
+        missing = "state of charge, voltage or temperature is not known yet"
+        return _none(style, (missing, "荷电状态、电压或温度尚未知"))
     if state.soc.max() >= END_SOC:
-        return _none(style, f"a cell is at {state.soc.max():.0%}: the policy charges to 80 %")
+        full = f"{state.soc.max():.0%}"
+        done = f"a cell is at {full}; the policy charges to 80 %"
+        return _none(style, (done, f"有电芯已达 {full}，充电策略只充到 80 %"))
     limits = limits_of(state)
     soh = np.where(np.isnan(state.soh), UNKNOWN_SOH, state.soh)
     allowed = allowed_c(state.soc, soh, state.temperature_c, limits)
@@ -123,7 +128,8 @@ def advise(model: AdviceModel, state: ChargeState, style: Style = "normal") -> A
         allowed_a=round(bound * state.nominal_capacity_ah, 2),
         minutes=round(float(minutes[weakest]), 1) if ample else None,
         loss=round(float(loss[weakest]), 7) if ample else None,
-        why=why,
+        why=why[0],
+        why_zh=why[1],
         style=style,
     )
 
@@ -142,24 +148,32 @@ def limits_of(state: ChargeState) -> Limits:
     )
 
 
-def _none(style: Style, why: str) -> Advice:
-    return Advice(None, None, None, None, None, why, style)
+def _none(style: Style, why: tuple[str, str]) -> Advice:
+    return Advice(None, None, None, None, None, *why, style)
 
 
 def _why(
     current: float, wished: float, bound: float, soc: float, soh: float, temperature_c: float,
     limits: Limits, style: Style,
-) -> str:  # fmt: skip
+) -> tuple[str, str]:  # fmt: skip
+    """The reason in English and Chinese."""
+    t, limit = f"{temperature_c:.0f}", f"{limits.temperature_max_c:.0f}"
     if bound <= 0.0:
-        return f"no charging at {temperature_c:.0f} degC"
+        return f"no charging at {t} degC", f"{t} °C 时不应充电"
     if current < wished or current >= 0.97 * bound:
         return {
-            "current": "the largest current that is allowed",
-            "temperature": f"more would warm a cell of {temperature_c:.0f} degC towards its limit "
-            f"of {limits.temperature_max_c:.0f} degC",
-            "plating": f"more would risk lithium plating at {soc:.0%} and {temperature_c:.0f} degC",
+            "current": ("it is the largest current allowed", "已是允许的最大电流"),
+            "temperature": (
+                f"more would warm a cell of {t} degC towards its limit of {limit} degC",
+                f"电流再大会使 {t} °C 的电芯接近 {limit} °C 的上限",
+            ),
+            "plating": (
+                f"more would risk lithium plating at {soc:.0%} and {t} degC",
+                f"在 {soc:.0%}、{t} °C 下电流再大有析锂风险",
+            ),
         }[which_limit(soc, soh, temperature_c, limits)]
     return (
-        f"{bound:.2f}C would be allowed; faster than this wears more than the time is worth in "
-        f"the style {style}"
+        f"{bound:.2f}C would be allowed; faster wears more than the time is worth in the style "
+        f"{style}",
+        f"允许 {bound:.2f}C；更快时磨损超过所省时间的价值（{STYLES_ZH[style]}）",
     )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -236,7 +237,8 @@ def test_a_store_tells_what_the_file_tells(short: Material, tmp_path: Path) -> N
     assert by_store.source.kind == "store"
     assert by_store.quality.rejected is None
     again = make("twin-shorting", models=models_folder(), store=tmp_path / "store.sqlite")
-    assert to_json(again) == to_json(by_store)
+    assert again.advice is not None  # the charging policy is installed
+    assert to_json(msgspec.structs.replace(again, advice=None)) == to_json(by_store)
 
 
 def test_the_json_fits_its_schema_and_comes_back(aged: Report) -> None:

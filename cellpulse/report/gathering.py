@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cellpulse.newest import Newest
 from cellpulse.report.samples import Samples
 from monitor.contract import VERSION, AssetConfig, CycleSummary, Event, Frame
 from monitor.errors import ConfigurationError
@@ -45,10 +46,15 @@ class Material:
     late: int = 0
     findings: list[str] = field(default_factory=list)
     rejected: list[str] | None = None
+    newest: Newest = field(init=False)  # what charging advice needs
+
+    def __post_init__(self) -> None:
+        self.newest = Newest(self.config.cells)
 
     def take(self, frames: Sequence[Frame], results: Results) -> None:
         """A micro-batch of frames and what the engine made of them."""
         self.samples.take(frames, results.rows)
+        self.newest.take(frames, results.rows)
         self.cycles.extend((found.summary, found.histogram) for found in results.cycles)
         self.events.extend(results.events)
 
@@ -117,11 +123,12 @@ def from_store(path: Path, asset: str) -> Material:
         held = ", ".join(list(found)[:8]) or "none"
         raise ConfigurationError(f"{asset}: the store {path} has no such asset; it has {held}")
     config = found[asset].config or AssetConfig(VERSION, DEFAULT_CAPACITY_AH)
-    samples = Samples(config)
+    samples, newest = Samples(config), Newest(config.cells)
     digest = hashlib.sha256()
     for payloads, frames, rows in history.samples(asset):
         digest.update(b"\n".join(payloads) + b"\n")
         samples.take(frames, rows)
+        newest.take(frames, rows)
     cycles: list[tuple[CycleSummary, Histogram]] = []
     for cell in range(config.cells):
         histograms = {
@@ -132,11 +139,13 @@ def from_store(path: Path, asset: str) -> Material:
             (cycle, histograms.get((cycle.start_ms, cycle.kind), np.zeros(0, np.float32)))
             for cycle in history.cycles(asset, cell, MOST)
         ]
-    return Material(
+    material = Material(
         "store", path.name, digest.hexdigest(), asset, config, samples,
         cycles=cycles, events=list(reversed(history.events(asset, MOST))),
         late=history.late_frames(asset),
     )  # fmt: skip
+    material.newest = newest
+    return material
 
 
 class Noting:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellpulse.report.content import make_report
 from cellpulse.report.gathering import Material, from_recording, from_store
-from cellpulse.report.record import Report, from_json
+from cellpulse.report.record import Advice, Report, from_json
 from monitor.errors import CellpulseError, ConfigurationError, StoreError
 from monitor.models import read_card
 
@@ -61,7 +61,25 @@ def of_material(material: Material, models: Path) -> Report:
     forecast = None
     if onnx.is_file():
         forecast = ForecastModel(onnx.read_bytes(), (models / "forecast.json").read_bytes())
-    return make_report(material, cards, forecast)
+    return make_report(material, cards, forecast, _advice(material, models))
+
+
+def _advice(material: Material, models: Path) -> Advice | None:
+    """Charging advice as it stands at the end, where the policy is installed; 0 A where it has
+    none, with the reason."""
+    from cellpulse.advising import advice_of
+
+    found = advice_of(material.newest.state(material.config), models)
+    if found is None:
+        return None
+    return Advice(
+        policy=found.style,
+        current_a=found.current_a or 0.0,
+        duration_s=None if found.minutes is None else 60.0 * found.minutes,
+        wear=found.loss,
+        reason=found.why,
+        reason_zh=found.why_zh,
+    )
 
 
 def saved(path: Path) -> Report:

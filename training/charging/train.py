@@ -24,7 +24,7 @@ from training.charging.tuning import WEIGHTS, cost, tuning_conditions
 Say = Callable[[str], None]
 
 SEEDS = 5
-SAC_SEEDS = 2
+SAC_SEEDS = 1
 COURSE_STEPS = 1_000
 
 
