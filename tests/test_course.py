@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-WEEKS = [int(path.stem[-2:]) for path in sorted((ROOT / "docs/course/zh").glob("week-*.md"))]
+WEEKS = range(1, 17)
 
 
 def notebook(language: str, week: int) -> Path:
