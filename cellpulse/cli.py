@@ -90,9 +90,9 @@ Scenario = Annotated[
 
 def main() -> None:
     """Run the command line; a failure of ours is one sentence and status 1."""
-    from cellpulse.process_list import hide_passwords
+    from cellpulse.process_list import hide_secrets
 
-    hide_passwords()
+    hide_secrets()
     from monitor.errors import CellpulseError
     from recordings.types import RecordingError
 

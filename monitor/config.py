@@ -75,7 +75,7 @@ class Config:
     login: Path | None = None  # who may see the page and /metrics: `cellpulse password` writes it
     checkpoint_s: float = 5.0
     rules: Path | None = None  # alarm rules, a TOML file; read again when it changes
-    webhook: str | None = None  # where alarm transitions are POSTed
+    webhook: str | None = field(default=None, repr=False)  # where alarm transitions are POSTed
     webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
     homeassistant: str | None = None  # discovery prefix, usually `homeassistant`; None: off
     health_host: str = "127.0.0.1"

@@ -17,6 +17,7 @@ from monitor.errors import ConfigurationError
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 STOP_WITHIN_S = 1
 MAX_HEAD_BYTES = 16 * 1024
+MAX_AT_ONCE = 2_000  # connections; past it 503
 MAX_SOCKET_MESSAGE_BYTES = 4_096
 
 
@@ -59,6 +60,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan=lifespan,
+                http="h11",  # the one whose limit on a request's head can be set
+                limit_concurrency=MAX_AT_ONCE,
                 log_config=None,  # the program's own
                 log_level="warning",
                 access_log=False,

@@ -14,8 +14,9 @@ import random
 import sqlite3
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from monitor.errors import ConfigurationError
 from monitor.store.journal import connect
@@ -30,16 +31,33 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where transitions go; `header` is one `Name: value`, such as an authorisation."""
+    """Where transitions go; `header` is one `Name: value`, such as an authorisation.
 
-    url: str
-    header: str | None = None
+    The path of an address is often its secret: printed, only scheme and host are shown.
+    """
+
+    url: str = field(repr=False)
+    header: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"webhook {self.url!r}: expected http:// or https://")
+            raise ConfigurationError("webhook: expected an address with http:// or https://")
         if self.header is not None and ":" not in self.header:
             raise ConfigurationError("webhook_header: expected `Name: value`")
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like another: the header is for one host alone."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none."""
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
 
 
 class Outbox:
@@ -112,14 +130,14 @@ def send(webhook: Webhook, record: str) -> bool:
         name, _, value = webhook.header.partition(":")
         request.add_header(name.strip(), value.strip())
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        with _opener.open(request, timeout=TIMEOUT_S):
             return True
     except urllib.error.HTTPError as error:
         error.close()
         if 400 <= error.code < 500 and error.code not in (408, 425, 429):
-            log.error("webhook %s refuses an event with %d; it is let go", webhook.url, error.code)
+            log.error("webhook %s refuses an event with %d; it is let go", webhook, error.code)
             return True
-        log.warning("webhook %s answers %d; trying again", webhook.url, error.code)
+        log.warning("webhook %s answers %d; trying again", webhook, error.code)
     except OSError as error:
-        log.warning("webhook %s does not answer: %s; trying again", webhook.url, error)
+        log.warning("webhook %s does not answer: %s; trying again", webhook, error)
     return False

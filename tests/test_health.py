@@ -236,7 +236,7 @@ async def test_sigterm_drains(mosquitto: BrokerAddress, tmp_path: Path) -> None:
     try:
         async with (
             connector(config)(aiomqtt.Will("unused/will", b"")) as client,
-            asyncio.timeout(60),
+            asyncio.timeout(100),
         ):
             await client.subscribe("bms/_monitor/monitor/status", 1)
             statuses = aiter(client.messages)

@@ -141,6 +141,26 @@ async def test_a_foreign_origin_or_host_is_refused(served: Served) -> None:
     assert (await served.get("/"))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [("Content-Length: 2000000", {413}), ("Content-Length: nine", {400}),
+     ("Transfer-Encoding: chunked", {411}), ("X: " + "x" * 50_000, {400, 431})],
+)  # fmt: skip
+async def test_a_long_request_is_refused_unread(
+    served: Served, head: str, status: set[int]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    request = f"POST /_dash-update-component HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n\r\n"
+    try:
+        writer.write(request.encode())
+        async with asyncio.timeout(10):
+            assert int((await reader.readline()).split()[1]) in status
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 @pytest.mark.parametrize("words", ["{", '{"look": "everything"}', "[1]", '{"asset": 5}', "x" * 900])
 async def test_nonsense_closes_the_socket_and_harms_nobody(served: Served, words: str) -> None:
     async with served.connect() as socket:

@@ -17,7 +17,7 @@ import pytest
 
 from bridge.broker import BrokerAddress as BridgeAddress
 from bridge.errors import MappingError
-from cellpulse.process_list import without_passwords
+from cellpulse.process_list import without_secrets
 from cellpulse.wiring import connector
 from monitor.config import BrokerAddress, Config, load
 from monitor.errors import ConfigurationError
@@ -184,16 +184,24 @@ def test_credentials_come_from_files_and_the_environment(tmp_path: Path) -> None
             load(None, {}, **flags)
 
 
-def test_a_password_leaves_the_arguments() -> None:
-    kept, passwords = without_passwords(
+def test_a_secret_leaves_the_arguments() -> None:
+    kept, secrets = without_secrets(
         ["python", "-m", "cellpulse", "--broker", "mqtts://ann:p%40ss@h:1/x", "mqtt://bob@h:2",
-         "--broker=mqtt://ann:p%40ss@[::1]", "https://u:p@h", "mqtt://h:1883"]
+         "--broker=mqtt://ann:p%40ss@[::1]", "https://u:p@h", "mqtt://h:1883", "--webhook",
+         "https://hooks.example/T/secret", "mqtt://eve:other@h"]
     )  # fmt: skip
     assert kept == [
         "python", "-m", "cellpulse", "--broker", "mqtts://ann@h:1/x", "mqtt://bob@h:2",
-        "--broker=mqtt://ann@[::1]", "https://u:p@h", "mqtt://h:1883",
+        "--broker=mqtt://ann@[::1]", "https://u:p@h", "mqtt://h:1883", "mqtt://eve:other@h",
     ]  # fmt: skip
-    assert passwords == ["p@ss", "p@ss"]
+    assert secrets == {
+        "CELLPULSE_BROKER_PASSWORD": "p@ss",
+        "CELLPULSE_WEBHOOK": "https://hooks.example/T/secret",
+    }
+    assert without_secrets(["x", "--webhook=https://h/s"])[1] == {
+        "CELLPULSE_WEBHOOK": "https://h/s"
+    }
+    assert without_secrets(["x", "--webhook"]) == (["x", "--webhook"], {})
 
 
 async def test_no_secret_in_the_process_list_or_the_log(
@@ -202,13 +210,14 @@ async def test_no_secret_in_the_process_list_or_the_log(
     """A running monitor, told its password on the command line, does not show it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cellpulse", "monitor", "--broker", mosquitto.url(),
-        "--store", str(tmp_path / "s.sqlite"), "--log-level", "debug", cwd=ROOT,
+        "--store", str(tmp_path / "s.sqlite"), "--log-level", "debug",
+        "--webhook", "http://127.0.0.1:9/T/hooksecret", cwd=ROOT,
         env={"PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
         config = Config(broker=mosquitto)
-        async with asyncio.timeout(60), connector(config)(aiomqtt.Will("b/x", b"")) as client:
+        async with asyncio.timeout(100), connector(config)(aiomqtt.Will("b/x", b"")) as client:
             await client.subscribe("bms/_monitor/monitor/status", 1)
             async for message in client.messages:
                 if message.payload == b"online":
@@ -218,6 +227,7 @@ async def test_no_secret_in_the_process_list_or_the_log(
         assert b"monitor" in arguments
         assert b"user@127.0.0.1" in arguments
         assert b"word" not in arguments
+        assert b"hooksecret" not in arguments
         process.terminate()
         output, _ = await process.communicate()
     finally:
@@ -227,3 +237,4 @@ async def test_no_secret_in_the_process_list_or_the_log(
     assert b"connected to" in output
     assert b"p@ss" not in output
     assert b"p%40ss" not in output
+    assert b"hooksecret" not in output

@@ -14,7 +14,7 @@ from monitor.dashboard.texts import Language, text
 SHELVE_HOURS = ("0.25", "1", "8", "24")
 
 
-def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
+def alarms_page(language: Language, *, can_act: bool, user: str | None = None) -> list[Any]:
     """What stands, what can be done about it, and what has happened."""
     return [
         *look_stores({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
@@ -29,7 +29,7 @@ def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
         ),
         html.Section(
             [
-                _operator_bar(language) if can_act else None,
+                _operator_bar(language, user) if can_act else None,
                 html.Div("", id="act-result", className="cp-muted", role="status"),
                 html.Div(
                     dag.AgGrid(
@@ -73,7 +73,7 @@ def alarms_page(language: Language, *, can_act: bool) -> list[Any]:
     ]
 
 
-def _operator_bar(language: Language) -> Any:
+def _operator_bar(language: Language, user: str | None) -> Any:
     actions = (
         ("acknowledge", "acknowledge"), ("comment", "say_comment"), ("shelve", "shelve"),
         ("unshelve", "unshelve"), ("out_of_service", "out_of_service"),
@@ -84,7 +84,8 @@ def _operator_bar(language: Language) -> Any:
             dmc.TextInput(
                 id="user",
                 placeholder=text("your_name", language),
-                persistence=True,
+                # Who is signed in acts under that name; else it is remembered by the browser.
+                **({"persistence": True} if user is None else {"value": user, "disabled": True}),
                 size="sm",
                 **aria(text("your_name", language)),
             ),

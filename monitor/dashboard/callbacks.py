@@ -83,7 +83,7 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
     if path == "/":
         return fleet_page(language)
     if path.rstrip("/") == "/alarms":
-        return alarms_page(language, can_act=actions.command is not None)
+        return alarms_page(language, can_act=actions.command is not None, user=signed_in.get())
     if path.rstrip("/") == "/analyse" and actions.analyse is not None:
         return analyse_page(language)
     match = _ASSET_PATH.match(path)

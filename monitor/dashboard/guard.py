@@ -21,8 +21,16 @@ CONTENT_POLICY = (
 )
 
 
+MAX_BODY_BYTES = 1024 * 1024
+MAX_HEAD_BYTES = 32 * 1024
+UPLOAD_PATH = "/analyse/upload"  # streams to a file and has a bound of its own
+
+
 class OriginGuard:
-    """ASGI middleware that answers 403 to a foreign origin or an unknown host name."""
+    """ASGI middleware that answers 403 to a foreign origin or an unknown host name.
+
+    A body of more than 1 MiB is refused too, except the file that a user sends.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app = app
@@ -37,6 +45,10 @@ class OriginGuard:
         socket = scope["type"] == "websocket"
         if not self.allows(headers.get("host"), headers.get("origin"), needs_origin=socket):
             await _refuse(socket, receive, send)
+            return
+        status = 0 if socket else _too_long(headers, scope["path"] == UPLOAD_PATH)
+        if status:
+            await _say(send, status, b"the request is too long, or its length is not said\n")
             return
 
         async def send_with_policy(message: Message) -> None:
@@ -66,12 +78,32 @@ async def _refuse(socket: bool, receive: Receive, send: Send) -> None:
         await receive()  # the handshake; closing before accepting answers 403
         await send({"type": "websocket.close", "code": 1008})
         return
-    text = b"403: this page is served to its own origin only\n"
+    await _say(send, 403, b"this page is served to its own origin only\n")
+
+
+def _too_long(headers: Headers, upload: bool) -> int:
+    """The status for a head or body past its bound or of no stated length, 0 for a good one."""
+    if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEAD_BYTES:
+        return 431
+    if upload:
+        return 0
+    if "transfer-encoding" in headers:
+        return 411
+    length = headers.get("content-length", "0")
+    return 0 if length.isdecimal() and int(length) <= MAX_BODY_BYTES else 413
+
+
+async def _say(send: Send, status: int, words: bytes) -> None:
+    text = b"%d: %s" % (status, words)
     await send(
         {
             "type": "http.response.start",
-            "status": 403,
-            "headers": [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))],
+            "status": status,
+            "headers": [
+                (b"content-type", b"text/plain"),
+                (b"content-length", b"%d" % len(text)),
+                (b"connection", b"close"),  # what follows of a refused body is not read
+            ],
         }
     )
     await send({"type": "http.response.body", "body": text})
