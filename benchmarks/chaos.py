@@ -1,10 +1,11 @@
 """`cellpulse chaos`: everything around the monitor breaks, and the record is the one of a calm run.
 
 The same messages go twice through a real mosquitto with the configuration that we ship, into a
-monitor of its own process with a SQLite store: once undisturbed; once while the monitor is killed
-with SIGKILL at random instants (while it starts and recovers too) and the disk, the network, the
-processes, the clock and the senders fail around it. Then the event-time rows of both stores are
-compared (`chaos_rows`). At the end the broker itself is killed, and what it lost must be counted.
+monitor of its own process with a SQLite store and, where influxd is on PATH, an InfluxDB: once
+undisturbed; once while the monitor is killed with SIGKILL at random instants (while it starts and
+recovers too) and the disk, the network, the processes, the clock, the senders and the database fail
+around it. Then the event-time rows of both stores are compared (`chaos_rows`). At the end the
+broker itself is killed, and what it lost must be counted.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks import chaos_rows
+from benchmarks import chaos_influx, chaos_rows
 from benchmarks.chaos_broker import BrokerLoss, lose_the_broker
+from benchmarks.chaos_influx import Database
 from benchmarks.chaos_monitor import set_clock
 from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
@@ -40,6 +42,7 @@ DISTURBANCES = (
     "checkpoint damaged", "log damaged", "disk full", "disk full, killed", "network cut",
     "network silent", "monitor frozen", "broker frozen", "garbage", "sent twice", "clock jumps",
 )  # fmt: skip
+OF_DATABASE = ("database stopped", "database frozen", "database full", "database killed")
 CLOCK_JUMPS_MS = (-864_000_000, -3_600_000, -5_000, 5_000, 3_600_000, 864_000_000)
 GARBAGE = 150
 COMMAND = "cellpulse chaos"
@@ -78,13 +81,16 @@ class Outcome:
     starts_s: list[float]
     peak_bytes: int
     broker: BrokerLoss
+    points: int = 0  # of the uninterrupted run in InfluxDB
+    wrong_points: int | None = None  # None: there was no InfluxDB
 
 
 class Disturber:
     """Disturbs a world while its stream is sent, part by part."""
 
     def __init__(
-        self, world: World, sender: Sender, stream: Stream, dice: random.Random, pace: Pace
+        self, world: World, sender: Sender, stream: Stream, dice: random.Random, pace: Pace,
+        database: Database | None,
     ) -> None:  # fmt: skip
         self.tally = Tally()
         self._world = world
@@ -92,6 +98,7 @@ class Disturber:
         self._sender = sender
         self._dice = dice
         self._pace = pace
+        self._database = database
         self._assets = [packet.topic.split("/")[1] for packet in stream.configs]
         self._sent: list[Packet] = []
 
@@ -137,8 +144,24 @@ class Disturber:
             await asyncio.to_thread(self._sender.send, garbage(self._assets, GARBAGE, dice))
         elif kind == "sent twice":
             await asyncio.to_thread(self._sender.send, self._sent)
+        elif kind in OF_DATABASE and self._database is not None:
+            await self._break_database(self._database, kind, briefly)
         elif kind == "clock jumps":
             set_clock(monitor.clock, dice.choice(CLOCK_JUMPS_MS))
+
+    async def _break_database(self, database: Database, kind: str, briefly: float) -> None:
+        if kind == "database frozen":
+            database.freeze(True)
+        elif kind == "database full":
+            database.fill_disk(True)
+        else:
+            await asyncio.to_thread(database.stop)
+        await asyncio.sleep(briefly)
+        if kind == "database killed":
+            await self._kill()  # the monitor as well, while its database is away
+        database.freeze(False)
+        database.fill_disk(False)
+        await asyncio.to_thread(database.start)
 
     async def _kill(self, damage: str | None = None) -> None:
         """Kill it, spoil what is asked for while it is down, and start it again."""
@@ -159,15 +182,19 @@ class Disturber:
         await self._monitor.start()
 
 
-async def calm_run(folder: Path, stream: Stream) -> chaos_rows.Rows:
+async def calm_run(
+    folder: Path, stream: Stream, database: Database | None = None
+) -> chaos_rows.Rows:
     """The rows of an uninterrupted run; raises TimeoutError where they do not all come."""
-    async with World(folder) as world:
+    async with World(folder, None if database is None else database.settings) as world:
         await world.monitor.start()
         sender = Sender(world.broker.address("simulator"))
         try:
             await asyncio.to_thread(sender.send, [*stream.configs, *stream.telemetry])
             if not await world.monitor.stored(stream.accepted):
                 raise TimeoutError("the uninterrupted run does not store everything")
+            if database is not None:
+                await asyncio.to_thread(database.settled)
         finally:
             sender.close()
         await world.monitor.stop()
@@ -175,22 +202,30 @@ async def calm_run(folder: Path, stream: Stream) -> chaos_rows.Rows:
 
 
 async def disturbed_run(
-    folder: Path, stream: Stream, kills: int, dice: random.Random, pace: Pace
+    folder: Path,
+    stream: Stream,
+    kills: int,
+    dice: random.Random,
+    pace: Pace,
+    database: Database | None = None,
+    points: int = 0,
 ) -> tuple[chaos_rows.Rows, bool, Tally, World]:
     """The rows of a run in which everything breaks, and whether all frames came."""
-    async with World(folder) as world:
+    async with World(folder, None if database is None else database.settings) as world:
         await world.monitor.start()
         sender = Sender(world.broker.address("simulator"))
         try:
             await asyncio.to_thread(sender.send, stream.configs)
-            disturber = Disturber(world, sender, stream, dice, pace)
-            plan = make_plan(kills, dice)
+            disturber = Disturber(world, sender, stream, dice, pace, database)
+            plan = make_plan(kills, dice, OF_DATABASE if database is not None else ())
             for packets, kind in zip(stream.parts(len(plan)), plan, strict=True):
                 await disturber.part(packets, kind)
             while disturber.tally.kills < kills:
                 await disturber.part([], "kill")
             await asyncio.to_thread(sender.settle)
             complete = await world.monitor.stored(stream.accepted)
+            if database is not None:
+                await asyncio.to_thread(database.settled, points)
             await asyncio.sleep(1.0)  # what would be doubled or unexpected may still be on its way
         finally:
             sender.close()
@@ -201,10 +236,10 @@ async def disturbed_run(
         return rows, complete, disturber.tally, world
 
 
-def make_plan(kills: int, dice: random.Random) -> list[str]:
+def make_plan(kills: int, dice: random.Random, more: Sequence[str] = ()) -> list[str]:
     """What happens, in a random order; some disturbances kill as well."""
     each = max(1, kills // 25)
-    plan = list(DISTURBANCES) * each
+    plan = [*DISTURBANCES, *more] * each
     killing = sum(kind.endswith(("damaged", "killed")) for kind in plan)
     plan += ["kill"] * max(0, kills - killing)
     dice.shuffle(plan)
@@ -218,17 +253,22 @@ async def measure(
     seed: int,
     folder: Path,
     pace: Pace = USUAL,
+    make_database: Callable[[str], Database] | None = None,
 ) -> Outcome:
-    """Both runs and the broker's loss."""
+    """Both runs and the broker's loss; with InfluxDB where there is a maker of databases."""
     dice = random.Random(seed)
     await asyncio.to_thread(compile_kernels)  # else the first start waits minutes for it
     stream = await asyncio.to_thread(make_stream, recordings, frames, dice)
+    calm_db = None if make_database is None else await asyncio.to_thread(make_database, "calm-db")
     _say(f"{stream.frames} frames in {len(stream.telemetry)} messages; the uninterrupted run")
-    wanted = await calm_run(folder / "calm", stream)
+    wanted = await calm_run(folder / "calm", stream, calm_db)
+    points = {} if calm_db is None else await asyncio.to_thread(calm_db.points)
+    database = None if make_database is None else await asyncio.to_thread(make_database, "db")
     _say("the disturbed run")
     got, complete, tally, world = await disturbed_run(
-        folder / "disturbed", stream, kills, dice, pace
+        folder / "disturbed", stream, kills, dice, pace, database, len(points)
     )
+    found = {} if database is None else await asyncio.to_thread(database.points)
     if world.monitor.ended:
         _say(f"a monitor ended by itself; its log ends so:\n{world.monitor.log_end()}")
     _say("the broker is killed")
@@ -236,7 +276,8 @@ async def measure(
     monitor = world.monitor
     return Outcome(
         stream, tally, chaos_rows.compare(wanted, got), complete, monitor.ended, monitor.starts_s,
-        monitor.peak_bytes, broker,
+        monitor.peak_bytes, broker, len(points),
+        None if database is None else chaos_rows.count_differing(points, found),
     )  # fmt: skip
 
 
@@ -257,7 +298,14 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     def none_of(name: str, value: float, protocol: str) -> Figure:
         return Figure(name, float(value), "", 0.0, "lower", protocol)
 
+    influx = []
+    if outcome.wrong_points is not None:
+        influx = [
+            none_of("InfluxDB points that are missing or differ", outcome.wrong_points,
+                    f"of {outcome.points} of the uninterrupted run; influxd 1.x through a shim")
+        ]  # fmt: skip
     return [
+        *influx,
         Figure("kills of the monitor", float(tally.kills), "", float(KILLS), "higher", run),
         Figure("of these while frames were on their way", float(tally.busy), "", None, "higher",
                "frames sent that the store did not have at the kill"),
@@ -302,7 +350,7 @@ def main(
     files = list(paths) or [demo_recording()]
     recordings = [recording for path in files for recording in open_recording(path)]
     with tempfile.TemporaryDirectory(prefix="cellpulse-chaos-") as name:
-        outcome = asyncio.run(measure(recordings, frames, kills, seed, Path(name)))
+        outcome = asyncio.run(_with_influx(recordings, frames, kills, seed, Path(name)))
     found = figures(outcome, seed)
     hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     result = as_object("chaos", hashes, found)
@@ -315,6 +363,17 @@ def main(
             encoding="utf-8",
         )
     print(json.dumps(result, indent=1) if json_out else text)
+
+
+async def _with_influx(
+    recordings: Sequence[Recording], frames: int, kills: int, seed: int, folder: Path
+) -> Outcome:
+    """`measure`, with InfluxDB where there is an influxd."""
+    if not chaos_influx.is_here():
+        _say("there is no influxd on PATH: InfluxDB is left out")
+        return await measure(recordings, frames, kills, seed, folder)
+    with chaos_influx.databases(folder) as make:
+        return await measure(recordings, frames, kills, seed, folder, USUAL, make)
 
 
 def _say(words: str) -> None:

@@ -121,14 +121,15 @@ def compare(wanted: Rows, got: Rows) -> Difference:
         ),
         results=differing,
         largest=largest,
-        cycles=_differing(wanted.cycles, got.cycles),
+        cycles=count_differing(wanted.cycles, got.cycles),
         of_cycles=len(wanted.cycles),
-        events=_differing(wanted.events, got.events),
+        events=count_differing(wanted.events, got.events),
         of_events=len(wanted.events),
     )
 
 
-def _differing(wanted: Mapping[Key, Any], got: Mapping[Key, Any]) -> int:
+def count_differing(wanted: Mapping[Key, Any], got: Mapping[Key, Any]) -> int:
+    """How many entries are missing, unexpected, or different."""
     return sum(
         key not in wanted or key not in got or not _close(wanted[key], got[key])
         for key in wanted.keys() | got.keys()

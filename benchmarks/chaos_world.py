@@ -9,6 +9,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +32,7 @@ CHECKPOINT_S = "0.3"  # often, so that kills meet one being written
 class MonitorProcess:
     """One monitor after the other on the same store; the first is not there until `start`."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, settings: Mapping[str, str]) -> None:
         self.store = folder / "store.sqlite"
         self.clock = folder / "clock"
         self.log = folder / "monitor.log"
@@ -39,6 +40,7 @@ class MonitorProcess:
         self.peak_bytes = 0
         self.ended: list[int] = []  # exit statuses that nobody asked for
         self._url = url
+        self._settings = dict(settings)
         self._process: asyncio.subprocess.Process | None = None
         set_clock(self.clock, 0)
 
@@ -49,7 +51,8 @@ class MonitorProcess:
                 sys.executable, "-m", "benchmarks.chaos_monitor",
                 self._url, str(self.store), str(self.clock), cwd=ROOT,
                 env={"CELLPULSE_CHECKPOINT_S": CHECKPOINT_S, "PATH": "/usr/bin:/bin",
-                     "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                     "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+                     **self._settings},
                 stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
 
@@ -152,13 +155,14 @@ class MonitorProcess:
 class World:
     """A broker, the way to it, and a monitor at the end of that way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are the monitor's, as environment variables."""
         folder.mkdir(parents=True)
         folder.chmod(0o755)
         self.broker = Mosquitto(folder / "broker")
         self.proxy = Proxy(self.broker.port)
         url = self.broker.address("monitor", self.proxy.port).url()
-        self.monitor = MonitorProcess(url, folder)
+        self.monitor = MonitorProcess(url, folder, settings or {})
 
     async def __aenter__(self) -> World:
         await asyncio.to_thread(self.broker.start)

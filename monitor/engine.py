@@ -87,6 +87,7 @@ from monitor.rules import (
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
+NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
@@ -453,9 +454,15 @@ class Engine:
             fleet.admission, index, np.array(session, np.int64), np.array(seq, np.int64),
             times, arrivals, fleet.replay[index], verdict, missed,
         )  # fmt: skip
-        # Only what the journal keeps may count, else a recovery would see another past.
-        kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
-        fleet.last_arrival_ms[index[kept]] = arrivals[kept]
+        judged, skipped = verdict.tolist(), missed.tolist()
+        plain = not any(judged) and not any(skipped)  # all of them accepted, in sequence
+        if plain:
+            fleet.last_arrival_ms[index] = arrivals
+        else:
+            # Only what the journal keeps may count, else a recovery would see another past.
+            kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
+            fleet.last_arrival_ms[index[kept]] = arrivals[kept]
+            self._count(verdict, missed)
         ends_v = [*volts_from[1:], len(volts)]
         ends_t = [*temperatures_from[1:], len(temperatures)]
         columns = FrameColumns(
@@ -470,38 +477,36 @@ class Engine:
             temperatures=np.array(temperatures, np.float64),
             temperatures_from=np.array(temperatures_from, np.int64),
             temperatures_count=np.array(ends_t, np.int64) - np.array(temperatures_from, np.int64),
-            new_segment=verdict == Verdict.NEW_SEGMENT,
+            new_segment=verdict == NEW_SEGMENT,
         )
-        taken = verdict <= Verdict.NEW_SEGMENT
-        everything = bool(taken.all())
-        if not everything:
-            columns = _select(columns, taken)
-        self._count(verdict, missed)
         first_event = len(results.events)
         came_with: list[int] = []  # the frame of every event of this run
-        notable = np.flatnonzero((missed > 0) | (verdict == Verdict.NEW_SEGMENT))
-        for k in notable.tolist():
-            before = len(results.events)
-            self._data_notices(
-                assets[k], t[k], arrival[k], int(verdict[k]), int(missed[k]), results
-            )
-            self._group(results, before)
-            came_with += [k] * (len(results.events) - first_event - len(came_with))
-        taken_assets = assets if everything else [assets[k] for k in np.flatnonzero(taken)]
+        taken: Sequence[int] = range(n)
+        if not plain:
+            taken = [k for k in range(n) if judged[k] <= NEW_SEGMENT]
+            for k in range(n):
+                if skipped[k] > 0 or judged[k] == NEW_SEGMENT:
+                    before = len(results.events)
+                    self._data_notices(assets[k], t[k], arrival[k], judged[k], skipped[k], results)
+                    self._group(results, before)
+                    came_with += [k] * (len(results.events) - first_event - len(came_with))
+        everything = len(taken) == n
+        if not everything:
+            columns = _select(columns, verdict <= NEW_SEGMENT)
+        taken_assets = assets if everything else [assets[k] for k in taken]
         rows, changed = self._samples(columns, taken_assets, results)
-        came_with += np.flatnonzero(taken)[changed].tolist()
+        came_with += [taken[k] for k in changed]
         if len(came_with) > 1:
             order = np.argsort(came_with, kind="stable").tolist()
             events = results.events[first_event:]
             results.events[first_event:] = [events[k] for k in order]
-        judged = verdict.tolist()
         results.verdicts.extend(judged)
         results.replies.extend([None] * n)
         if everything:
             results.rows.extend(rows)
         else:
             source = iter(rows)
-            results.rows.extend(next(source) if v <= Verdict.NEW_SEGMENT else None for v in judged)
+            results.rows.extend(next(source) if v <= NEW_SEGMENT else None for v in judged)
 
     def _samples(
         self, columns: FrameColumns, assets: list[Asset], results: Results
@@ -516,18 +521,18 @@ class Engine:
         n, ended = update_inplace(fleet.cells, columns, out)
         usable = out.soh_usable[:n]
         soh = self._no_soh
-        if self._soh is not None and usable.any():
+        if self._soh is not None and (answers := int(np.count_nonzero(usable))):
             x = out.soh_inputs[:n]
-            soh = self._soh.run(x if usable.all() else x[usable])
+            soh = self._soh.run(x if answers == n else x[usable])
         elif self._soh is None:
             usable[:] = False
         score = self._no_score
         scored = out.thermal_usable[:n]
         if self._thermal is None:
             scored[:] = False
-        elif scored.any():
+        elif scores := int(np.count_nonzero(scored)):
             windows = out.thermal_inputs[:n]
-            score = self._thermal.run(windows if scored.all() else windows[scored])
+            score = self._thermal.run(windows if scores == n else windows[scored])
         result = np.empty((n, RESULTS), np.float32)
         settle_inplace(
             fleet.value, fleet.value_ms, out.row, out.frame, out.timestamp_ms, out.features,

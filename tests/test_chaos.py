@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import chaos_rows
+from benchmarks import chaos_influx, chaos_rows
 from benchmarks.chaos import KILLS, USUAL, Outcome, Pace, figures, make_plan, measure
 from benchmarks.chaos_stream import garbage, make_stream
 from benchmarks.chaos_world import committed_end, damage_checkpoint, damage_wal
@@ -22,6 +22,7 @@ from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
+from tests.conftest import need
 from tests.engine_world import T0, FakePublisher, make_config
 from tests.test_pipeline import message
 
@@ -61,8 +62,13 @@ async def test_fifty_kills_on_a_real_cell(
     mosquitto_binary: str, shared_data: Path, tmp_path: Path
 ) -> None:
     assert mosquitto_binary
-    outcome = await run(shared_data / "nasa" / "mat" / "B0025.mat", 60_000, KILLS, tmp_path)
+    need(chaos_influx.is_here(), "influxd")
+    real = open_recording(shared_data / "nasa" / "mat" / "B0025.mat")
+    with chaos_influx.databases(tmp_path) as make:
+        outcome = await measure(real, 60_000, KILLS, 3, tmp_path, USUAL, make)
     judge(outcome)
+    assert outcome.points > 60_000
+    assert outcome.wrong_points == 0
     assert outcome.tally.kills >= KILLS
 
 
