@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pickle
 import zipfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cellpulse.analysing import analyse
@@ -136,6 +141,40 @@ async def test_a_real_cell_gets_its_state_of_health(shared_data: Path) -> None:
     assert len(estimated) > 100
     assert estimated[0] == pytest.approx(one.truths[0][1], abs=0.05)
     assert estimated[-1] == pytest.approx(one.truths[-1][1], abs=0.05)
+
+
+async def test_formula_cells_are_not_run_and_not_read(tmp_path: Path) -> None:
+    """A workbook whose cells are formulas has no values: it is refused, nothing is computed."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = "Channel_1-008"
+    sheet.append(
+        ["Data_Point", "Test_Time(s)", "Date_Time", "Cycle_Index", "Current(A)", "Voltage(V)"]
+    )
+    for row in range(2, 40):
+        sheet.append([row, f"=A{row}", '=HYPERLINK("http://127.0.0.1/","x")', 1, "=1/0", "=RAND()"])
+    book.save(tmp_path / "CS2_35_1_1_10.xlsx")
+    with pytest.raises(AnalysisError) as refused:
+        await analyse(tmp_path / "CS2_35_1_1_10.xlsx", lambda share: None)
+    assert "\n" not in str(refused.value)
+
+
+async def test_pickled_metadata_in_a_parquet_file_is_never_loaded(tmp_path: Path) -> None:
+    """pandas keeps metadata beside the columns; a pickle in it must stay bytes."""
+    touched = tmp_path / "touched"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (touched,)  # type: ignore[return-value]
+
+    table = pa.table({"time_s": [0.0, 1.0, 2.0], "current_a": [1.0] * 3, "voltage_v": [3.7] * 3})
+    evil = pickle.dumps(Evil())
+    schema = table.schema.with_metadata({b"pandas": evil, b"ARROW:extension:metadata": evil})
+    pq.write_table(table.cast(schema), tmp_path / "a.parquet")
+    with suppress(AnalysisError):
+        await analyse(tmp_path / "a.parquet", lambda share: None)
+    assert not touched.exists()
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "torn", "bomb"])

@@ -107,6 +107,26 @@ def test_stale_is_flagged_on_a_silent_stream_and_gone_when_it_speaks() -> None:
     assert read(hub, FLEET)["rows"][0]["stale"] is False
 
 
+def test_after_an_hour_of_silence_it_goes_on_by_itself() -> None:
+    hub = Hub()
+    hub.on_feed(True, NOW)
+    hub.on_config("a", make_config())
+    hub.on_frame("a", make_frame(1, NOW), NOW)
+    hub.tick(NOW)
+    version = hub.version
+    for second in range(1, 3_601):  # nothing but the clock
+        hub.tick(NOW + 1_000 * second)
+    assert hub.version <= version + 2  # grown stale once, and not a version a second
+    silent = msgspec.json.decode(hub.frame(View("fleet"), version))
+    assert silent["rows"][0].get("stale", True)  # what is left out is the default
+    later = NOW + 3_601_000
+    hub.on_frame("a", make_frame(2, later), later)
+    hub.tick(later)
+    fresh = msgspec.json.decode(hub.frame(View("asset", "a"), version))
+    assert fresh["row"]["stale"] is False
+    assert fresh["s"][0][-1] == later
+
+
 def test_a_lost_feed_makes_everything_stale() -> None:
     hub = connected()
     hub.on_frame("a", make_frame(0, START_MS), NOW)

@@ -62,6 +62,27 @@ def test_the_first_charges_and_the_newest_are_drawn() -> None:
     assert len(columns["v"]) == len(columns["q"]) > 50
 
 
+def test_a_running_charge_is_drawn_beside_the_first_ones() -> None:
+    history = FakeHistory(cycle_count=3)
+    begins = make_cycle("a", 3).end_ms + 10_000
+
+    def frames(currents: list[float]) -> list[Frame]:
+        return [
+            Frame(v=1, timestamp_ms=begins + k * 60_000, current_a=i, voltage_v=3.5 + 0.01 * k)
+            for k, i in enumerate(currents)
+        ]
+
+    history.frames["a"] = frames([-1.0] * 5 + [2.0] * 30)
+    now = history.frames["a"][-1].timestamp_ms
+    running = [c for c in read_curves(history, "a", 0, now) if c.age == "running"]
+    assert [c.number for c in running] == [make_cycle("a", 2).number + 1]
+    assert float(np.nansum(running[0].dqdv_ah_per_v) * BIN_V) == pytest.approx(29 / 30, rel=0.05)
+    history.frames["a"] = frames([2.0] * 30 + [-1.0] * 5)
+    now = history.frames["a"][-1].timestamp_ms
+    assert [c.age for c in read_curves(history, "a", 0, now) if c.age == "running"] == []
+    assert read_curves(history, "a", 0) == []
+
+
 def test_history_ends_at_the_newest_frame_and_reaches_as_far_back_as_asked() -> None:
     history = FakeHistory(cycle_count=3)
     history.frames["a"] = [make_frame(n, START_MS + n * 10_000) for n in range(100)]

@@ -202,6 +202,18 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         assert times == sorted(set(times))
 
 
+async def test_every_column_of_the_fleet_has_a_filter(stage: Stage) -> None:
+    async with stage.tab("/") as tab:
+        await tab.get_by_text("Table", exact=True).click()
+        rows = tab.locator("#fleet-grid .ag-pinned-left-cols-container .ag-row")
+        await expect(rows).to_have_count(3)
+        await tab.get_by_label("Asset Filter Input").fill("pack")
+        await expect(rows).to_have_count(1)
+        await tab.get_by_label("Asset Filter Input").fill("")
+        await tab.get_by_role("spinbutton", name="Alarms Filter Input").fill("7")
+        await expect(rows).to_have_count(0)
+
+
 async def test_a_packs_cell_can_be_chosen_and_its_replay_controlled(stage: Stage) -> None:
     async with stage.tab("/asset/pack-A.1") as tab:
         cells = tab.locator("#pack-map .cp-cell")

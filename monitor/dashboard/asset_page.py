@@ -19,7 +19,7 @@ from monitor.dashboard.parts import (
 )
 from monitor.dashboard.texts import TEXTS, Language, text
 
-RANGES = ("1m", "10m", "1h", "6h", "all")
+RANGES = ("10s", "1m", "10m", "1h", "6h", "1d", "30d", "all")
 
 
 REPLAY_SPEEDS = ("1", "10", "60", "120", "600", "3600")

@@ -166,8 +166,9 @@ def add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
             return []
         try:
             curves = await asyncio.to_thread(
-                read_curves, history, str(look["asset"]), int(look["cell"])
-            )
+                read_curves, history, str(look["asset"]), int(look["cell"]),
+                hub.newest_ms(str(look["asset"])),
+            )  # fmt: skip
         except StoreError:
             return []  # the trace, which asks the same store, says why
         return [curve_columns(curve) for curve in curves]

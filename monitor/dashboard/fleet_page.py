@@ -84,7 +84,12 @@ def fleet_page(language: Language) -> list[Any]:
                 columnDefs=_fleet_columns(language),
                 rowData=[],
                 getRowId="params.data.id",
-                defaultColDef=COLUMN,
+                defaultColDef={
+                    **COLUMN,
+                    "filter": "agTextColumnFilter",
+                    "floatingFilter": True,
+                    "suppressHeaderMenuButton": True,
+                },
                 dashGridOptions={
                     "theme": GRID_THEME,
                     "animateRows": False,
@@ -109,6 +114,14 @@ def _count(key: str, label: str) -> Any:
     )
 
 
+def _by_number(field: str, unit: str) -> dict[str, Any]:
+    """A filter for numbers as they are shown: percent, milliohm."""
+    return {
+        "filter": "agNumberColumnFilter",
+        "filterValueGetter": {"function": f"cpShown(params.data.{field}, {unit!r})"},
+    }
+
+
 def _fleet_columns(language: Language) -> list[dict[str, Any]]:
     return [
         column(
@@ -125,21 +138,83 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             text("risk", language),
             cellRenderer="CpLamp",
             comparator={"function": "cpCompareRisk"},
+            filterValueGetter={"function": "cpRiskWords(params.data)"},
             width=132,
         ),
-        number_column("v", text("voltage", language), "V", 3, width=104),
-        number_column("i", text("current", language), "A", 2, width=96),
-        number_column("t", text("temperature", language), "°C", 1, width=116),
-        number_column("score", text("score", language), "", 2, width=118),
-        number_column("soc", text("soc_short", language), "%", 0, width=80),
-        column("soh", text("soh_short", language), cellRenderer="CpSoh", width=190),
-        column("alarms", text("alarms", language), cellRenderer="CpAlarmCount", width=86),
-        column("stale", text("freshness", language), cellRenderer="CpFresh", width=138),
+        number_column(
+            "v",
+            text("voltage", language),
+            "V",
+            3,
+            width=104,
+            **_by_number("v", "V"),
+        ),
+        number_column(
+            "i",
+            text("current", language),
+            "A",
+            2,
+            width=96,
+            **_by_number("i", "A"),
+        ),
+        number_column(
+            "t",
+            text("temperature", language),
+            "°C",
+            1,
+            width=116,
+            **_by_number("t", "°C"),
+        ),
+        number_column(
+            "score",
+            text("score", language),
+            "",
+            2,
+            width=118,
+            **_by_number("score", ""),
+        ),
+        number_column(
+            "soc",
+            text("soc_short", language),
+            "%",
+            0,
+            width=80,
+            **_by_number("soc", "%"),
+        ),
+        column(
+            "soh",
+            text("soh_short", language),
+            cellRenderer="CpSoh",
+            width=190,
+            **_by_number("soh", "%"),
+        ),
+        column(
+            "alarms",
+            text("alarms", language),
+            cellRenderer="CpAlarmCount",
+            width=86,
+            **_by_number("alarms", ""),
+        ),
+        column(
+            "stale",
+            text("freshness", language),
+            cellRenderer="CpFresh",
+            filterValueGetter={"function": "cpFreshWords(params.data)"},
+            width=138,
+        ),
         column(
             "phase",
             text("phase", language),
             valueFormatter={"function": "cpPhase(params.value)"},
+            filterValueGetter={"function": "cpPhase(params.data.phase)"},
             width=108,
         ),
-        number_column("r", text("resistance", language), "mΩ", 1, width=104),
+        number_column(
+            "r",
+            text("resistance", language),
+            "mΩ",
+            1,
+            width=104,
+            **_by_number("r", "mΩ"),
+        ),
     ]

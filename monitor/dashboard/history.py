@@ -12,7 +12,10 @@ from monitor.contract import cell_name
 from monitor.dashboard.ica import Curve
 from monitor.store.history import History, Trace
 
-SPANS_MS = {"1m": 60_000, "10m": 600_000, "1h": 3_600_000, "6h": 21_600_000}
+SPANS_MS = {
+    "10s": 10_000, "1m": 60_000, "10m": 600_000, "1h": 3_600_000, "6h": 21_600_000,
+    "1d": 86_400_000, "30d": 2_592_000_000,
+}  # fmt: skip
 POINTS = 1_600
 CYCLES = 1_000
 

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import CycleSummary, cell_name
-from monitor.store.history import History
+from monitor.store.history import History, Trace
 
 Floats = NDArray[np.float64]
 
 BIN_V = 0.01
 POINTS = 4_000
 FIRST_CURVES = 3
+RUNNING_BINS = 5  # a running charge is drawn once it has crossed so many
+LONGEST_CHARGE_MS = 86_400_000  # looked back for the first charge of all
 LONGEST_STEP_S = 600.0  # a longer step says nothing of the voltages between
 SMOOTHING = np.array([0.25, 0.5, 0.25])
 
@@ -31,7 +33,7 @@ class Curve:
     """dQ/dV of one charge over voltage: `dqdv_ah_per_v[k]` at `voltage_v[k]`, NaN where unseen."""
 
     number: int
-    age: Literal["first", "newest"]
+    age: Literal["first", "newest", "running"]
     voltage_v: Floats
     dqdv_ah_per_v: Floats
 
@@ -74,23 +76,42 @@ def incremental_capacity(
     return centres, smooth
 
 
-def read_curves(history: History, asset: str, cell: int) -> list[Curve]:
-    """The curves of a cell's first complete charges and of its newest; blocking.
+def read_curves(
+    history: History, asset: str, cell: int, newest_ms: int | None = None
+) -> list[Curve]:
+    """The curves of a cell's first complete charges, of its newest, and of one that runs; blocking.
 
-    Raises StoreError where the store cannot.
+    `newest_ms` is the time of the newest frame, None where nothing comes in. Raises StoreError
+    where the store cannot.
     """
-    charges = [
-        cycle
-        for cycle in history.cycles(asset, cell, 10_000)
-        if cycle.kind == "charge" and cycle.complete and cycle.cell == cell_name(cell)
-    ]
+    own = [c for c in history.cycles(asset, cell, 10_000) if c.cell == cell_name(cell)]
+    charges = [cycle for cycle in own if cycle.kind == "charge" and cycle.complete]
     curves = []
     for age, cycle in _choose(charges):
         trace = history.trace(asset, cell, cycle.start_ms, cycle.end_ms, POINTS)
         voltage, dqdv = incremental_capacity(trace.timestamp_ms, trace.voltage_v, trace.current_a)
         if len(voltage):
             curves.append(Curve(cycle.number, age, voltage, dqdv))
+    if newest_ms is not None:
+        since_ms = own[-1].end_ms if own else newest_ms - LONGEST_CHARGE_MS
+        number = max((c.number for c in own if c.kind == "charge"), default=0) + 1
+        trace = history.trace(asset, cell, since_ms, newest_ms, POINTS)
+        curves += _running(trace, number)
     return curves
+
+
+def _running(trace: Trace, number: int) -> list[Curve]:
+    """The charge that a trace ends in, if it does."""
+    current = trace.current_a
+    known = np.flatnonzero(np.isfinite(current))
+    if not len(known) or current[known[-1]] <= 0:
+        return []
+    out = np.flatnonzero(current < 0)
+    start = int(out[-1]) + 1 if len(out) else 0
+    voltage, dqdv = incremental_capacity(
+        trace.timestamp_ms[start:], trace.voltage_v[start:], current[start:]
+    )
+    return [Curve(number, "running", voltage, dqdv)] if len(voltage) >= RUNNING_BINS else []
 
 
 def _choose(

@@ -111,6 +111,9 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     # Asset
     "traces": ("Live traces", "实时曲线"),
     "range": ("Range", "时间范围"),
+    "range_10s": ("10 s", "10 秒"),
+    "range_1d": ("1 d", "1 天"),
+    "range_30d": ("30 d", "30 天"),
     "range_1m": ("1 min", "1 分"),
     "range_10m": ("10 min", "10 分"),
     "range_1h": ("1 h", "1 小时"),
@@ -123,6 +126,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "ica": ("Incremental capacity (dQ/dV)", "增量容量 (dQ/dV)"),
     "ica_first": ("first charges", "最初的充电"),
     "ica_now": ("newest charge", "最近的充电"),
+    "ica_running": ("running charge", "正在进行的充电"),
     "ica_number": ("charge {n}", "第 {n} 次充电"),
     "voltage_axis": ("Voltage V", "电压 V"),
     "end_of_life": ("end of life, {n} %", "寿命终点 {n}%"),

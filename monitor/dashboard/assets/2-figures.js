@@ -159,10 +159,10 @@
   }
 
   function ica(curves, revision) {
-    const colours = { first: cp.css("--cp-muted"), newest: cp.css("--cp-v") };
+    const colours = { first: cp.css("--cp-muted"), newest: cp.css("--cp-v"), running: cp.css("--cp-i") };
     return {
         data: curves.map((curve, n) => ({
-          type: "scatter", mode: "lines", x: curve.v, y: curve.q, name: cp.text(curve.age === "first" ? "ica_first" : "ica_now") + " · " + cp.text("ica_number", { n: curve.number }),
+          type: "scatter", mode: "lines", x: curve.v, y: curve.q, name: cp.text({ first: "ica_first", newest: "ica_now", running: "ica_running" }[curve.age]) + " · " + cp.text("ica_number", { n: curve.number }),
           line: { color: colours[curve.age], width: curve.age === "first" ? 1.2 : 2.2, dash: curve.age === "first" ? ["solid", "dash", "dot"][n % 3] : "solid" },
         })),
         layout: baseLayout({

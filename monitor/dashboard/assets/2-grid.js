@@ -6,6 +6,10 @@
   const h = (...args) => window.React.createElement(...args);
   const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
   functions.cpNumber = (value, digits, unit) => cp.number(value, digits, unit);
+  const SCALE = { "%": 100, "mΩ": 1000 };
+  functions.cpShown = (value, unit) => (value === null || value === undefined ? null : value * (SCALE[unit] || 1));
+  functions.cpRiskWords = (row) => cp.risk(row).words;
+  functions.cpFreshWords = (row) => cp.fresh(row).words;
   functions.cpTime = (value) => cp.time(value);
   functions.cpPhase = (value) => cp.phase(value);
   functions.cpText = (key) => cp.text(key);

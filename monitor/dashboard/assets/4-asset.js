@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const cp = window.cellpulse;
-  const SPANS = { "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, all: Infinity };
+  const SPANS = { "10s": 10e3, "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, "1d": 864e5, "30d": 2592e6, all: Infinity };
   const MOST = 4000, THINNED = 2000;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
   let S, E, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
@@ -123,8 +123,17 @@
     if (charges !== chargesAsked && document.getElementById("ica-graph")) {
       chargesAsked = charges;
       window.dash_clientside.set_props("ica-ask", { data: charges });
+      icaAskedAt = performance.now();
     }
     askOutlook();
+  }
+
+  /* The running charge's curve grows: asked for again while the cell is charged. */
+  function followCharge() {
+    const charging = cellNow && (cellNow.phase === "cc_charge" || cellNow.phase === "cv_charge");
+    if (!charging || performance.now() - icaAskedAt < 5000 || !document.getElementById("ica-graph")) return;
+    icaAskedAt = performance.now();
+    window.dash_clientside.set_props("ica-ask", { data: chargesAsked + "@" + Math.round(icaAskedAt) });
   }
 
   /* A forecast at most every few seconds, however fast a replay runs. */
@@ -249,6 +258,7 @@
     }
   }
 
+  let icaAskedAt = 0;
   let drawingLater = false, packNext = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   function drawLater() {
     drawingLater = false;
@@ -256,6 +266,7 @@
     const now = performance.now();
     if (pack) paintPack();
     const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
+    followCharge();
     if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
     if (paused) return;
     const newest = Math.max(last(S[0]), last(E[0]));
