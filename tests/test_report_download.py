@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
+from axe_playwright_python.base import AXE_FILE_PATH
 from fastapi import FastAPI
 from playwright.async_api import Page as Tab
 from playwright.async_api import async_playwright, expect
@@ -157,6 +159,7 @@ async def downloaded(tab: Tab, link: str) -> tuple[str, str]:
     return download.suggested_filename, done.stdout.decode()
 
 
+@pytest.mark.timeout(300)  # three processes and a browser, also on a busy machine
 async def test_one_click_on_either_page_gives_the_report(tab: Tab, tmp_path: Path) -> None:
     await tab.goto("/asset/twin-shorting?lang=zh")
     name, text = await downloaded(tab, "#a-report")
@@ -164,6 +167,9 @@ async def test_one_click_on_either_page_gives_the_report(tab: Tab, tmp_path: Pat
     assert "电池健康报告" in text
     assert "twin-shorting" in text
     assert "危险" in text
+    await tab.evaluate(await asyncio.to_thread(Path(AXE_FILE_PATH).read_text, encoding="utf-8"))
+    found = await tab.evaluate("axe.run(document.querySelector('#a-report-box'))")
+    assert [fault["id"] for fault in found["violations"]] == []
 
     recording = tmp_path / "mine.parquet"
     await asyncio.to_thread(write_bundle, recording, [shorting()])

@@ -95,12 +95,12 @@ def test_the_same_report_is_the_same_bytes_in_any_process(
         "from cellpulse.report.render import to_pdf;"
         "sys.stdout.buffer.write(to_pdf(saved(Path(sys.argv[1])), 'zh'))"
     )
-    for seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(saved)], capture_output=True, check=True, cwd=ROOT,
-            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "TZ": f"Etc/GMT-{seed}"},
-        )  # fmt: skip
-        assert done.stdout == pdfs["zh"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(saved)], capture_output=True, check=True, cwd=ROOT,
+        env={"PYTHONHASHSEED": "1", "PATH": "/usr/bin:/bin", "TZ": "Etc/GMT-9"},
+    )  # fmt: skip
+    assert done.stdout == pdfs["zh"]
+    assert to_pdf(aged, "en") == pdfs["en"]
 
 
 def test_a_page_shows_its_plots(pdfs: dict[Language, bytes], tmp_path: Path) -> None:
