@@ -25,6 +25,7 @@ from monitor.contract import Command, Reply
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.hub import Hub
 from monitor.dashboard.login_guard import COOKIE, BasicGuard, LoginGuard
+from monitor.dashboard.shell import top_bar
 from monitor.errors import ConfigurationError
 from monitor.login import MAX_WAITING, BusyError, Logins, PasswordHash, read_logins, set_password
 from tests.conftest import ROOT
@@ -199,6 +200,13 @@ async def test_who_is_signed_in_acts_under_the_own_name(page: Page) -> None:
     )  # fmt: skip
     assert status == 200, text
     assert page.sent == [("p", "ann")]
+
+
+def test_the_bar_says_who_is_signed_in() -> None:
+    bar = str(top_bar("en", "/", title="Cellpulse", analyse=False, user="ann"))
+    assert "Sign ann out" in bar
+    assert "action='/logout', method='POST'" in bar
+    assert "/logout" not in str(top_bar("en", "/", title="Cellpulse", analyse=False))
 
 
 async def test_healthz_is_open_and_says_nothing(page: Page) -> None:

@@ -49,6 +49,7 @@ def serving(receiver: Receiver) -> Iterator[str]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(receiver.answer(body, self.headers.get("Authorization")))
             self.send_header("Content-Length", "0")
+            self.send_header("Location", "/elsewhere")  # heeded with 3xx only
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -129,6 +130,13 @@ async def test_after_a_restart_it_goes_on_where_it_stopped(store: tuple[Engine, 
 def test_a_refusal_for_good_does_not_block_the_rest() -> None:
     with serving(Receiver(400)) as url:
         assert webhook.send(Webhook(url), "{}")
+
+
+def test_a_redirect_is_not_followed() -> None:
+    receiver = Receiver(302, 200)
+    with serving(receiver) as url:
+        assert not webhook.send(Webhook(url, "Authorization: Bearer x"), "{}")
+    assert receiver.bodies == []
 
 
 def test_an_address_that_is_none_is_refused() -> None:

@@ -101,7 +101,7 @@ def top_bar(
 
 def _sign_out(user: str, language: Language) -> Any:
     label = text("sign_out", language, user=user)
-    button = dmc.Button(label, type="submit", variant="subtle", color="gray", size="xs")
+    button = html.Button(label, type="submit", className="cp-sign-out")
     return html.Form([button], action="/logout", method="POST")
 
 
