@@ -1,7 +1,7 @@
 """The heat balance as a detector, alone and with an autoencoder on what it leaves over.
 
-The third one is the shipped scorer: the larger of the balance's evidence and of what a denoising
-autoencoder sees in its windows, each over its own limit. Together they are the ablation.
+The third one is made like the shipped scorer: the larger of the balance's evidence and of what a
+denoising autoencoder sees in its windows, each over its own limit. Together they are the ablation.
 """
 
 from __future__ import annotations
