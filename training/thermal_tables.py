@@ -189,10 +189,10 @@ def _ablation(kept: Kept) -> dict[str, Any]:
         )
     note = (
         "What each part gives: false alarms per 1,000 h, share found within 15 min, 10th "
-        "percentile of the lead on the 3-hour growth in minutes, VUS-PR. The autoencoders are fitted "
-        "with a quarter of the groups left out at once, which leaves them fewer groups to learn the "
-        "hot ones from; the shipped model's card has one group left out at a time, with the "
-        "autoencoder in it. It pays for little: what finds heat is the balance and its adaptation."
+        "percentile of the lead on the 3-hour growth in minutes, VUS-PR. The autoencoders are "
+        "fitted with a quarter of the groups left out at once, which leaves them fewer groups to "
+        "learn the hot ones from; the shipped model's card has one group left out at a time, with "
+        "the autoencoder in it. It adds little: what finds heat is the balance and its adaptation."
     )
     columns = (
         "detector", "the part", "sites a group", "false alarms", "0.5 W", "1 W", "20 ohm",
