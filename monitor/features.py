@@ -10,6 +10,7 @@ What is computed, with dt the real step between a cell's consecutive samples:
 * `soc`: coulomb counting from the last full (CV with the current under C/20) or empty (a
   discharge at the cut-off voltage) instant, over the capacity last measured between the two,
   else nominal;
+* `heating_c_per_s`: the slope of T over the last second or two, for what happens in seconds;
 * mean, variance and slope of V, I, T: exponential in event time with `TAU_S`, weight
   1 - exp(-dt/τ); the variance recursion is Finch (2009), "Incremental calculation of weighted
   mean and variance", equation 143;
@@ -47,6 +48,7 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 TAU_S = 60.0
+QUICK_S = 1.0  # the least span of the quick slope; thermal runaway is a matter of seconds
 REST_C_RATE = 0.01  # below it a current counts as rest
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
 FULL_C_RATE = 0.05
@@ -200,6 +202,7 @@ class Feature(IntEnum):
     AMBIENT_C = 23
     DIRECTION = 24  # of the running half-cycle: +1 charge, -1 discharge, 0 none
     GLITCHES = 25  # voltage glitches and spikes, each weighing exp(-age / GLITCH_TAU_S)
+    HEATING_C_PER_S = 26  # the smaller of the last two slopes over QUICK_S and more
 
 
 class Ended(IntEnum):
@@ -364,7 +367,18 @@ class J(IntEnum):
     SPIKED = 137  # 1 where the temperature before was a spike
 
 
-STATE_WIDTH = int(J.SPIKED) + 1
+class H(IntEnum):
+    """Columns of the quick slope of the temperature, after those of `J` in the same row."""
+
+    START_MS = 138  # where the slope is taken from: one to two spans ago
+    START_C = 139
+    NEXT_MS = 140  # and where the next is
+    NEXT_C = 141
+    SLOPE = 142  # as it was at the last sample
+    HEATING = 143  # the newest sample's feature
+
+
+STATE_WIDTH = int(H.HEATING) + 1
 FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
@@ -522,6 +536,8 @@ def _update_inplace(
             q, usable = _thermal_inplace(
                 state, win, param, f_t[f], i, temp, f_ambient[f], new_segment[f], q
             )
+            heating = _heating_inplace(state, param, f_t[f], temp)
+            state[H.HEATING] = heating
             _remember_inplace(state, param, f_t[f], v, i, temp)
             thermal_ok[n] = usable
             if usable:
@@ -533,7 +549,7 @@ def _update_inplace(
             out_row[n] = row
             out_frame[n] = f
             out_t[n] = f_t[f]
-            _features_inplace(state, param, v, i, temp, f_ambient[f], features[n])
+            _features_inplace(state, param, v, i, temp, f_ambient[f], heating, features[n])
             n += 1
     return n, m
 
@@ -1188,6 +1204,32 @@ def _slot_inplace(slot: Floats32, s: Floats, p: Floats, i: float, rise_c: float)
 
 
 @kernel
+def _heating_inplace(s: Floats, p: Floats, t: int, temp: float) -> float:
+    """The quick slope of the temperature, C/s; two in a row, so that one odd reading is none."""
+    if np.isnan(temp):
+        return np.nan
+    last = s[S.T_LAST_MS]
+    if np.isnan(last) or t < last or t - last > p[Param.MAX_GAP_MS]:
+        s[H.START_MS] = t
+        s[H.START_C] = temp
+        s[H.NEXT_MS] = t
+        s[H.NEXT_C] = temp
+        s[H.SLOPE] = np.nan
+        return np.nan
+    span_ms = t - s[H.START_MS]
+    if span_ms < QUICK_S * 1000.0:
+        return np.nan
+    before = s[H.SLOPE]
+    s[H.SLOPE] = (temp - s[H.START_C]) * 1000.0 / span_ms
+    if t - s[H.NEXT_MS] >= QUICK_S * 1000.0:
+        s[H.START_MS] = s[H.NEXT_MS]
+        s[H.START_C] = s[H.NEXT_C]
+        s[H.NEXT_MS] = t
+        s[H.NEXT_C] = temp
+    return np.nan if np.isnan(before) else min(before, s[H.SLOPE])
+
+
+@kernel
 def _remember_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: float) -> None:
     """Means, variances and slopes; then this sample becomes the previous one."""
     last = s[S.T_MS]
@@ -1265,7 +1307,7 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
 
 @kernel
 def _features_inplace(
-    s: Floats, p: Floats, v: float, i: float, temp: float, ambient: float, x: Floats
+    s: Floats, p: Floats, v: float, i: float, temp: float, ambient: float, heating: float, x: Floats
 ) -> None:
     nominal = p[Param.NOMINAL_AH] if p[Param.CONFIGURED] == 1.0 else np.nan
     x[Feature.CHARGE_IN_AH] = s[S.CHARGE_IN]
@@ -1297,3 +1339,4 @@ def _features_inplace(
     x[Feature.AMBIENT_C] = ambient
     x[Feature.DIRECTION] = s[S.DIRECTION]
     x[Feature.GLITCHES] = s[J.COUNT]
+    x[Feature.HEATING_C_PER_S] = heating

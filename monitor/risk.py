@@ -76,7 +76,8 @@ class ThermalSigns:
 
     temperature_c: float | None
     temperature_max_c: float
-    slope_c_per_s: float | None = None
+    slope_c_per_s: float | None = None  # over a minute
+    heating_c_per_s: float | None = None  # over a second or two
     score: float | None = None
     excess_heat_w: float | None = None
     sensor_fault: str | None = None  # one of SENSOR_FAULTS
@@ -95,8 +96,8 @@ class Assessment:
 
 @kernel
 def levels(
-    temperature_c: float, temperature_max_c: float, slope_c_per_s: float, score: float, lost: bool,
-    held: int,
+    temperature_c: float, temperature_max_c: float, slope_c_per_s: float, heating_c_per_s: float,
+    score: float, lost: bool, held: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """The level that each of `Cause` 1 to 4 gives; NaN is unknown, `lost` without temperature."""
     hot = 0
@@ -108,7 +109,7 @@ def levels(
     elif over > -NEAR_LIMIT_C:
         hot = 1
     steep = 0
-    if slope_c_per_s > DANGER_SLOPE_C_PER_S:
+    if slope_c_per_s > DANGER_SLOPE_C_PER_S or heating_c_per_s > DANGER_SLOPE_C_PER_S:
         steep = 3
     elif slope_c_per_s > WARNING_SLOPE_C_PER_S:
         steep = 2
@@ -140,7 +141,8 @@ def judge_inplace(
         score = float(result[k, Result.THERMAL_SCORE])
         held = value[r, Result.RISK]
         before = 0 if np.isnan(held) else int(held)
-        found = levels(temperature, temperature_max_c[r], slope, score, lost, before)
+        heating = features[k, Feature.HEATING_C_PER_S]
+        found = levels(temperature, temperature_max_c[r], slope, heating, score, lost, before)
         most = max(found[0], found[1], found[2], found[3])
         why = 0
         if most > 0:
@@ -170,6 +172,7 @@ def assess(signs: ThermalSigns) -> Assessment:
         _number(signs.temperature_c),
         signs.temperature_max_c,
         _number(signs.slope_c_per_s),
+        _number(signs.heating_c_per_s),
         _number(signs.score),
         lost,
         int(signs.held),
@@ -200,7 +203,7 @@ def _temperature(signs: ThermalSigns) -> tuple[str, str]:
 
 
 def _slope(signs: ThermalSigns) -> tuple[str, str]:
-    slope = _number(signs.slope_c_per_s)
+    slope = max(signs.slope_c_per_s or 0.0, signs.heating_c_per_s or 0.0)
     return (
         f"temperature rises by {slope:.2f} °C/s, expected at most {WARNING_SLOPE_C_PER_S:g} °C/s",
         f"温度以 {slope:.2f} °C/s 上升，预期不超过 {WARNING_SLOPE_C_PER_S:g} °C/s",

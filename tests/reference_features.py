@@ -328,6 +328,24 @@ class Reference:
         slopes = (values[k] - values[k - 1]) / self.dt[k]
         return _ew(slopes, 1 - np.exp(-self.dt[k] / 60.0), start=0.0)
 
+    def _heating(self) -> float:
+        """The smaller of the last two slopes, each from a sample that is at least a second old."""
+        good, _, broken = self._good_temperatures()
+        if not len(good) or good[-1] != self.n - 1:
+            return NOTHING
+        run = good[np.flatnonzero(broken)[-1] :]
+        marks, slopes = [run[0], run[0]], []
+        for k in run[1:]:
+            span = self.t[k] - self.t[marks[-2]]
+            if span < 1000.0:
+                continue
+            slopes.append((k, (self.temp[k] - self.temp[marks[-2]]) / span * 1000.0))
+            if self.t[k] - self.t[marks[-1]] >= 1000.0:
+                marks.append(k)
+        if len(slopes) < 2 or slopes[-1][0] != run[-1]:
+            return NOTHING
+        return float(min(slopes[-2][1], slopes[-1][1]))
+
     # Half-cycles
 
     def _half_cycles(self) -> None:
@@ -638,6 +656,7 @@ class Reference:
         x[Feature.PHASE] = self.phase[last]
         x[Feature.RESISTANCE_OHM] = self._resistance()
         x[Feature.DIRECTION] = 0.0
+        x[Feature.HEATING_C_PER_S] = self._heating()
         x[Feature.GLITCHES] = self.glitches @ np.exp(-(self.t[last] - self.t) / 600_000.0)
         if self.running is not None:
             x[Feature.DIRECTION] = self.running.sign

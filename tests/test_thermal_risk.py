@@ -32,6 +32,8 @@ def test_a_calm_cell_is_normal_and_needs_no_reason() -> None:
         ({"temperature_c": 75.0}, Risk.DANGER, "15.0 K over its maximum"),
         ({"slope_c_per_s": 0.3}, Risk.WARNING, "0.30 °C/s, expected at most 0.1 °C/s"),
         ({"slope_c_per_s": 0.8}, Risk.DANGER, "0.80 °C/s"),
+        ({"heating_c_per_s": 2.5}, Risk.DANGER, "2.50 °C/s"),
+        ({"heating_c_per_s": 0.3}, Risk.NORMAL, None),
         ({"score": 0.8}, Risk.WATCH, "0.8 times the limit"),
         ({"score": 1.4, "excess_heat_w": 0.52}, Risk.WARNING, "0.52 W: 1.4 times the limit"),
         ({"score": 4.0}, Risk.DANGER, "4.0 times the limit"),
@@ -41,11 +43,12 @@ def test_a_calm_cell_is_normal_and_needs_no_reason() -> None:
     ],
 )
 def test_each_sign_gives_its_level_and_says_so(
-    change: dict[str, object], risk: Risk, words: str
+    change: dict[str, object], risk: Risk, words: str | None
 ) -> None:
     found = assess(replace(CALM, **change))  # type: ignore[arg-type]
     assert found.risk is risk
-    assert words in found.reasons[0]
+    assert len(found.reasons) == len(found.reasons_zh)
+    assert words is None or words in found.reasons[0]
 
 
 def test_the_limits_hold_without_a_model() -> None:
@@ -129,9 +132,19 @@ def test_unexplained_heat_and_a_steep_slope_reach_the_level() -> None:
     heated = rows[:, Result.RISK_CAUSE] == Cause.UNEXPLAINED_HEAT
     assert heated.any()
     assert (rows[heated, Result.THERMAL_SCORE] > 0.6).all()
-    engine, rows = _risen([24.0 + 0.8 * k for k in range(20)], dt_s=1.0)
+    engine, rows = _risen([24.0 + 0.4 * k for k in range(30)], dt_s=1.0)
     assert rows[-1, Result.RISK] == Risk.WARNING
     assert "rises by 0." in _risk(engine)[1]
+
+
+def test_a_runaway_is_danger_within_seconds_and_one_odd_reading_is_not() -> None:
+    calm = [30.0] * 10
+    _, rows = _risen([*calm, *(30.0 + 1.5 * k for k in range(1, 6))], dt_s=1.0)
+    assert rows[:10, Result.RISK].max() == Risk.NORMAL
+    danger = np.flatnonzero(rows[:, Result.RISK] == Risk.DANGER)
+    assert danger[0] == 11  # the second second of 1.5 C/s
+    _, odd = _risen([*calm, 33.0, *calm], dt_s=1.0)
+    assert odd[:, Result.RISK].max() < Risk.DANGER
 
 
 def test_the_words_belong_to_the_level_that_was_judged() -> None:
