@@ -48,7 +48,7 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 TAU_S = 60.0
-QUICK_S = 1.0  # the least span of the quick slope; thermal runaway is a matter of seconds
+QUICK_S = 0.9  # the least span of the quick slope; thermal runaway is a matter of seconds
 REST_C_RATE = 0.01  # below it a current counts as rest
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
 FULL_C_RATE = 0.05
@@ -202,7 +202,9 @@ class Feature(IntEnum):
     AMBIENT_C = 23
     DIRECTION = 24  # of the running half-cycle: +1 charge, -1 discharge, 0 none
     GLITCHES = 25  # voltage glitches and spikes, each weighing exp(-age / GLITCH_TAU_S)
-    HEATING_C_PER_S = 26  # the smaller of the last two slopes over QUICK_S and more
+    # The smaller of the last two slopes over QUICK_S and more; of a reading that is not believed
+    # because it stepped up, how far, K.
+    HEATING_C_PER_S = 26
 
 
 class Ended(IntEnum):
@@ -370,7 +372,7 @@ class J(IntEnum):
 class H(IntEnum):
     """Columns of the quick slope of the temperature, after those of `J` in the same row."""
 
-    START_MS = 138  # where the slope is taken from: one to two spans ago
+    START_MS = 138  # where the slope is taken from: one to two spans ago, or the next one
     START_C = 139
     NEXT_MS = 140  # and where the next is
     NEXT_C = 141
@@ -537,6 +539,8 @@ def _update_inplace(
                 state, win, param, f_t[f], i, temp, f_ambient[f], new_segment[f], q
             )
             heating = _heating_inplace(state, param, f_t[f], temp)
+            if q & Quality.TEMPERATURE_SPIKE and state[G.OFFSET_C] > 0.0:
+                heating = state[G.OFFSET_C]  # a broken sensor, or a runaway
             state[H.HEATING] = heating
             _remember_inplace(state, param, f_t[f], v, i, temp)
             thermal_ok[n] = usable
@@ -1216,16 +1220,16 @@ def _heating_inplace(s: Floats, p: Floats, t: int, temp: float) -> float:
         s[H.NEXT_C] = temp
         s[H.SLOPE] = np.nan
         return np.nan
-    span_ms = t - s[H.START_MS]
-    if span_ms < QUICK_S * 1000.0:
-        return np.nan
-    before = s[H.SLOPE]
-    s[H.SLOPE] = (temp - s[H.START_C]) * 1000.0 / span_ms
     if t - s[H.NEXT_MS] >= QUICK_S * 1000.0:
         s[H.START_MS] = s[H.NEXT_MS]
         s[H.START_C] = s[H.NEXT_C]
         s[H.NEXT_MS] = t
         s[H.NEXT_C] = temp
+    span_ms = t - s[H.START_MS]
+    if span_ms < QUICK_S * 1000.0:
+        return np.nan
+    before = s[H.SLOPE]
+    s[H.SLOPE] = (temp - s[H.START_C]) * 1000.0 / span_ms
     return np.nan if np.isnan(before) else min(before, s[H.SLOPE])
 
 

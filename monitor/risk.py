@@ -99,7 +99,11 @@ def levels(
     temperature_c: float, temperature_max_c: float, slope_c_per_s: float, heating_c_per_s: float,
     score: float, lost: bool, held: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
-    """The level that each of `Cause` 1 to 4 gives; NaN is unknown, `lost` without temperature."""
+    """The level that each of `Cause` 1 to 4 gives; NaN is unknown, `lost` without temperature.
+
+    A reading that stepped up further than a cell can may be a broken sensor or a runaway: until it
+    is known which, that is a warning.
+    """
     hot = 0
     over = temperature_c - temperature_max_c
     if over > DANGER_OVER_LIMIT_C:
@@ -120,7 +124,12 @@ def levels(
         unexplained = 2
     elif score > WATCH_SCORE:
         unexplained = 1
-    return hot, steep, unexplained, max(1, held) if lost else 0
+    blind = 0
+    if lost:
+        stepped_up = heating_c_per_s > 0.0
+        blind = max(2 if stepped_up else 1, held)
+        steep = 0
+    return hot, steep, unexplained, blind
 
 
 @kernel
@@ -226,7 +235,9 @@ def _unexplained(signs: ThermalSigns) -> tuple[str, str]:
 def _sensor(signs: ThermalSigns) -> tuple[str, str]:
     words, words_zh = _FAULT_WORDS[signs.sensor_fault or "missing"]
     before, before_zh = "", ""
-    if signs.held > Risk.WATCH:
+    if (signs.heating_c_per_s or 0.0) > 0.0:
+        before, before_zh = "; a broken sensor, or a runaway", "；传感器故障或热失控"
+    elif signs.held > Risk.WATCH:
         before = f"; it was at {signs.held.name.lower()} when the sensor was lost"
         before_zh = f"；传感器失效前为{_LEVEL_ZH[signs.held]}"
     return (

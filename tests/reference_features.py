@@ -116,6 +116,7 @@ class Reference:
         )  # fmt: skip
         self.screened_v = self.v.copy()
         self.glitches = self._reject_jumps()
+        self.stepped_up = np.full(self.n, np.nan)
         q[np.isnan(raw.temp)] |= Quality.TEMPERATURE_MISSING
         plausible = (raw.temp >= -60.0) & (raw.temp <= 1000.0)
         q[~np.isnan(raw.temp) & ~plausible] |= Quality.TEMPERATURE_IMPOSSIBLE
@@ -185,6 +186,8 @@ class Reference:
             if away != 0.0:
                 late = self.t[k] - self.t[stepped] >= 120_000
                 flags |= Quality.TEMPERATURE_JUMP if late else Quality.TEMPERATURE_SPIKE
+            if flags & Quality.TEMPERATURE_SPIKE and away > 0.0:
+                self.stepped_up[k] = away
             if flags:
                 self.temp[k] = np.nan
                 self.quality[k] |= flags
@@ -329,19 +332,18 @@ class Reference:
         return _ew(slopes, 1 - np.exp(-self.dt[k] / 60.0), start=0.0)
 
     def _heating(self) -> float:
-        """The smaller of the last two slopes, each from a sample that is at least a second old."""
+        """The smaller of the last two slopes, each from a sample that is 0.9 s old or more."""
         good, _, broken = self._good_temperatures()
         if not len(good) or good[-1] != self.n - 1:
-            return NOTHING
+            return float(self.stepped_up[-1])
         run = good[np.flatnonzero(broken)[-1] :]
         marks, slopes = [run[0], run[0]], []
         for k in run[1:]:
-            span = self.t[k] - self.t[marks[-2]]
-            if span < 1000.0:
-                continue
-            slopes.append((k, (self.temp[k] - self.temp[marks[-2]]) / span * 1000.0))
-            if self.t[k] - self.t[marks[-1]] >= 1000.0:
+            if self.t[k] - self.t[marks[-1]] >= 900.0:
                 marks.append(k)
+            span = self.t[k] - self.t[marks[-2]]
+            if span >= 900.0:
+                slopes.append((k, (self.temp[k] - self.temp[marks[-2]]) / span * 1000.0))
         if len(slopes) < 2 or slopes[-1][0] != run[-1]:
             return NOTHING
         return float(min(slopes[-2][1], slopes[-1][1]))
@@ -470,7 +472,8 @@ class Reference:
         row[Ended.CHARGE_AH], row[Ended.ENERGY_WH] = ah, self._wh(cycle)
         row[Ended.VOLTAGE_START_V] = self.v[cycle.start]
         row[Ended.VOLTAGE_END_V] = volts[-1] if len(volts) else NOTHING
-        row[Ended.CURRENT_MEAN_A] = cycle.sign * ah / ((end - start) / 3.6e6)
+        hours = (end - start) / 3.6e6
+        row[Ended.CURRENT_MEAN_A] = cycle.sign * ah / hours if hours > 0 else NOTHING
         row[Ended.TEMPERATURE_MEAN_C] = area / time_s if time_s > 0 else NOTHING
         row[Ended.TEMPERATURE_MAX_C] = hot.max() if len(hot) else NOTHING
         row[Ended.R60_OHM] = self._r60(cycle)

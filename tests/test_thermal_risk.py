@@ -120,6 +120,10 @@ def test_a_lost_sensor_is_named_and_does_not_lower_the_level() -> None:
     assert level == "danger"
     assert "sensor is missing" in reason
     assert "at danger when the sensor was lost" in reason
+    engine, rows = _risen([30.0, 30.0, 70.0], dt_s=1.0)
+    assert rows[:, Result.RISK].tolist() == [Risk.NORMAL, Risk.NORMAL, Risk.WARNING]
+    assert rows[-1, Result.RISK_CAUSE] == Cause.SENSOR
+    assert "a broken sensor, or a runaway" in _risk(engine)[1]
     engine, rows = _risen([30.0, 1_500.0], dt_s=200.0)
     assert rows[:, Result.RISK].tolist() == [Risk.NORMAL, Risk.WATCH]
     assert "reads what cannot be" in _risk(engine)[1]

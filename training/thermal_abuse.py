@@ -19,8 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from monitor.contract import Limits
+from monitor.features import Feature
+from monitor.latest import RESULTS, Result
+from monitor.risk import Risk, judge_inplace
 from recordings.open import open_recording
-from training.thermal_data import Floats
+from training.thermal_data import Floats, HeatParameters, Stream, run_kernel
 
 SLOPE_C_PER_S = 0.5
 SIGN_SPAN_S = 1.0
@@ -44,6 +48,15 @@ class Channel:
     warned_s: float | None
     early: int  # warnings in the benign part
     benign_s: float
+    monitor_s: float | None = None  # when the monitor's own risk first said warning or danger
+    monitor_early: int = 0
+
+    @property
+    def monitor_delay_s(self) -> float | None:
+        """From the sign to the monitor's warning; None where either is missing."""
+        if self.sign_s is None or self.monitor_s is None:
+            return None
+        return self.monitor_s - self.sign_s
 
     @property
     def delay_s(self) -> float | None:
@@ -114,13 +127,42 @@ def judge_test(
     channels = []
     for t, x, kind, sign in kept:
         warnings = temperature_warnings(t, x) if kind == "temperature" else voltage_warnings(t, x)
-        after = warnings[warnings >= (benign_end if sign is None else sign - SIGN_SPAN_S)]
-        early = warnings[warnings < benign_end]
-        separate = int((np.diff(early, prepend=-np.inf) > 60.0).sum())
+        warned, early = _first_and_early(warnings, sign, benign_end)
+        judged = monitor_warnings(t, x) if kind == "temperature" else t[:0]
+        by_monitor, monitor_early = _first_and_early(judged, sign, benign_end)
         benign_s = max(0.0, benign_end - float(t[0]))
-        warned = float(after[0]) if len(after) else None
-        channels.append(Channel(kind, sign, warned, separate, benign_s))
+        channels.append(Channel(kind, sign, warned, early, benign_s, by_monitor, monitor_early))
     return AbuseTest(name, same_clock, tuple(channels), _runaway(kept))
+
+
+def _first_and_early(
+    warnings: Floats, sign: float | None, benign_end: float
+) -> tuple[float | None, int]:
+    """The first warning at the sign or after, and separate ones in the benign part."""
+    after = warnings[warnings >= (benign_end if sign is None else sign - SIGN_SPAN_S)]
+    early = warnings[warnings < benign_end]
+    separate = int((np.diff(early, prepend=-np.inf) > 60.0).sum())
+    return (float(after[0]) if len(after) else None), separate
+
+
+def monitor_warnings(t: Floats, x: Floats) -> Floats:
+    """When the monitor's kernel and risk say warning or danger of a resting cell; causal."""
+    n = len(t)
+    blank = np.full(n, np.nan)
+    stream = Stream(
+        asset="crushed", group="abuse", nominal_ah=2.0, charge_v=4.2, discharge_v=2.7,
+        timestamp_ms=np.round(1000.0 * t).astype(np.int64), current_a=np.zeros(n),
+        voltage_v=blank, temperature_c=x, ambient_c=blank, operation=np.zeros(n, np.int64),
+    )  # fmt: skip
+    (rows,) = run_kernel(stream, HeatParameters(20.0, 0.025, 0.2), chunk=n)
+    result = np.full((n, RESULTS), np.nan, np.float32)
+    result[:, Result.DT_DT_C_PER_S] = rows.features[:, Feature.DT_DT_C_PER_S]
+    judge_inplace(
+        np.zeros(n, np.int64), stream.timestamp_ms, rows.features,
+        np.array([Limits().temperature_max_c]), n, result,
+        np.full((1, RESULTS), np.nan), np.full((1, RESULTS), -1, np.int64),
+    )  # fmt: skip
+    return t[result[:, Result.RISK] >= Risk.WARNING]
 
 
 def temperature_sign(t: Floats, x: Floats) -> float | None:

@@ -264,6 +264,21 @@ def _abuse(tests: Sequence[AbuseTest]) -> dict[str, Any]:
                         f"{sum(c.early for c in channels)} in {hours:.1f} h",
                     )
                 )
+        hot = [c for t in chosen for c in t.channels if c.kind == "temperature" and c.sign_s]
+        if hot:
+            late = np.sort(
+                [np.inf if c.monitor_delay_s is None else c.monitor_delay_s for c in hot]
+            )
+            early = sum(c.monitor_early for t in chosen for c in t.channels)
+            rows.append(
+                (
+                    f"the monitor's risk, {label}",
+                    str(len(hot)),
+                    f"{late[len(late) // 2]:.1f} / {late[int(0.95 * (len(late) - 1))]:.1f} s",
+                    f"{np.mean(late <= 1.0):.0%}",
+                    f"{early}",
+                )
+            )
         leads = np.array([t.lead_s for t in chosen if t.lead_s is not None])
         if len(leads):
             spread = f"{np.median(leads):.1f} s median, {leads.min():.1f} to {leads.max():.1f} s"
