@@ -129,14 +129,20 @@ def evaluate_soh(
 
 
 def evaluate_forecast(
-    data: Data = None, seed: Seed = 0, as_json: AsJson = False, fresh: Fresh = False
+    data: Data = None,
+    seed: Seed = 0,
+    budget: Budget = None,
+    as_json: AsJson = False,
+    fresh: Fresh = False,
 ) -> None:
     """Measure the forecasts, each cell from the others. Needs PyTorch."""
     _one_thread()
     from training.figures import text_table
     from training.forecast import evaluate, to_json
 
-    result, _ = evaluate(_data(data), seed, _say, _cache(fresh))
+    result, _, left_out = evaluate(_data(data), seed, _say, _cache(fresh), budget)
+    for name in left_out:
+        _say(f"left out for want of time: {name}")
     if as_json:
         print(to_json(result))
         return
@@ -212,7 +218,7 @@ def _write_page(
     from training.soh_page import page as text
 
     _one_thread()
-    result, told = evaluate(data, seed, _say, _cache(fresh))
+    result, told, _ = evaluate(data, seed, _say, _cache(fresh))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text(found, figures, told, result["figures"]), encoding="utf-8")
 

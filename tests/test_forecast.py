@@ -151,3 +151,24 @@ def test_forecast_of_a_real_cell_is_drawn(
 def test_a_family_that_was_not_trained_on_is_refused(shipped: ForecastModel) -> None:
     with pytest.raises(ModelError, match="were not trained on"):
         shipped.family(None)
+
+
+def test_a_budget_leaves_out_and_names_what_it_has_no_time_for() -> None:
+    from training.forecast import Budget, figures_of, knee_figures, leave_one_out
+
+    curves = {
+        cell: (0, 1.0 - 0.001 * (1 + 0.1 * k) * np.arange(160))
+        for k, cell in enumerate(("B0005", "B0006", "B0007", "B0018"))
+    }
+    budget = Budget(0.0)
+    assert not budget.allows("B0006 left out")
+    assert budget.left_out == ["B0006 left out"]
+    assert Budget(None).allows("anything")
+    series = curves["B0005"][1]
+    told = np.array([series[at - 1] * np.ones(10) for at in range(50, 151)])
+    figures = figures_of({"B0005": leave_one_out(curves, "B0005", told)}, budget.note)
+    assert figures
+    assert {f.name.split()[0] for f in figures} == {"nasa"}
+    assert all("mean of 1 cells; within a budget of 0 s" in f.protocol for f in figures)
+    assert not [f for f in figures if "interval" in f.name]  # it takes another cell's errors
+    assert [f.value for f in knee_figures(curves)] == [None] * 4

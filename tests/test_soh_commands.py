@@ -74,3 +74,17 @@ def test_forecast_of_an_id_as_json(shared_data: Path, tmp_path: Path) -> None:
     assert told["low"][0] < told["soh"][0] < told["high"][0]
     assert told["remaining_cycles_low"] <= told["remaining_cycles"]
     assert (tmp_path / "b.png").exists()
+
+
+def test_files_are_told_with_how_much_of_the_cycle_was_seen(shared_data: Path) -> None:
+    source = shared_data / "nasa" / "mat" / "B0029.mat"
+    result = runner.invoke(app, ["evaluate", "soh", str(source)])
+    assert result.exit_code == 0, result.output
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == [
+        "cell", "view", "seen", "rows", "answered", "unlike", "rmse", "mae", "worst", "coverage",
+        "width",
+    ]  # fmt: skip
+    seen = {" ".join(line.split()[1:-9]): float(line.split()[-9]) for line in lines}
+    assert 0.5 < seen["whole charge"] <= 1.0
+    assert seen["first 2 min of discharge"] < seen["first 20 min of discharge"] < 1.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from monitor.fade import FadeTracker
 from monitor.models import CARD_VERSION, Card
 from training import forecast_net
 from training.dataset import HalfCycle, dataset_files
@@ -205,12 +207,39 @@ def _quantile(values: Sequence[Floats]) -> float:
     return float(pooled[order][min(int(rank), len(pooled) - 1)])
 
 
+class Budget:
+    """Seconds that a measurement may take, and what it left out for want of them."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.left_out: list[str] = []
+        self._began = time.monotonic()
+
+    def allows(self, name: str) -> bool:
+        """Whether there is time for the next step; else it is noted as left out."""
+        if self.seconds is None or time.monotonic() - self._began < self.seconds:
+            return True
+        self.left_out.append(name)
+        return False
+
+    @property
+    def note(self) -> str:
+        """What a figure's protocol says of it."""
+        return "" if self.seconds is None else f"; within a budget of {self.seconds:g} s"
+
+
 def all_left_out(
-    curves: Curves, seed: int, progress: Progress, cache: Path | None, hashes: Mapping[str, str]
-) -> dict[str, LeftOut]:
-    """Every cell left out in turn; finished ones are taken from the cache."""
+    curves: Curves, seed: int, progress: Progress, cache: Path | None, hashes: Mapping[str, str],
+    budget: Budget | None = None,
+) -> dict[str, LeftOut]:  # fmt: skip
+    """Every cell left out in turn; finished ones are taken from the cache.
+
+    Cells for which a budget has no time are missing from the result.
+    """
     found = {}
     for cell in curves:
+        if budget is not None and not budget.allows(f"{cell} left out"):
+            continue
 
         def compute(cell: str = cell) -> list[list[float]]:
             return told_by_net(curves, cell, seed).tolist()  # type: ignore[no-any-return]
@@ -310,24 +339,32 @@ def train(
 
 
 def evaluate(
-    data: Path, seed: int = 0, progress: Progress = print, cache: Path | None = None
-) -> tuple[dict[str, Any], dict[str, LeftOut]]:
-    """The `--json` object and the lines behind it."""
+    data: Path, seed: int = 0, progress: Progress = print, cache: Path | None = None,
+    budget_s: float | None = None,
+) -> tuple[dict[str, Any], dict[str, LeftOut], list[str]]:  # fmt: skip
+    """The `--json` object, the lines behind it, and what a budget in seconds left out.
+
+    A step that has begun is ended, so a run takes up to one network's training longer.
+    """
+    budget = Budget(budget_s)
     curves, hashes = load(data, progress)
-    found = all_left_out(curves, seed, progress, cache, hashes)
-    figures = figures_of(found)
-    others = other_networks(curves, seed, progress, cache, hashes)
+    found = all_left_out(curves, seed, progress, cache, hashes, budget)
+    figures = figures_of(found, budget.note) + knee_figures(curves)
+    others = other_networks(curves, seed, progress, cache, hashes, budget)
     for name in dict.fromkeys(one.name for one in others):
         for group, names in GROUPS.items():
             errors = [one.next_ten for one in others if (one.name, one.group) == (name, group)]
+            if not errors:
+                continue
             figures.append(
                 figure(f"{group} next 10 cycles, MAE, {name}", float(np.mean(errors)), "%SOH", None,
-                       "lower", f"{group}: each cell from the others; mean of {len(names)} cells")
+                       "lower", f"{group}: each cell from the others; mean of {len(errors)} of "
+                       f"{len(names)} cells{budget.note}")
             )  # fmt: skip
-    return report("evaluate forecast", hashes, figures), found
+    return report("evaluate forecast", hashes, figures), found, budget.left_out
 
 
-def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
+def figures_of(found: Mapping[str, LeftOut], note: str = "") -> list[Figure]:
     """Means over each group's cells, with the targets."""
     targets = {
         "nasa": {"ten": 0.92, "rest": 2.3, "life": 12.0},
@@ -335,8 +372,10 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
     }
     lines: list[Figure] = []
     for group, names in GROUPS.items():
-        own = [found[cell] for cell in names]
-        how = f"{group}: each cell from the others; mean of {len(own)} cells"
+        own = [found[cell] for cell in names if cell in found]
+        if not own:
+            continue
+        how = f"{group}: each cell from the others; mean of {len(own)} cells{note}"
         for method in own[0].next_ten:
             one = float(np.mean([line.next_one[method] for line in own]))
             ten = float(np.mean([line.next_ten[method] for line in own]))
@@ -374,6 +413,8 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
                     f"{how}; {len(ended)} of them reach {END_OF_LIFE:.0%}",
                 )
             )
+        if len(own) < 2:  # an interval comes from other cells' errors
+            continue
         covered, width = [], []
         for i, line in enumerate(own):
             half = half_widths([other for j, other in enumerate(own) if j != i])
@@ -390,9 +431,26 @@ def figures_of(found: Mapping[str, LeftOut]) -> list[Figure]:
     return lines
 
 
+def knee_figures(curves: Curves) -> list[Figure]:
+    """Where the monitor's online tracker notices a knee in each cell's measured life."""
+    out = []
+    for cell, (_, series) in curves.items():
+        tracker = FadeTracker()
+        for soh in series:
+            tracker.update(float(soh))
+        noticed = tracker.now().knee_cycle
+        out.append(
+            figure(f"{cell} knee noticed online at", None if noticed is None else float(noticed),
+                   "cycle", None, "lower",
+                   f"of {len(series)} cycles; thresholds set with these cells in view")
+        )  # fmt: skip
+    return out
+
+
 def other_networks(
-    curves: Curves, seed: int, progress: Progress, cache: Path | None, hashes: Mapping[str, str]
-) -> list[OtherNetwork]:
+    curves: Curves, seed: int, progress: Progress, cache: Path | None, hashes: Mapping[str, str],
+    budget: Budget,
+) -> list[OtherNetwork]:  # fmt: skip
     """MAE of the next ten cycles by other hidden sizes and by a Transformer, cells left out."""
     out = []
     for hidden, attention in ((4, False), (64, False), (HIDDEN, True)):
@@ -409,6 +467,8 @@ def other_networks(
                 key = key_of("other network", cell, seed, hidden, attention,
                              sorted(hashes.items()), sources=SOURCES)  # fmt: skip
                 name = "Transformer" if attention else f"LSTM, {hidden} hidden"
+                if not budget.allows(f"{name}, {cell}"):
+                    continue
                 error = remembered(cache, key, float, compute)
                 progress(f"{name}, {cell}: next ten {error:.2f} %SOH")
                 out.append(OtherNetwork(name, group, cell, error))

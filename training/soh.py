@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import SOH_INPUTS
+from monitor.features import SOH_BINS, SOH_INPUTS
 from monitor.models import CARD_VERSION, Card, Family, SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
@@ -93,6 +93,7 @@ class Score:
     width: float | None  # mean, %SOH
     interval_score: float | None  # Gneiting and Raftery 2007, eq. 43, %SOH; smaller is better
     rmse_all: float | None = None  # had the rows flagged unlike been believed too
+    seen: float | None = None  # mean share of the cycle's charge that had been seen
 
 
 def read_dataset(
@@ -229,7 +230,10 @@ def score(cell: str, view: str, answer: Answer, x: Floats, y: Floats) -> Score:
     error_all = 100.0 * (soh - y)[told]
     rmse_all = float(np.sqrt(np.mean(error_all**2))) if told.any() else None
     if not ok.any():
-        return Score(cell, view, len(y), 0.0, unlike, None, None, None, None, None, None, rmse_all)
+        return Score(
+            cell, view, len(y), 0.0, unlike, None, None, None, None, None, None, rmse_all,
+            share_seen(x, y),
+        )  # fmt: skip
     error = 100.0 * (soh - y)[ok]
     inside = ((y >= low) & (y <= high))[ok]
     width = 100.0 * (high - low)[ok]
@@ -247,7 +251,13 @@ def score(cell: str, view: str, answer: Answer, x: Floats, y: Floats) -> Score:
         float(np.mean(width)),
         float(np.mean(width + 2.0 / (1.0 - COVERAGE) * miss)),
         rmse_all,
+        share_seen(x, y),
     )
+
+
+def share_seen(x: Floats, y: Floats) -> float:
+    """The charge in the rows' bins over the cell's capacity, mean: how much of a cycle was seen."""
+    return float(np.mean(x[:, :SOH_BINS].sum(axis=1) / y))
 
 
 def score_answers(model: SohModel, recording: Recording, halves: list[HalfCycle]) -> list[Score]:
@@ -368,8 +378,8 @@ def train(
 
 def table_text(scores: Sequence[dict[str, object]]) -> str:
     """Scores as an aligned table for people."""
-    names = ("cell", "view", "rows", "answered", "unlike", "rmse", "mae", "worst", "coverage",
-             "width")  # fmt: skip
+    names = ("cell", "view", "seen", "rows", "answered", "unlike", "rmse", "mae", "worst",
+             "coverage", "width")  # fmt: skip
     lines = [names, *(tuple(_cell(line[name]) for name in names) for line in scores)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
     return "\n".join(

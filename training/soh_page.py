@@ -30,18 +30,45 @@ TRIED = """\
 - All NASA groups: forests (5.7 from the curve, 4.2 with the coulomb count) and stronger or weaker
   penalties were no better. The capacity of B0053 and B0054 at 4 C is 13 %SOH away from their own
   coulomb count, and no other group tells that.
-- Flags: in the groups with one hard cell among easy ones, the easy ones are answered, rightly
-  (B0025 and B0043 within 4 %SOH), which holds the share down.
+- Flags: with the largest ratio of a cell left out to the others as the limit of likeness, 58 % of
+  the charges of B0025-B0028 were flagged; with the median ratio 92 %, and B0006, left out, is
+  answered in a third of its charges instead of two thirds. Without any floor under that ratio all
+  groups are flagged whole, and B0018, left out, loses 6 % of its charges.
 - First minutes of a discharge: bins at absolute voltages fail on B0006 (8 %SOH), bins counted
   down from the first voltage under load halve that; the kernel's 20 mV bins hold too few points
   in five minutes to reach what voltage differences at fixed times gave in the study.
 - The rest of a life from its first 50 cycles: other cells' curves are scaled and stretched by the
   ratio of the fade so far, averaged over four pairs of exponents. Choosing one pair on the
-  training cells gave 2.7 (NASA) and 7.4 (CALCE). The four pairs were fixed after a look at
-  single pairs' scores, so the NASA figure is a little optimistic. For CALCE, two training cells do
-  not say when the third one's knee comes.
-- Whether the NASA network also learns from CALCE curves was decided after both had been scored,
-  so its error is a little optimistic.
+  training cells gave 2.7 (NASA) and 7.4 (CALCE). Of sixteen single pairs (0 to 1 each) the best on
+  the cells left out has 5.9 and 84 cycles on CALCE, 1.9 and 12.7 on NASA: no choice of scaling
+  reaches what is missed, since CS2_38 ends at cycle 760, the others at 645, and nothing in the
+  first 50 cycles tells them apart.
+
+## Choices made after a look at held-out scores
+
+The figures above are optimistic by what these gave. The choices are constants of the sources named;
+penalties, augmentation and interval widths inside them are chosen on training cells alone.
+
+- `training/soh_windows.py`: the voltages that bins and windows span (the study's, which had seen
+  these cells); squares of the bins at a tenth of the scale, and averaging the three best
+  configurations; windows of every 20 mV for CALCE; discharge bins counted down from the first
+  voltage under load for NASA and not for CALCE; no estimate with a half-width over 8 %SOH; an
+  estimate believed to 5 %SOH beyond the training cells' range.
+- `training/soh.py`: half-widths widened by sqrt(1 + 1/n), after 86 % coverage was seen; a charge
+  joined in its middle answered with a half-width up to 6.5 %SOH only, after the twin cells of
+  the demonstration were told wrongly.
+- `training/soh_likeness.py`: three factors, the quantiles, the floor of 1.44 and the median ratio;
+  the median was put in place of the largest ratio after the flagged shares of the NASA groups and
+  the twins had been seen.
+- `training/soh_families.py`: the grids of every family; 20 labels at equal distances for the
+  adaptation, with the NASA estimate repeated eight times.
+- `training/forecast_series.py` and `monitor/fade_curves.py`: the four pairs of exponents, fixed
+  after single pairs' scores had been seen.
+- `training/forecast.py` and `training/forecast_net.py`: 16 hidden units, 40 epochs, the learning
+  rate and the noise; that the NASA network learns from CALCE curves too and the CALCE one does not
+  learn from NASA's.
+- `monitor/fade.py`: the knee's threshold, memory and warm-up, and the alarm's ratio of 2, set with
+  the seven cells in view. The cycles at which knees are noticed (above) are no held-out figure.
 """
 
 
@@ -71,9 +98,10 @@ def page(found: Evaluation, soh: Sequence[Figure], told: dict[str, LeftOut] | No
         "## The shipped model, each cell left out in turn",
         "",
         "Everything about a cell is told by a fit without it; penalties, augmentation, interval "
-        "widths and the limit of likeness are chosen on the other cells. `answered` is the share "
-        "of rows with an estimate, `unlike` the share flagged unlike the training data; errors are "
-        "over answered rows, `RMSE all` also believes the flagged ones. The interval's score is "
+        "widths and the limit of likeness are chosen on the other cells. `share of the cycle` is "
+        "the charge seen over the capacity, `answered` the share of rows with an estimate, "
+        "`unlike` the share flagged unlike the training data; errors are over answered rows, "
+        "`RMSE all` also believes the flagged ones. The interval's score is "
         "Gneiting and Raftery's (2007, eq. 43). Windows start at uniform random instants.",
         "",
         _scores(found.shipped),
@@ -130,11 +158,12 @@ def page(found: Evaluation, soh: Sequence[Figure], told: dict[str, LeftOut] | No
 
 def _scores(scores: Sequence[Score]) -> str:
     return markdown_table(
-        ("cell", "seen", "rows", "answered", "unlike", "RMSE", "MAE", "worst", "coverage", "width",
+        ("cell", "seen", "share of the cycle", "rows", "answered", "unlike", "RMSE", "MAE", "worst",
+         "coverage", "width",
          "interval score", "RMSE all"),
         [
-            (s.cell, s.view, s.rows, s.answered, s.unlike, s.rmse, s.mae, s.worst, s.coverage,
-             s.width, s.interval_score, s.rmse_all)
+            (s.cell, s.view, s.seen, s.rows, s.answered, s.unlike, s.rmse, s.mae, s.worst,
+             s.coverage, s.width, s.interval_score, s.rmse_all)
             for s in scores
         ],
     )  # fmt: skip
