@@ -15,8 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     from training.figures import Figure
-    from training.soh import Score
     from training.soh_evaluate import Evaluation
+    from training.soh_scores import Score
 
 Data = Annotated[
     Path | None,
@@ -61,7 +61,8 @@ def train_soh(
     data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
 ) -> None:
     """Fit the SOH model and measure it leaving one cell out."""
-    from training.soh import table_text, train
+    from training.soh import train
+    from training.soh_scores import table_text
 
     card = train(_data(data), out, seed, _say, _cache(fresh))
     for dataset, lines in card.metrics.items():
@@ -98,8 +99,9 @@ def evaluate_soh(
 
     from cellpulse.paths import models_folder
     from training.figures import report, text_table
-    from training.soh import table_text
-    from training.soh_evaluate import evaluate, evaluate_files, figures_of
+    from training.soh_evaluate import evaluate, evaluate_files
+    from training.soh_figures import figures_of
+    from training.soh_scores import table_text
 
     if paths:
         from training.resume import file_digest
@@ -138,7 +140,7 @@ def evaluate_forecast(
     """Measure the forecasts, each cell from the others. Needs PyTorch."""
     _one_thread()
     from training.figures import text_table
-    from training.forecast import evaluate, to_json
+    from training.forecast_evaluate import evaluate, to_json
 
     result, _, left_out = evaluate(_data(data), seed, _say, _cache(fresh), budget)
     for name in left_out:
@@ -214,7 +216,7 @@ def forecast(
 def _write_page(
     page: Path, found: Evaluation, figures: Sequence[Figure], data: Path, seed: int, fresh: bool
 ) -> None:
-    from training.forecast import evaluate
+    from training.forecast_evaluate import evaluate
     from training.soh_page import page as text
 
     _one_thread()

@@ -154,7 +154,8 @@ def test_a_family_that_was_not_trained_on_is_refused(shipped: ForecastModel) -> 
 
 
 def test_a_budget_leaves_out_and_names_what_it_has_no_time_for() -> None:
-    from training.forecast import Budget, figures_of, knee_figures, leave_one_out
+    from training.forecast import Budget, leave_one_out
+    from training.forecast_evaluate import figures_of, knee_figures
 
     curves = {
         cell: (0, 1.0 - 0.001 * (1 + 0.1 * k) * np.arange(160))

@@ -24,20 +24,9 @@ from training.dataset import (
     read_half_cycles,
     window_inputs,
 )
-from training.soh_windows import (
-    NOT_ENOUGH,
-    OK,
-    UNLIKE,
-    Rows,
-    Tables,
-    TableSpec,
-    assemble,
-    counted_down,
-    fit_table,
-    moved,
-    never_shrinking,
-    weighted_quantile,
-)
+from training.soh_tables import NOT_ENOUGH, OK, UNLIKE, Tables, TableSpec, assemble
+from training.soh_widths import never_shrinking, weighted_quantile
+from training.soh_windows import Rows, counted_down, fit_table, moved
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from training.figures import figure, markdown_table, targets_table, text_table
 from training.resume import key_of, remembered
-from training.soh_evaluate import Evaluation, GroupLine, decode, figures_of, protocols
+from training.soh_evaluate import Evaluation, GroupLine, decode, protocols
 from training.soh_families import (
     BOOSTING,
     BY_CYCLE,
@@ -28,6 +28,7 @@ from training.soh_families import (
     ridge,
     selected_ridge,
 )
+from training.soh_figures import figures_of
 from training.soh_page import page
 
 

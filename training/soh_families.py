@@ -281,7 +281,7 @@ TSFRESH = {
 def tsfresh_features(tables: Sequence[Table]) -> list[Floats]:
     """65 features of each charge's voltage over time, for several tables.
 
-    Raises ConfigurationError where tsfresh is not installed: no extra of ours brings it.
+    Raises ConfigurationError where tsfresh, of the extra `train`, is not installed.
     """
     import pandas as pd
 
@@ -289,7 +289,7 @@ def tsfresh_features(tables: Sequence[Table]) -> list[Floats]:
         from tsfresh import extract_features
     except ImportError as error:
         raise ConfigurationError(
-            "the tsfresh features need `pip install tsfresh`; what was computed is kept"
+            "the tsfresh features need `pip install 'cellpulse[train]'`; what was computed is kept"
         ) from error
 
     frames, at = [], 0

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monitor.features import SOH_BINS, SOH_WIDTH
 from training.dataset import C_MEAN, C_SPREAD, R60, START
-from training.soh_windows import EDGES, HIGHEST_SOH, NOT_ENOUGH, UNLIKE, Tables
+from training.soh_tables import EDGES, HIGHEST_SOH, NOT_ENOUGH, UNLIKE, Tables
 
 OPSET = 18
 LARGE = np.float32(3e38)

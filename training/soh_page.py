@@ -8,8 +8,8 @@ import numpy as np
 
 from training.figures import Figure, markdown_table, targets_table
 from training.forecast import LeftOut
-from training.soh import Score
 from training.soh_evaluate import Evaluation, Line
+from training.soh_scores import Score
 
 PROTOCOLS = ("random split", "chronological 80/20", "leave one cell out")
 
@@ -49,11 +49,12 @@ TRIED = """\
 The figures above are optimistic by what these gave. The choices are constants of the sources named;
 penalties, augmentation and interval widths inside them are chosen on training cells alone.
 
-- `training/soh_windows.py`: the voltages that bins and windows span (the study's, which had seen
-  these cells); squares of the bins at a tenth of the scale, and averaging the three best
-  configurations; windows of every 20 mV for CALCE; discharge bins counted down from the first
-  voltage under load for NASA and not for CALCE; no estimate with a half-width over 8 %SOH; an
-  estimate believed to 5 %SOH beyond the training cells' range.
+- `training/soh_windows.py`, `training/soh_tables.py`: the voltages that bins and windows span (the
+  study's, which had seen these cells); squares of the bins at a tenth of the scale, and
+  averaging the three best configurations; windows of every 20 mV for CALCE;
+  discharge bins counted down from the first voltage under load for NASA and not for
+  CALCE; no estimate with a half-width over 8 %SOH; an estimate believed to 5 %SOH
+  beyond the training cells' range.
 - `training/soh.py`: half-widths widened by sqrt(1 + 1/n), after 86 % coverage was seen; a charge
   joined in its middle answered with a half-width up to 6.5 %SOH only, after the twin cells of
   the demonstration were told wrongly.

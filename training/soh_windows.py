@@ -10,8 +10,6 @@ and down, as a sensor's offset would) are chosen by leaving each training cell o
 errors on the cells left out give the half-width of the 90 % interval (split conformal prediction,
 Vovk et al. 2005, with cells, not rows, kept apart), smoothed over neighbouring windows and made
 never to shrink when less is seen.
-
-All of it is float64 NumPy: `Tables.predict` is the reference that the ONNX export must equal.
 """
 
 from __future__ import annotations
@@ -25,25 +23,20 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from monitor.features import SOH_BINS, SOH_WIDTH
-from training.dataset import C_MEAN, C_SPREAD, END, R60, START, TABLE
-from training.soh_likeness import FACTORS, Likeness
+from training.dataset import C_MEAN, C_SPREAD, END, R60, START
+from training.soh_likeness import Likeness
+from training.soh_tables import COLUMNS, EDGES, USED, Fits, TableFit, TableSpec, WindowFit
+from training.soh_widths import COVERAGE, neighbour_mean, never_shrinking, weighted_quantile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-EDGES = SOH_BINS + 1
-_USED = np.append(np.arange(SOH_BINS), R60)  # the columns that a regression may look at
-COLUMNS = len(_USED)
 SQUARE_PENALTY = 100.0  # squares count a tenth
 ENSEMBLE = 3  # the best configurations are averaged; the mean of ridges is one more ridge
-COVERAGE = 0.9
 FEWEST_ROWS = 30
 LONGEST_RELATIVE = 30  # bins
-WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
 LATEST_START_BIN = 46  # 4.06 V: no charge window that starts here or higher is answered
-HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
 SOH_MARGIN = 0.05  # how far beyond the training cells' SOH an estimate is believed
-OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,115 +58,12 @@ CONFIGURATIONS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class TableSpec:
-    """How one table is fitted. Windows are clamped to [first, last), bins of the kernel's row."""
-
-    table: int
-    name: str
-    bin_v: float
-    first: int
-    last: int
-    latest_start: int  # windows that start here or later are not answered
-    shortest: int = 2  # bins
-    discharge: bool = False
-    relative: bool = False  # bins counted down from the first voltage under load, not by voltage
-    step: int = 1  # bins between the windows fitted; one in between is answered by the next inside
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
     """Training rows of one cell: whole half-cycles and their labels."""
 
     cell: str
     x: Floats  # (n, SOH_WIDTH)
     y: Floats  # (n,)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowFit:
-    """One regression: SOH = [u, u^2] @ weights + bias, +- half."""
-
-    weights: Floats  # (2 * COLUMNS,)
-    bias: float
-    half: float
-
-
-Fits = dict[tuple[int, int], WindowFit]
-
-
-@dataclass(frozen=True, slots=True)
-class TableFit:
-    """One table: its fits without and with resistance, and what it holds for plausible."""
-
-    spec: TableSpec
-    without: Fits
-    known: Fits
-    centre: Floats  # (SOH_WIDTH,)
-    likeness: Likeness
-    low: Floats
-    high: Floats
-    soh_low: float
-    soh_high: float
-
-
-@dataclass(slots=True)
-class Tables:
-    """The whole model as arrays; row 0 answers nothing."""
-
-    index: Ints  # (tables, 2, EDGES, EDGES): table, resistance known, start, end -> row
-    centre: Floats  # (tables, SOH_WIDTH): u = x - centre
-    weights: Floats  # (rows, SOH_WIDTH), of u
-    squares: Floats  # (rows, SOH_WIDTH), of u squared
-    bias: Floats  # (rows,)
-    half: Floats  # (rows,)
-    first: Ints  # (tables,)
-    last: Ints  # (tables,)
-    low: Floats  # (tables, SOH_WIDTH): the plausible range of resistance and C-rate
-    high: Floats  # (tables, SOH_WIDTH)
-    soh_low: Floats  # (tables,)
-    soh_high: Floats  # (tables,)
-    mean: Floats  # (tables, SOH_WIDTH), and so on: the factor model of `soh_likeness`
-    inverse_sd: Floats  # (tables, SOH_WIDTH)
-    loadings: Floats  # (tables, SOH_WIDTH, FACTORS)
-    likeness: Floats  # (rows, FACTORS, FACTORS): M of the row's window
-    limit: Floats  # (rows,): the largest plausible distance
-
-    def predict(self, x: NDArray[np.floating]) -> tuple[Floats, Floats, Floats, Ints]:
-        """SOH, low, high (n,) and state (n,) for rows (n, SOH_WIDTH)."""
-        x = np.asarray(x, dtype=np.float64)
-        table = x[:, TABLE].astype(np.int64)
-        start = np.minimum(np.maximum(x[:, START], self.first[table]), SOH_BINS).astype(np.int64)
-        end = np.maximum(np.minimum(x[:, END], self.last[table]), 0).astype(np.int64)
-        known = (x[:, R60] >= 0.0).astype(np.int64)
-        row = self.index[table, known, start, end]
-        u = x - self.centre[table]
-        soh = (u * (self.weights[row] + u * self.squares[row])).sum(axis=1) + self.bias[row]
-        soh = np.clip(soh, 0.0, HIGHEST_SOH)
-        half = self.half[row]
-        outside = (x < self.low[table]) | (x > self.high[table])
-        bins = np.arange(SOH_BINS)
-        mask = np.zeros(x.shape)
-        mask[:, :SOH_BINS] = (bins >= start[:, None]) & (bins < end[:, None])
-        mask[:, R60] = known
-        z = (x - self.mean[table]) * self.inverse_sd[table] * mask
-        q = np.einsum("ni,nik->nk", z, self.loadings[table])
-        far = (z * z).sum(axis=1) - np.einsum("nk,nkl,nl->n", q, self.likeness[row], q)
-        unlike = (
-            (far > self.limit[row])
-            | (outside[:, C_MEAN])
-            | (outside[:, C_SPREAD])
-            | (outside[:, R60] & (known == 1))
-            | (soh < self.soh_low[table])
-            | (soh > self.soh_high[table])
-        )
-        state = np.where(row == 0, NOT_ENOUGH, np.where(unlike, UNLIKE, OK))
-        return soh, soh - half, soh + half, state
-
-
-def clamped(spec: TableSpec, x: Floats) -> tuple[Ints, Ints]:
-    """The window of each row as the table sees it."""
-    start = np.minimum(np.maximum(x[:, START], spec.first), SOH_BINS).astype(np.int64)
-    return start, np.minimum(x[:, END], spec.last).astype(np.int64)
 
 
 def windows(spec: TableSpec) -> list[tuple[int, int]]:
@@ -227,7 +117,7 @@ class Fitter:
 
     def _expand(self, x: Floats) -> Floats:
         """(n, 2 * COLUMNS): u, then u squared."""
-        u = x[:, _USED] - self.centre[_USED]
+        u = x[:, USED] - self.centre[USED]
         return np.hstack([u, u * u])
 
     def _columns(self, start: int, end: int, resistance: bool, quadratic: bool) -> Ints:
@@ -356,7 +246,7 @@ class Fitter:
             scores = self.left_out_scores(start, end, resistance)
             if scores is not None:
                 score[:, start, end] = scores
-        smooth = np.array([_neighbour_mean(plane, self.spec.step) for plane in score])
+        smooth = np.array([neighbour_mean(plane, self.spec.step) for plane in score])
         half = np.full((EDGES, EDGES), np.nan)
         chosen: dict[tuple[int, int], Ints] = {}
         for start, end in found:
@@ -366,7 +256,7 @@ class Fitter:
                 half[start, end] = weighted_quantile(
                     self.left_out_errors(start, end, resistance, best.tolist()), COVERAGE
                 )
-        half = never_shrinking(_neighbour_mean(half, self.spec.step), self.spec.discharge)
+        half = never_shrinking(neighbour_mean(half, self.spec.step), self.spec.discharge)
         fits: Fits = {}
         for (start, end), best in chosen.items():
             solved = self.fit(None, start, end, resistance)
@@ -478,43 +368,6 @@ def counted_down(x: Floats) -> Floats:
     return out
 
 
-def weighted_quantile(errors: Sequence[Floats], level: float) -> float:
-    """The quantile of |errors| where each cell counts the same, with n+1 rows as conformal asks."""
-    errors = [kept for error in errors if len(kept := error[np.isfinite(error)])]
-    if not errors:
-        return float("nan")
-    values = np.concatenate([np.abs(error) for error in errors])
-    weights = np.concatenate([np.full(len(error), 1.0 / len(error)) for error in errors])
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order]) / weights.sum()
-    n = len(values)
-    rank = min(1.0, level * (n + 1) / n)
-    return float(values[order][min(int(np.searchsorted(cumulative, rank)), n - 1)])
-
-
-def never_shrinking(half: Floats, discharge: bool) -> Floats:
-    """Half-widths over (start, end) such that seeing more never widens the interval.
-
-    A charge sees more as its end rises, a discharge as its start falls.
-    """
-    out = (half.T if discharge else half[:, ::-1]).copy()
-    for line in out:
-        known = np.isfinite(line)
-        line[known] = np.maximum.accumulate(line[known])
-    return out.T if discharge else out[:, ::-1]
-
-
-def _neighbour_mean(plane: Floats, step: int) -> Floats:
-    """The mean over the 3 x 3 neighbours that are known, where the middle is."""
-    padded = np.pad(plane, step, constant_values=np.nan)
-    at = (0, step, 2 * step)
-    stack = np.stack([padded[i : i + EDGES, j : j + EDGES] for i in at for j in at])
-    known = np.isfinite(stack)
-    total = np.where(known, stack, 0.0).sum(axis=0)
-    mean = total / np.maximum(known.sum(axis=0), 1)
-    return np.where(np.isfinite(plane), mean, np.nan)
-
-
 def ranges(seen: Sequence[Floats]) -> tuple[Floats, Floats]:
     """The plausible range of resistance and C-rate: what the training cells span, and a tenth."""
     low, high = np.full(SOH_WIDTH, -np.inf), np.full(SOH_WIDTH, np.inf)
@@ -525,73 +378,3 @@ def ranges(seen: Sequence[Floats]) -> tuple[Floats, Floats]:
             low[column], high[column] = 0.9 * values.min(), 1.1 * values.max()
     high[C_SPREAD] = 1.5 * float(x[:, C_SPREAD].max()) + 0.01
     return low, high
-
-
-def _answer_between_inplace(index: Ints, spec: TableSpec) -> None:
-    """Let a window that was not fitted be answered by the widest fitted one inside it."""
-    fitted = index.copy()
-    for start in range(spec.first, EDGES):
-        inner = spec.first + -(-(start - spec.first) // spec.step) * spec.step
-        for end in range(start + spec.shortest, spec.last + 1):
-            outer = spec.last
-            if end < spec.last:
-                outer = spec.first + (end - spec.first) // spec.step * spec.step
-            if start < spec.latest_start and inner < EDGES:
-                index[start, end] = fitted[inner, outer]
-
-
-def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
-    """The model's arrays. A window whose interval would be wider than `WIDEST_HALF` stays out."""
-    index = np.zeros((tables, 2, EDGES, EDGES), np.int64)
-    weights, squares, bias, half = [np.zeros(SOH_WIDTH)], [np.zeros(SOH_WIDTH)], [0.0], [0.0]
-    likeness, limit = [np.zeros((FACTORS, FACTORS))], [0.0]
-    model = Tables(
-        index=index,
-        centre=np.zeros((tables, SOH_WIDTH)),
-        weights=np.zeros((1, SOH_WIDTH)),
-        squares=np.zeros((1, SOH_WIDTH)),
-        bias=np.zeros(1),
-        half=np.zeros(1),
-        first=np.zeros(tables, np.int64),
-        last=np.full(tables, SOH_BINS),
-        low=np.full((tables, SOH_WIDTH), -np.inf),
-        high=np.full((tables, SOH_WIDTH), np.inf),
-        soh_low=np.zeros(tables),
-        soh_high=np.full(tables, 2.0),
-        mean=np.zeros((tables, SOH_WIDTH)),
-        inverse_sd=np.zeros((tables, SOH_WIDTH)),
-        loadings=np.zeros((tables, SOH_WIDTH, FACTORS)),
-        likeness=np.zeros((1, FACTORS, FACTORS)),
-        limit=np.zeros(1),
-    )
-    for table in fits:
-        spec = table.spec
-        for known, found in enumerate((table.without, table.known)):
-            for (start, end), fit in found.items():
-                if not fit.half <= WIDEST_HALF:
-                    continue
-                index[spec.table, known, start, end] = len(bias)
-                for kept, part in (
-                    (weights, fit.weights[:COLUMNS]),
-                    (squares, fit.weights[COLUMNS:]),
-                ):
-                    line = np.zeros(SOH_WIDTH)
-                    line[_USED] = part
-                    kept.append(line)
-                bias.append(fit.bias)
-                half.append(fit.half)
-                likeness.append(table.likeness.model.weights(start, end, bool(known)))
-                limit.append(table.likeness.limit(start, end, bool(known)))
-            _answer_between_inplace(index[spec.table, known], spec)
-        model.first[spec.table], model.last[spec.table] = spec.first, spec.last
-        model.centre[spec.table] = table.centre
-        factors = table.likeness.model
-        model.mean[spec.table], model.inverse_sd[spec.table] = factors.mean, factors.inverse_sd
-        model.loadings[spec.table] = factors.loadings
-        model.low[spec.table], model.high[spec.table] = table.low, table.high
-        model.soh_low[spec.table] = table.soh_low
-        model.soh_high[spec.table] = table.soh_high
-    model.weights, model.squares = np.array(weights), np.array(squares)
-    model.bias, model.half = np.array(bias), np.array(half)
-    model.likeness, model.limit = np.array(likeness), np.array(limit)
-    return model
