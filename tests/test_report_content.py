@@ -203,6 +203,13 @@ def test_a_store_that_trimmed_its_samples_says_since_when() -> None:
     assert trimmed.source.samples_from_ms == START_MS + 50 * HOUR_MS
 
 
+def test_data_without_a_date_say_so() -> None:
+    life = material(2)
+    assert "undated" not in report_of(life).remarks
+    life.samples.first_ms = 0
+    assert "undated" in report_of(life).remarks
+
+
 def test_peaks_survive_the_thinning() -> None:
     peaks = Peaks()
     times = np.arange(START_MS, START_MS + 4_000 * 60_000, 60_000, dtype=np.int64)

@@ -55,6 +55,7 @@ POINTS = 600  # of a plotted series at most
 SEGMENTS = 20
 LINES = 24
 THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
+UNDATED_MS = 365 * 86_400_000  # a clock in 1970 is one that counts from a recording's start
 TRIMMED_MS = 3_600_000  # samples that begin so long after the first half-cycle were trimmed
 GAPS_ARE_MANY = 0.1  # of the time that the data span
 
@@ -329,6 +330,7 @@ def _remarks(
     span_h = max(1e-9, (source.last_ms - source.samples_from_ms) / 3_600_000.0)
     said = {
         "synthetic": about.synthetic,
+        "undated": source.first_ms < UNDATED_MS,
         "thermal": thermal.risk in ("warning", "danger"),
         "standing_alarms": alarms.standing > 0,
         "no_temperature": thermal.temperature_max_c is None,

@@ -141,7 +141,7 @@ def forecast(report: Report, language: Language) -> Picture | None:
 def resistance(report: Report, language: Language) -> Picture | None:
     """Resistance over complete discharges."""
     found = report.resistance
-    if len(found.points) < 2:
+    if len({p.discharge for p in found.points}) < 2:
         return None
     xs = [float(p.discharge) for p in found.points]
     ys = [1_000 * p.resistance_ohm for p in found.points]
@@ -209,7 +209,7 @@ def bands(report: Report, language: Language) -> Picture | None:
         WIDE, 140, (-0.6, len(found) - 0.4), (0.0, 1.18 * max(hours)), "°C",
         "h", x_ticks=[(float(k), name) for k, name in enumerate(names)],
     )  # fmt: skip
-    shown = [f"{h:.0f} h" if h >= 10 else f"{h:.1f} h" if h > 0 else "0" for h in hours]
+    shown = [f"{h:.0f} h" if h >= 10 else f"{h:.2g} h" if h > 0 else "0" for h in hours]
     plot.bars(hours, shown, BLUE)
     alt = (
         word("bands_title", language)
