@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,11 @@ async def run(load: Load, page: bool, folder: Path, seed: int) -> Alarmed:
             )  # fmt: skip
             processes.append(sender)
             await line_of(sender)
-            publisher = RawPublisher(address, "trigger")
             await asyncio.sleep(1.0)  # the load has begun
-            sent = await asyncio.to_thread(
-                trigger, publisher, max(1.0, load.seconds - 2.0), random.Random(seed)
-            )
+            with closing(RawPublisher(address, "trigger")) as publisher:
+                sent = await asyncio.to_thread(
+                    trigger, publisher, max(1.0, load.seconds - 2.0), random.Random(seed)
+                )
             await line_of(sender, load.seconds + DRAIN_S)
             await _all_came(listener, sent)
             monitor.terminate()

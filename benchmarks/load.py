@@ -108,6 +108,10 @@ class RawPublisher:
             select.select([self._socket], [], [], 0.1)
             self.read()
 
+    def close(self) -> None:
+        """Leave without a word."""
+        self._socket.close()
+
 
 def bodies(load: Load) -> list[list[list[bytes]]]:
     """What follows session and number in a payload, by second, step and asset."""
