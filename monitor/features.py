@@ -388,7 +388,7 @@ PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
 
 @dataclass(slots=True)
 class CellState:
-    """Everything the kernel remembers, one row a cell. About 2.6 KB a cell."""
+    """Everything the kernel remembers, one row a cell. About 2.8 KB a cell."""
 
     scalars: Floats  # (rows, STATE_WIDTH)
     histogram: Floats32  # (rows, 2, BINS): charge, discharge; Ah of the running half-cycle
