@@ -181,6 +181,6 @@ _TAIL = """## What to keep in mind
 - Tried for what is missed and of no use: the autoencoder on the residual beside the balance
   (ablation) finds no more 20 ohm shorts and costs false alarms on the hot groups.
 - A sensor that drifts, or sits off by a constant, is not told from a warmer ambient on one cell.
-- A sound thermometer with steps of 0.5 or 1 K is called frozen far more often than a fine one (table): what
-  the load should have moved it by is little more than such a step.
+- A sound thermometer with steps of 0.5 or 1 K is called frozen far more often than a fine one
+  (table): what the load should have moved it by is little more than such a step.
 """
