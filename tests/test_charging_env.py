@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,13 +63,13 @@ def test_the_shield_says_which_bound_it_is() -> None:
     assert which_limit(0.7, 1.0, 5.0, Limits()) == "plating"
 
 
-def test_faster_charging_takes_less_time_and_wears_more_at_room_temperature() -> None:
-    policy = CcCv(np.array([0.5, 1.0, 2.0]), np.full(3, CHARGER_V))
-    found = charge(policy, grid([25.0], [0.9]), CELL, repeat=3)
+def test_faster_charging_takes_less_time_and_wears_more_in_the_warm() -> None:
+    policy = CcCv(np.array([0.3, 0.6, 1.5]), np.full(3, CHARGER_V))
+    found = charge(policy, grid([30.0], [0.9]), CELL, repeat=3)
     assert np.all(np.diff(found.minutes) < 0)
     assert np.all(np.diff(found.loss) > 0)
     assert not found.violations.any()
-    assert found.minutes[0] == pytest.approx(0.7 * 0.9 / 0.5 * 60, rel=0.01)  # 70 % of 0.9 at 0.5C
+    assert found.minutes[0] == pytest.approx(0.7 * 0.9 / 0.3 * 60, rel=0.01)  # 70 % of 0.9 at 0.3C
 
 
 def test_stages_of_one_rate_are_a_constant_current() -> None:
@@ -90,6 +92,19 @@ def test_other_cells_and_wrong_estimates_break_no_limit() -> None:
     scene = grid([10.0, 40.0], [0.8, 1.0], kinds, soc_error=0.02, soh_error=0.03)
     fast = CcCv(np.full(1, 3.0), np.full(1, CHARGER_V))
     found = charge(fast, scene, CELL)
+    assert not found.violations.any()
+    assert np.isfinite(found.minutes).all()
+
+
+def test_the_worst_corner_breaks_no_limit() -> None:
+    kinds = [
+        Variation(capacity=0.9, resistance=ohm, heat_capacity=1.1, cooling=1.1, entropy=entropy,
+                  exchange=0.9, diffusion=0.9, electrolyte=1.1)
+        for ohm in (0.9, 1.1) for entropy in (0.9, 1.1)
+    ]  # fmt: skip
+    where = grid([10.0, 20.0, 40.0], [0.8, 1.0], kinds)
+    where = replace(where, soc_error=np.full(where.n, -0.02), soh_error=np.full(where.n, 0.03))
+    found = charge(CcCv(np.full(1, 3.0), np.full(1, CHARGER_V)), where, CELL)
     assert not found.violations.any()
     assert np.isfinite(found.minutes).all()
 

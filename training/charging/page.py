@@ -41,7 +41,8 @@ def text(found: Found, figures: Sequence[Figure]) -> str:
         "",
         "Time saved is at equal mean wear: the opponent's charge of so many minutes (mean over all "
         "conditions) is looked up on its front, and the policy's time at the same wear on its own. "
-        "The durations were chosen beforehand.",
+        "The durations were chosen beforehand; where one is not measured, the shield lets no such "
+        "charge of the opponent through.",
         "",
         targets_table(figures),
         "",
@@ -157,8 +158,16 @@ def _headline(found: Found) -> str:
 
 
 def _why_missed(found: Found) -> list[str]:
+    why = [
+        "A charge's wear in this law grows convexly with current, so at one temperature a nearly "
+        "constant current is nearly the best there is, and CC-CV already is one. What is left to "
+        "gain is knowing the temperature: fast where it costs little, slow where it costs much. In "
+        "the cold, where most of that would be, the shield's margin at the anode takes it back. "
+        "CC-CV without the shield is no safe alternative: see the limits that it broke below.",
+        "",
+    ]
     if not found.nominal:
-        return []
+        return why
     fronts = found.nominal
     best, learned = fronts["best profile"], fronts["PPO"]
     rows = []
@@ -177,10 +186,7 @@ def _why_missed(found: Found) -> list[str]:
         "",
         markdown_table(header, rows),
         "",
-        "A charge's wear in this law grows convexly with current, so at one temperature a nearly "
-        "constant current is nearly the best there is, and CC-CV already is one. What is left to "
-        "gain is knowing the temperature: fast where it costs little, slow where it costs much.",
-        "",
+        *why,
     ]
 
 
