@@ -212,6 +212,9 @@ async def test_every_column_of_the_fleet_has_a_filter(stage: Stage) -> None:
         await tab.get_by_label("Asset Filter Input").fill("")
         await tab.get_by_role("spinbutton", name="Alarms Filter Input").fill("7")
         await expect(rows).to_have_count(0)
+        await tab.get_by_role("spinbutton", name="Alarms Filter Input").fill("")
+        await tab.get_by_label("Freshness Filter Input").fill("live")
+        await expect(rows).to_have_count(3)
 
 
 async def test_a_packs_cell_can_be_chosen_and_its_replay_controlled(stage: Stage) -> None:

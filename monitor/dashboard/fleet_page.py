@@ -199,6 +199,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "stale",
             text("freshness", language),
             cellRenderer="CpFresh",
+            cellDataType=False,  # of a truth value the grid would offer no text filter
             filterValueGetter={"function": "cpFreshWords(params.data)"},
             width=138,
         ),
