@@ -210,9 +210,11 @@ async def test_every_column_of_the_fleet_has_a_filter(stage: Stage) -> None:
         await tab.get_by_label("Asset Filter Input").fill("pack")
         await expect(rows).to_have_count(1)
         await tab.get_by_label("Asset Filter Input").fill("")
+        await expect(rows).to_have_count(3)
         await tab.get_by_role("spinbutton", name="Alarms Filter Input").fill("7")
         await expect(rows).to_have_count(0)
         await tab.get_by_role("spinbutton", name="Alarms Filter Input").fill("")
+        await expect(rows).to_have_count(3)
         await tab.get_by_label("Freshness Filter Input").fill("live")
         await expect(rows).to_have_count(3)
 

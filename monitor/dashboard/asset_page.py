@@ -225,7 +225,7 @@ def _service_bar(language: Language) -> Any:
             ),
             html.Span("", id="asset-result", className="cp-muted", role="status"),
         ],
-        className="cp-operator",
+        className="cp-operator cp-service",
     )
 
 
