@@ -66,13 +66,15 @@ def serving(receiver: Receiver) -> Iterator[str]:
         server.server_close()
 
 
-def hot(engine: Engine, journal: Journal, start_s: int, temperature_c: float) -> None:
-    """A minute of frames at one temperature, committed."""
+def hot(
+    engine: Engine, journal: Journal, start_s: int, temperature_c: float, slope_c_per_s: float = 0.0
+) -> None:
+    """A minute of frames from a temperature on, committed."""
     inputs: list[Input] = []
     for k in range(start_s, start_s + 60):
         frame = Frame(
             v=1, timestamp_ms=1_000 * k, seq=k, current_a=1.0, voltage_v=3.7,
-            temperature_c=temperature_c,
+            temperature_c=temperature_c + slope_c_per_s * (k - start_s),
         )  # fmt: skip
         inputs.append(FrameIn("pack", frame, 1_000 * k, encode(frame)))
     journal.commit(inputs, engine.process(inputs))
@@ -107,7 +109,7 @@ async def test_every_transition_arrives_once_it_can(
         sending = webhook.run(hook, outbox, first_wait_s=0.01, poll_s=0.02)
         task = asyncio.create_task(sending)
         hot(engine, journal, 0, 70.0)
-        hot(engine, journal, 60, 20.0)
+        hot(engine, journal, 60, 70.0, slope_c_per_s=-0.5)
         await until(receiver, 2)
         task.cancel()
         with suppress(asyncio.CancelledError):
