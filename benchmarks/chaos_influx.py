@@ -81,7 +81,12 @@ class Database:
                 for values in series["values"]:
                     point = dict(zip(names, values, strict=True))
                     key = (measurement, *sorted(tags.items()), point.pop("time"))
-                    found[key] = {n: v for n, v in point.items() if n not in LEFT_OUT}
+                    # A column stands in every series as soon as one point has it.
+                    found[key] = {
+                        name: value
+                        for name, value in point.items()
+                        if name not in LEFT_OUT and value is not None
+                    }
         return found
 
     def settled(self, wanted: int | None = None) -> int:
