@@ -29,6 +29,7 @@ from monitor.store.influx_query import InfluxQuery, Series, fields, text
 from monitor.store.lines import LAST_MS
 from monitor.store.sqlite_history import SqliteHistory
 
+MOST_ROWS = 9_000  # influxd 1.x cuts an answer off at 10,000
 _WHERE = {
     "voltage_v": "cell",
     "current_a": "telemetry",
@@ -90,6 +91,7 @@ class InfluxHistory:
         }
         names = {place: [q for q in QUANTITIES if _WHERE[q] == place] for place in conditions}
         names["telemetry"].append("arrival_ms")  # every frame has it
+        points = min(points, MOST_ROWS)
         if frames[0].rows[0][1] <= points:
             return self._raw(conditions, names, sensor)
         ends = first[0].rows[0][0], last[0].rows[0][0]
@@ -119,7 +121,8 @@ class InfluxHistory:
             conditions.append(f'"asset" = {text(asset)}')
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         (series,) = self._query.ask(
-            f'SELECT "record", "row" FROM "event" {where} ORDER BY time DESC LIMIT {int(limit)}'
+            f'SELECT "record", "row" FROM "event" {where} ORDER BY time DESC '
+            f"LIMIT {min(int(limit), MOST_ROWS)}"
         )
         rows = sorted((row for entry in series for row in entry.rows), key=_newest_first)
         return [msgspec.json.decode(row[1], type=Event) for row in rows]
@@ -130,7 +133,8 @@ class InfluxHistory:
             return []
         (series,) = self._query.ask(
             f'SELECT {fields(columns)} FROM "cycle" WHERE "asset" = {text(asset)} '
-            f'AND "cell" = {text(cell_name(cell))} ORDER BY time DESC LIMIT {int(limit)}'
+            f'AND "cell" = {text(cell_name(cell))} ORDER BY time DESC '
+            f"LIMIT {min(int(limit), MOST_ROWS)}"
         )
         return [row for entry in series for row in reversed(entry.rows)]
 
