@@ -125,13 +125,16 @@ def advise(
 
 
 def _sentence(advice: Advice) -> str:
-    if advice.current_a is None or advice.minutes is None or advice.loss is None:
+    if advice.current_a is None:
         return f"no advice: {advice.why}"
+    outlook = "time and wear not told, the state is unlike the training"
+    if advice.minutes is not None and advice.loss is not None:
+        outlook = (
+            f"80 % in {advice.minutes:.0f} min, wear {100 * advice.loss:.3f} % of nominal capacity"
+        )
     return (
         f"charge at {advice.current_a:g} A ({advice.current_c:g}C, of {advice.allowed_a:g} A "
-        "allowed); "
-        f"80 % in {advice.minutes:.0f} min, wear {100 * advice.loss:.3f} % of nominal capacity. "
-        f"Why: {advice.why}. In shadow: nothing is commanded."
+        f"allowed); {outlook}. Why: {advice.why}. In shadow: nothing is commanded."
     )
 
 

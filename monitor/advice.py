@@ -121,7 +121,9 @@ def advise(model: AdviceModel, state: ChargeState, style: Style = "normal") -> A
         current, float(wished[weakest]), bound, float(state.soc[cell]), float(soh[cell]),
         float(state.temperature_c[cell]), limits, style,
     )  # fmt: skip
-    ample = current > 0.0
+    # What the outlook says of a state unlike its training is not told.
+    least = 60.0 * (END_SOC - state.soc[weakest]) * soh[weakest] / max(current, 1e-3)
+    ample = current > 0.0 and 0.7 * least <= minutes[weakest] <= 4.0 * least
     return Advice(
         current_a=round(current * state.nominal_capacity_ah, 2),
         current_c=round(current, 2),
