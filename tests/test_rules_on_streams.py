@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from monitor.contract import Frame, Limits
@@ -154,13 +155,14 @@ def test_every_alarm_is_in_a_test() -> None:
 
 def test_a_state_of_health_below_end_of_life_is_raised() -> None:
     engine = Engine(soh_model(), thermal_model())
-    engine.process([ConfigIn("p", make_config(limits=LIMITS), T0)])
+    limits = msgspec.structs.replace(LIMITS, soh_end_of_life=1.0)
+    engine.process([ConfigIn("p", make_config(limits=limits), T0)])
     events = engine.process(list(cycling("p", 400))).events
     found = [e for e in events if e.alarm.code == "soh_end_of_life"]
     assert found[0].cause == "raise"
     assert found[0].alarm.value is not None
-    assert found[0].alarm.value < 0.7
-    assert (found[0].alarm.severity, found[0].alarm.limit) == (2, 0.7)
+    assert found[0].alarm.value < 1.0
+    assert (found[0].alarm.severity, found[0].alarm.limit) == (2, 1.0)
 
 
 def test_a_glitch_raises_nothing_else() -> None:
