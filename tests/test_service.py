@@ -120,10 +120,10 @@ async def test_home_assistant_is_told_and_told_again(broker: BrokerAddress, tmp_
         connector(config)(aiomqtt.Will("unused/will", b"")) as client,
     ):
         await client.subscribe("homeassistant/#", 1)
-        await introduce(client, 25.0)
+        await introduce(client, 59.0)
         first = json.loads(await told(client, topic))
         assert first["dev"]["name"] == "pack"
-        await introduce(client, 70.0, start=5)
+        await introduce(client, 61.0, start=5)
         hot = await told(client, topic, lambda p: b"alarm_over_temperature_t01" in p)
         await client.publish("homeassistant/status", b"online", 1)
         assert await told(client, topic) == hot
