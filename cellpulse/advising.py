@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellpulse.newest import Newest, charge_state
+from cellpulse.newest import Newest
 from cellpulse.paths import models_folder
-from monitor.advice import Advice, AdviceModel, ChargeState, Style, advise
+from monitor.advice import AdviceModel, ChargeState, Style, advise, charge_state
 from monitor.config import load
-from monitor.contract import Frame
+from monitor.contract import Advice, Frame
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError
 from monitor.inputs import ConfigIn, FrameIn

@@ -92,11 +92,13 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
 def _analyse_one(
     recording: Any, path: Path, digest: str, progress: Callable[[float], None]
 ) -> Analysis:
+    from cellpulse.advising import advice_of
     from cellpulse.forecasting import forecaster
     from cellpulse.paths import models_folder
     from cellpulse.report.gathering import Noting, of_file
     from cellpulse.report.making import of_material
     from cellpulse.report.record import to_json
+    from monitor.advice import sentence
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
     from monitor.service import load_models
@@ -133,6 +135,7 @@ def _analyse_one(
     if not samples:
         raise AnalysisError("the file holds no samples")
     material.finish(truths, noting, engine.counters)
+    advice = advice_of(material.newest.state(config), models_folder())
     trace = keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4))
     first = [pair for pair in cycles if pair[0].cell == "c001"]
     signs = ThermalSigns(
@@ -164,6 +167,8 @@ def _analyse_one(
         events=events[-200:],
         report=to_json(of_material(material, models_folder())).decode(),
         outlook=forecaster(models_folder())(info.asset, config, [summary for summary, _ in first]),
+        advice=None if advice is None else sentence(advice),
+        advice_zh=None if advice is None else sentence(advice, zh=True),
     )
 
 

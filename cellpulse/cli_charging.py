@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from monitor.advice import Advice
+    pass
 
 Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -105,7 +105,7 @@ def advise(
     import msgspec
 
     from cellpulse.advising import advice_model, state_of_asset, state_of_file
-    from monitor.advice import STYLES, advise
+    from monitor.advice import STYLES, advise, sentence
     from monitor.errors import ConfigurationError
 
     chosen = next((name for name in STYLES if name == style), None)
@@ -121,21 +121,7 @@ def advise(
         if as_json:
             print(msgspec.json.encode({"asset": asset, "advice": advice}).decode())
         else:
-            print(f"{asset}: {_sentence(advice)}")
-
-
-def _sentence(advice: Advice) -> str:
-    if advice.current_a is None:
-        return f"no advice: {advice.why}"
-    outlook = "time and wear not told, the state is unlike the training"
-    if advice.minutes is not None and advice.loss is not None:
-        outlook = (
-            f"80 % in {advice.minutes:.0f} min, wear {100 * advice.loss:.3f} % of nominal capacity"
-        )
-    return (
-        f"charge at {advice.current_a:g} A ({advice.current_c:g}C, of {advice.allowed_a:g} A "
-        f"allowed); {outlook}. Why: {advice.why}. In shadow: nothing is commanded."
-    )
+            print(f"{asset}: {sentence(advice)}")
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.advice import ChargeState
+from monitor.advice import ChargeState, charge_state
 from monitor.contract import AssetConfig, Frame, as_list
 from monitor.latest import Result
 
@@ -57,22 +57,3 @@ class Newest:
             current_a=self.current_a,
             ambient_c=self.ambient_c,
         )
-
-
-def charge_state(
-    config: AssetConfig, *, soc: Floats, soh: Floats, voltage_v: Floats, temperature_c: Floats,
-    current_a: float, ambient_c: float,
-) -> ChargeState:  # fmt: skip
-    limits = config.limits
-    return ChargeState(
-        soc=soc,
-        soh=soh,
-        voltage_v=voltage_v,
-        temperature_c=temperature_c,
-        current_a=0.0 if np.isnan(current_a) else current_a,
-        ambient_c=None if np.isnan(ambient_c) else ambient_c,
-        nominal_capacity_ah=config.nominal_capacity_ah,
-        voltage_max_v=min(limits.charge_voltage_v, limits.voltage_max_v),
-        temperature_max_c=limits.temperature_max_c,
-        charge_current_max_a=limits.charge_current_max_a,
-    )

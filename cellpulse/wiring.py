@@ -120,10 +120,11 @@ async def run_monitor(
 ) -> None:
     """The monitor alone, until cancelled. `clock` stands in for Unix time in ms."""
     from monitor.mqtt import wall_clock_ms
-    from monitor.service import Monitor, load_models
+    from monitor.service import Monitor, load_models, load_policy
 
     soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
-    monitor = Monitor(config, soh, thermal, clock or wall_clock_ms)
+    policy = await asyncio.to_thread(load_policy, config.models or models_folder())
+    monitor = Monitor(config, soh, thermal, clock or wall_clock_ms, policy)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(monitor.run(), name="monitor")
         if ready is not None:

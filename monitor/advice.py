@@ -7,13 +7,13 @@ bytes with a card; what it wishes goes through `charging.allowed_c` and is never
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from monitor.charging import Limits, allowed_c, which_limit
+from monitor.contract import Advice, AssetConfig, ChargingStyle
 from monitor.models import Card, Floats32, open_session
 
 # What the policy sees, ordered: name, unit. C is of nominal capacity.
@@ -30,7 +30,7 @@ ADVICE_INPUTS = (
 ADVICE_OUTPUTS = ("current_c", "minutes", "loss")
 SEEN = {name: column for column, (name, _) in enumerate(ADVICE_INPUTS)}
 END_SOC = 0.8
-Style = Literal["fast", "normal", "gentle"]
+Style = ChargingStyle
 STYLES: tuple[Style, ...] = get_args(Style)
 WEIGHTS: dict[Style, float] = {"fast": 0.5, "normal": 6.0, "gentle": 25.0}  # on wear
 STYLES_ZH: dict[Style, str] = {"fast": "快速", "normal": "标准", "gentle": "温和"}
@@ -60,18 +60,24 @@ class ChargeState:
         return replace(self, soc=np.full(len(self.soc), soc))
 
 
-class Advice(Struct, frozen=True):
-    """How to charge one asset now. Currents are the string's; None where there is no advice."""
-
-    current_a: float | None
-    current_c: float | None
-    allowed_a: float | None  # the shield's bound
-    minutes: float | None  # to 80 %, if the advice is followed
-    loss: float | None  # of nominal capacity until then, as a fraction
-    why: str
-    why_zh: str
-    style: Style
-    shadow: bool = True  # nothing here commands a charger
+def charge_state(
+    config: AssetConfig, *, soc: Floats, soh: Floats, voltage_v: Floats, temperature_c: Floats,
+    current_a: float, ambient_c: float,
+) -> ChargeState:  # fmt: skip
+    """What is known of an asset, with the limits of its config; NaN is unknown."""
+    limits = config.limits
+    return ChargeState(
+        soc=soc,
+        soh=soh,
+        voltage_v=voltage_v,
+        temperature_c=temperature_c,
+        current_a=0.0 if np.isnan(current_a) else current_a,
+        ambient_c=None if np.isnan(ambient_c) else ambient_c,
+        nominal_capacity_ah=config.nominal_capacity_ah,
+        voltage_max_v=min(limits.charge_voltage_v, limits.voltage_max_v),
+        temperature_max_c=limits.temperature_max_c,
+        charge_current_max_a=limits.charge_current_max_a,
+    )
 
 
 class AdviceModel:
@@ -178,4 +184,30 @@ def _why(
         f"{bound:.2f}C would be allowed; faster wears more than the time is worth in the style "
         f"{style}",
         f"允许 {bound:.2f}C；更快时磨损超过所省时间的价值（{STYLES_ZH[style]}）",
+    )
+
+
+def sentence(advice: Advice, *, zh: bool = False) -> str:
+    """The advice as one line for people."""
+    if advice.current_a is None:
+        return f"没有充电建议：{advice.why_zh}" if zh else f"no advice: {advice.why}"
+    if advice.minutes is None or advice.loss is None:
+        outlook = (
+            "状态与训练数据不同，不给出时间与损耗"
+            if zh
+            else "time and wear not told, the state is unlike the training"
+        )
+    elif zh:
+        outlook = f"{advice.minutes:.0f} 分钟到 80 %，损耗额定容量的 {100 * advice.loss:.3f} %"
+    else:
+        outlook = (
+            f"80 % in {advice.minutes:.0f} min, wear {100 * advice.loss:.3f} % of nominal capacity"
+        )
+    if zh:
+        rate = f"{advice.current_c:g}C，允许 {advice.allowed_a:g} A"
+        told = f"建议以 {advice.current_a:g} A 充电（{rate}）；{outlook}。"
+        return f"{told}原因：{advice.why_zh}。仅供参考，不控制充电器。"
+    return (
+        f"charge at {advice.current_a:g} A ({advice.current_c:g}C, of {advice.allowed_a:g} A "
+        f"allowed); {outlook}. Why: {advice.why}. In shadow: nothing is commanded."
     )

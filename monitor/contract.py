@@ -185,6 +185,23 @@ class FadeReading(Struct, frozen=True):
     knee_cycle: list[int | None]
 
 
+ChargingStyle = Literal["fast", "normal", "gentle"]
+
+
+class Advice(Struct, frozen=True):
+    """How to charge one asset now. Currents are the string's; None where there is no advice."""
+
+    current_a: float | None
+    current_c: float | None
+    allowed_a: float | None  # the shield's bound
+    minutes: float | None  # to 80 %, if the advice is followed
+    loss: float | None  # of nominal capacity until then, as a fraction
+    why: str
+    why_zh: str
+    style: ChargingStyle
+    shadow: bool = True  # nothing here commands a charger
+
+
 class Estimate(Struct, frozen=True):
     """What the monitor makes of an asset now; one entry a cell in every list.
 
@@ -204,6 +221,7 @@ class Estimate(Struct, frozen=True):
     quality: list[list[str]]
     risk: RiskReading | None = None  # None from a monitor that does not judge it
     fade: FadeReading | None = None
+    advice: Advice | None = None  # None where no charging policy is installed
 
 
 class CycleSummary(Struct, frozen=True):

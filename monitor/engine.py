@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.admission import Verdict, admit_inplace
+from monitor.advice import ChargeState, charge_state
 from monitor.alarm_commands import device_notice, obey, shelves_end
 from monitor.alarm_groups import group_events
 from monitor.alarms import AlarmBook, Key, record
@@ -232,6 +233,27 @@ class Engine:
             ],
             risk=self._risk(asset),
             fade=_fade_reading(asset) if asset.fades else None,
+        )
+
+    def charge_state(self, name: str) -> ChargeState | None:
+        """What charging advice needs of an asset; None where no frame has come."""
+        asset = self.fleet.assets.get(name)
+        if asset is None:
+            return None
+        rows = self.fleet.slice(asset)
+        value = self.fleet.value[rows].astype(np.float64)
+        scalars = self.fleet.cells.scalars[rows]
+        believed = value[:, Result.SOH_STATE] == SOH_STATES.index("ok")
+        quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
+        broken = [fault_of(int(bits)) is not None for bits in quality]
+        return charge_state(
+            asset.config,
+            soc=value[:, Result.SOC],
+            soh=np.where(believed, value[:, Result.SOH], np.nan),
+            voltage_v=scalars[:, S.V].copy(),
+            temperature_c=np.where(broken, np.nan, scalars[:, S.T]),
+            current_a=float(scalars[0, S.I]),
+            ambient_c=float(scalars[0, S.AMBIENT]),
         )
 
     def _risk(self, asset: Asset) -> RiskReading:

@@ -13,11 +13,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from monitor.admission import Verdict
+from monitor.advice import AdviceModel, advise
 from monitor.contract import (
     ASSET_PATTERN,
     GROUP_ASSET,
     VERSION,
+    Advice,
     AlarmRecord,
     AssetConfig,
     Command,
@@ -50,6 +54,7 @@ log = logging.getLogger(__name__)
 
 ESTIMATE_EVERY_S = 0.25
 ESTIMATE_EXPIRY_S = 3_600
+ADVICE_EVERY_S = 10.0
 REJECTED_PER_S = 10
 LATENCIES = 10_000
 
@@ -75,6 +80,7 @@ class Pipeline:
         publisher: Publisher,
         topics: Topics,
         monitor_id: str,
+        policy: AdviceModel | None = None,
     ) -> None:
         self.engine = engine
         self.messages = 0
@@ -89,6 +95,8 @@ class Pipeline:
         self._unwritten: tuple[Sequence[Input], Results, Sequence[Message]] | None = None
         self._dirty: set[str] = set()
         self._published: dict[str, float] = {}
+        self._policy = policy
+        self._advised: dict[str, tuple[float, Advice | None]] = {}
         self._rejected_window = (0.0, 0)
 
     def recover(self) -> int:
@@ -233,11 +241,23 @@ class Pipeline:
         estimate = self.engine.estimate(name)
         self._dirty.discard(name)
         if estimate is not None:
+            if self._policy is not None:
+                advice = self._advice(self._policy, name, now_s)
+                estimate = msgspec.structs.replace(estimate, advice=advice)
             self._published[name] = now_s
             self._publisher.publish(
                 self._topics.of(name, "estimate"), encode(estimate), qos=0, retain=True,
                 expiry_s=ESTIMATE_EXPIRY_S,
             )  # fmt: skip
+
+    def _advice(self, policy: AdviceModel, name: str, now_s: float) -> Advice | None:
+        """Charging advice, thought over every few seconds: it changes slowly."""
+        at_s, advice = self._advised.get(name, (-1e9, None))
+        if now_s - at_s >= ADVICE_EVERY_S:
+            state = self.engine.charge_state(name)
+            advice = None if state is None else advise(policy, state)
+            self._advised[name] = (now_s, advice)
+        return advice
 
     def _read(self, message: Message, inputs: list[Input]) -> None:
         asset, rest = self._topics.split(message.topic)

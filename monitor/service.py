@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import aiomqtt
 
+from monitor.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, Topics, encode
 from monitor.engine import Engine
@@ -69,6 +70,18 @@ def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
     )
 
 
+def load_policy(folder: Path) -> AdviceModel | None:
+    """The charging policy in a folder, None without one; raises ModelError for a bad one."""
+    onnx = folder / "charging.onnx"
+    if not onnx.is_file():
+        return None
+    try:
+        card = read_card((folder / "charging.json").read_bytes(), "charging.json")
+        return AdviceModel(onnx.read_bytes(), card)
+    except OSError as error:
+        raise ModelError(f"charging policy in {folder}: {error.strerror}") from error
+
+
 def read_rules(path: Path | None) -> tuple[Rule, ...]:
     """The alarm rules of a file, the built-in ones for None; raises ConfigurationError."""
     if path is None:
@@ -88,6 +101,7 @@ class Monitor:
         soh: SohModel | None,
         thermal: ThermalModel | None,
         clock: Clock = wall_clock_ms,
+        policy: AdviceModel | None = None,
     ) -> None:
         """`clock` tells Unix time in milliseconds; tests and `cellpulse chaos` give their own."""
         self.config = config
@@ -121,7 +135,7 @@ class Monitor:
             clock=clock,
         )
         self.pipeline = Pipeline(
-            self.engine, self.journal, self.link, self.topics, config.monitor_id
+            self.engine, self.journal, self.link, self.topics, config.monitor_id, policy
         )
         timed = {"soh": soh, "thermal": thermal}
         watches = {

@@ -88,6 +88,7 @@ def _result(language: Language) -> list[Any]:
                         html.H2(text("soh_history", language)),
                         graph("n-soh-graph", "cp-graph"),
                         html.Div("", id="n-soh-outlook", className="cp-muted"),
+                        html.Div("", id="n-advice", className="cp-muted"),
                     ],
                     className="cp-card",
                 ),

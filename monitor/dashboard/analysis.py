@@ -83,6 +83,8 @@ class Analysis(Struct, frozen=True):
     events: list[Event]
     report: str | None = None  # its health report as JSON; the browser gets a token instead
     outlook: Outlook | None = None
+    advice: str | None = None  # how to charge it as it is at the end, in words
+    advice_zh: str | None = None
 
 
 # Path of the file, its own name, and a callable for the share done (0..1).

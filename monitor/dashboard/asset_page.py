@@ -75,6 +75,7 @@ def asset_page(
                     className="cp-status",
                 ),
                 html.Div("", id="a-why", className="cp-muted"),
+                html.Div("", id="a-advice", className="cp-muted"),
             ],
             className="cp-head",
         ),

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
+from monitor.advice import sentence
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -64,6 +65,8 @@ class Row(Struct, omit_defaults=True):
     risk: RiskName = "unknown"
     why: str | None = None  # what gave the risk, in words
     why_zh: str | None = None
+    advice: str | None = None  # how to charge, in words; nothing is commanded
+    advice_zh: str | None = None
     alarms: int = 0
     unack: int = 0
     sev: int = 0
@@ -207,6 +210,9 @@ def _fill_estimated(row: Row, estimate: Estimate) -> None:
     row.heat = _largest(estimate.excess_heat_w.value)
     row.r = _largest(estimate.resistance_ohm.value)
     row.phase = estimate.phase[0] if estimate.phase else None
+    if estimate.advice is not None:
+        row.advice = sentence(estimate.advice)
+        row.advice_zh = sentence(estimate.advice, zh=True)
     soh = estimate.soh
     known = [
         (value, cell)

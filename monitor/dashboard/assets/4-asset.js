@@ -181,6 +181,7 @@
     const fresh = cp.fresh(lastRow), risk = cp.risk(lastRow);
     cp.put("a-fresh", { children: fresh.words, className: "cp-fresh cp-fresh-" + fresh.kind });
     cp.put("a-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
+    cp.put("a-advice", { children: (cp.language === "zh" ? lastRow.advice_zh : lastRow.advice) || "" });
     cp.put("a-why", { children: (cp.language === "zh" ? lastRow.why_zh : lastRow.why) || "" });
     cp.put("a-figures", { className: "cp-figures" + (fresh.kind === "stale" ? " cp-old" : "") });
   }

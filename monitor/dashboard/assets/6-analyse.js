@@ -109,6 +109,7 @@
     const scored = t.ts.map((_, n) => n).filter((n) => known(t.score[n]));
     const draw = (id, figure) => window.dash_clientside.set_props(id, { figure });
     draw("n-soh-graph", cp.figures.soh(found.cycles, found.nominal_capacity_ah, null, found.truths, found.outlook, found.outlook && found.outlook.end_of_life, key));
+    cp.put("n-advice", { children: (cp.language === "zh" ? found.advice_zh : found.advice) || "" });
     cp.put("n-soh-outlook", { children: cp.figures.outlookWords(found.outlook) });
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
