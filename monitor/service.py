@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections import Counter
@@ -156,7 +157,7 @@ class Monitor:
             await self._run()
 
     async def _run(self) -> None:
-        await asyncio.to_thread(compile_kernels)  # not while the first frame waits for it
+        await asyncio.to_thread(_prepare)  # not while the first frame waits for it
         again = await self._work(self.pipeline.recover)
         if again:
             log.info("recovered: %d inputs run again", again)
@@ -182,7 +183,6 @@ class Monitor:
                 if self.config.homeassistant is not None:
                     tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
-                await asyncio.to_thread(warm)  # River takes its time, and the first knee can wait
         finally:
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)
@@ -374,6 +374,18 @@ class Monitor:
                 failed = True
             else:
                 failed = False
+
+
+def _prepare() -> None:
+    """Compile and import what the first samples would wait for; what is there then stays.
+
+    River's import holds the interpreter for most of a second, and a full collection of what the
+    start has made for a good part of one: both are over before the first frame.
+    """
+    compile_kernels()
+    warm()
+    gc.collect()
+    gc.freeze()
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
