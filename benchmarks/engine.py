@@ -4,7 +4,8 @@ Both sides get the same JSON bytes. Ours: contract decoding, `Engine.process` on
 1,000 messages (admission, features, both models, limits, alarms), and every frame's result row as
 the bytes that the journal stores beside the payload. The baseline (`benchmarks/baseline.py`): the
 same outputs for every sample, written as line protocol. First their outputs are compared
-(`benchmarks/agreement.py`), then they run in turns, a slice each a round.
+(`benchmarks/agreement.py`), then they run in turns, a slice each a round. Both sides, their turns
+and the page stand together here: nobody should have to trust a comparison spread over files.
 """
 
 from __future__ import annotations

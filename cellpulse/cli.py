@@ -1,4 +1,7 @@
-"""The command line. Everything heavy is imported inside the command that needs it."""
+"""The command line. Everything heavy is imported inside the command that needs it.
+
+The module is long because every command names its options here; what a command does is elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ named `c001`, sensors `t01`; the whole asset is `pack`.
 
 Decoding never raises anything but `PayloadError`, whose text is the reason that goes to
 `_monitor/<id>/rejected`. Unknown fields are ignored, an unknown `v` is refused.
+
+The module is long because a newcomer finds every message in one place; it holds types, hardly code.
 """
 
 from __future__ import annotations

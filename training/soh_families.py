@@ -279,7 +279,7 @@ TSFRESH = {
 
 
 def tsfresh_features(tables: Sequence[Table]) -> list[Floats]:
-    """65 features of each charge's voltage over time, for several tables.
+    """Over sixty features of each charge's voltage over time, for several tables.
 
     Raises ConfigurationError where tsfresh, of the extra `train`, is not installed.
     """
