@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from monitor.features import (
     BIN_V,
     CHARGE_FIRST_V,
-    DISCHARGE_FIRST_V,
     SOH_BINS,
     CellState,
     Feature,
@@ -83,6 +82,16 @@ class HalfCycle:
         """The last row, (SOH_WIDTH,): all that was seen of this half-cycle."""
         row: Floats32 = self.inputs[-1]
         return row
+
+    def of_table(self, table: int) -> Floats32:
+        """The rows that one table of the model answers, (n, SOH_WIDTH), n may be 0."""
+        rows: Floats32 = self.inputs[self.inputs[:, TABLE] == table]
+        return rows
+
+    @property
+    def first_bin(self) -> float:
+        """The first bin of a charge that was crossed under load, whether it began empty or not."""
+        return max(0.0, float(np.ceil((self.voltage_v[0] - CHARGE_FIRST_V) / BIN_V)))
 
 
 def read_cells(path: Path, table_of: dict[str, int]) -> list[list[HalfCycle]]:
@@ -148,7 +157,7 @@ def frames_of(operation: Operation) -> FrameColumns:
 
 
 def window_inputs(half: HalfCycle, first: int, last: int, *, resistance: bool) -> Floats32:
-    """The row of a kernel that began at snapshot `first` and has come to `last`.
+    """The row of a kernel that began a charge at snapshot `first` and has come to `last`.
 
     `resistance` keeps the resistance measured when the charge began, which a monitor that
     joined in mid-charge lacks; without it the row says so (-1). From the first snapshot on it is
@@ -157,13 +166,8 @@ def window_inputs(half: HalfCycle, first: int, last: int, *, resistance: bool) -
     row: Floats32 = half.inputs[last].copy()
     if first > 0:
         row[:SOH_BINS] -= half.inputs[first, :SOH_BINS]
-        v = half.voltage_v[first]
-        if half.kind == "charge":
-            start = np.ceil((v - CHARGE_FIRST_V) / BIN_V)
-            row[START] = min(max(start, 0.0), row[END])
-        else:
-            end = np.floor((v - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
-            row[END] = max(min(end, float(SOH_BINS)), row[START])
+        start = np.ceil((half.voltage_v[first] - CHARGE_FIRST_V) / BIN_V)
+        row[START] = min(max(start, 0.0), row[END])
     if not resistance:
         row[R60] = -1.0
     return row

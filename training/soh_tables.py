@@ -24,6 +24,8 @@ COLUMNS = len(USED)
 WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
 HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
 OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
+TABLES_A_FAMILY = 3  # charge, discharge by its bins, and by its marks
+MARKS_TABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class TableSpec:
     shortest: int = 2  # bins
     discharge: bool = False
     relative: bool = False  # bins counted down from the first voltage under load, not by voltage
+    marks: bool = False  # columns are drops and log steps in turn, not bins
     step: int = 1  # bins between the windows fitted; one in between is answered by the next inside
 
 
