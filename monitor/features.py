@@ -104,7 +104,24 @@ DISCHARGE_FIRST_BIN = round((DISCHARGE_FIRST_V - BIN_FIRST_V) / BIN_V)
 # columns hold, mark after mark, the drop below the rest before (V) and the log of the last step.
 MARKS = tuple(
     minutes / 60.0
-    for minutes in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0)
+    for minutes in (
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+        8.0,
+        10.0,
+        12.0,
+        14.0,
+        16.0,
+        18.0,
+        20.0,
+    )
 )  # charge drawn over nominal: minutes at 1C
 FULL_REST_V = 0.05  # a cell that rests so little below its charge voltage is full
 FEWEST_MARKS = 2

@@ -45,6 +45,8 @@ NASA_TAPER_A = 0.1
 CALCE_TAPER_A = 0.06
 NASA_CAPACITY_AH = (0.5, 2.1)
 CALCE_LOWEST_SOH = 0.3
+NASA_COUNTED_TO_V = 2.7  # the published capacity ends here, whatever the discharge's cut-off
+SAME_CURRENT = 0.2  # two discharges' mean currents may differ by this share
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class HalfCycle:
     voltage_v: Floats  # (k,)
     inputs: Floats32  # (k, SOH_WIDTH)
     charge_ah: float  # coulomb count of the whole half-cycle
+    below_ah: float  # of it, drawn after the loaded voltage first fell under NASA_COUNTED_TO_V
+    current_a: float  # mean under load, positive
     temperature_c: float  # mean, NaN where no sensor is
     from_empty: bool  # the discharge before it was complete
     complete: bool  # reached its own end: full and tapered, or empty under load
@@ -215,10 +219,21 @@ def _half_cycle(
         voltage_v=features[seen[keep], Feature.VOLTAGE_V],
         inputs=inputs,
         charge_ah=float(features[loaded[-1], Feature.HALF_CYCLE_AH]),
+        below_ah=_drawn_below(features[loaded]) if sign < 0 else 0.0,
+        current_a=float(np.mean(np.abs(operation.current_a[loaded]))),
         temperature_c=float(np.nanmean(temperature)) if np.isfinite(temperature).any() else np.nan,
         from_empty=False,
         complete=_reached_its_end(info, operation, features, loaded),
     )  # fmt: skip
+
+
+def _drawn_below(loaded: Floats) -> float:
+    """Charge of a discharge's loaded samples after the first under NASA_COUNTED_TO_V, Ah."""
+    low = np.flatnonzero(loaded[:, Feature.VOLTAGE_V] < NASA_COUNTED_TO_V)
+    if not len(low):
+        return 0.0
+    counted = loaded[[low[0], -1], Feature.HALF_CYCLE_AH]
+    return max(0.0, float(counted[1] - counted[0]))
 
 
 def _reached_its_end(
@@ -260,10 +275,10 @@ def _why_not(label: HalfCycle, before: list[HalfCycle], dataset: str) -> tuple[b
         charges += 1
     earlier = before[-1 - charges] if charges < len(before) else None
     from_empty = earlier is not None and earlier.complete and charges == 1
+    low, high = NASA_CAPACITY_AH
     if np.isnan(label.soh):
         return from_empty, "no capacity published"
     if dataset == "nasa":
-        low, high = NASA_CAPACITY_AH
         if not low <= label.soh * label.nominal_ah <= high:
             return from_empty, f"capacity outside {low} to {high} Ah"
     elif label.soh < CALCE_LOWEST_SOH:
@@ -276,6 +291,13 @@ def _why_not(label: HalfCycle, before: list[HalfCycle], dataset: str) -> tuple[b
         return from_empty, "the charge before it is not complete"
     if not from_empty:
         return from_empty, "the discharge before that is not complete"
+    if earlier is None or dataset != "nasa":
+        return from_empty, ""
+    # Empty at one current is not empty at a smaller one: the charge between was only a part.
+    if not abs(earlier.current_a - label.current_a) <= SAME_CURRENT * label.current_a:
+        return from_empty, "the discharge before that was at another current"
+    if not low <= earlier.soh * earlier.nominal_ah <= high:
+        return from_empty, f"the discharge before that has no capacity of {low} to {high} Ah"
     return from_empty, ""
 
 

@@ -103,9 +103,7 @@ def fit(
             begin = x[:, START] if spec.discharge else np.array([half.first_bin for half in own])
             rows.append(Rows(cell, x, np.array([half.soh for half in own]), begin))
         seen = [
-            half.of_table(spec.table).astype(np.float64)
-            for own in halves.values()
-            for half in own
+            half.of_table(spec.table).astype(np.float64) for own in halves.values() for half in own
         ]
         given = sorted((cell, (hashes or {}).get(cell, "")) for cell in cells)
         key = key_of("regressions", spec, given, sources=FIT_SOURCES)
