@@ -544,8 +544,9 @@ class Reference:
             bins = np.zeros(60)
             bins[: 2 * len(drops)] = np.c_[drops, np.log(steps_v)].ravel() * p.nominal_ah
         tail = [
-            start, max(end, start), p.table + (cycle.sign < 0) + by_marks, -1.0 if np.isnan(r60) else r60,
-            mean / p.nominal_ah, np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
+            start, max(end, start), p.table + (cycle.sign < 0) + by_marks,
+            -1.0 if np.isnan(r60) else r60, mean / p.nominal_ah,
+            np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
         ]  # fmt: skip
         return np.r_[bins / p.nominal_ah, tail] if end > start else None
 
