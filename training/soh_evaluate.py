@@ -41,6 +41,7 @@ from training.soh_families import (
     Table,
     bands,
     chosen,
+    counted,
     joined,
     ridge,
     table_of,
@@ -74,6 +75,12 @@ MANY_CELLS = FamilyOfModels(
             for p in (0.01, 0.1, 1.0)
         ),
     ),
+)
+# Beside them, what they are made of: without bands, without the residual, without the correction.
+PLAIN = (
+    FamilyOfModels("ridge on bins only", MANY_CELLS.candidates[:3]),
+    FamilyOfModels("coulomb count, nothing learned", (("", lambda _, __: counted),)),
+    FamilyOfModels("coulomb count, as it is", (("", lambda _, __: lambda table: table.coulomb),)),
 )
 FEW_LABELS = FamilyOfModels(
     "ridge, quadratic", tuple((f"penalty {p:g}", ridge(p, 0.1)) for p in (1e-2, 1e-1))
@@ -337,7 +344,7 @@ def evaluate(
         for cell, halves in others.items()
         if len((table := table_of(halves, FIRST["nasa"])).y)
     }
-    for family in (MANY_CELLS, COULOMB):
+    for family in (MANY_CELLS, COULOMB, *PLAIN):
         lines += leave_one_group_out(family, whole, seed)
     card = read_card((models / "soh.json").read_bytes(), "soh")
     model = SohModel((models / "soh.onnx").read_bytes(), card)
