@@ -56,8 +56,8 @@ penalties, augmentation and interval widths inside them are chosen on training c
 - `training/soh_windows.py`, `training/soh_tables.py`: the voltages that bins and windows span (the
   study's, which had seen these cells); squares of the bins at a tenth of the scale, and
   averaging the three best configurations; discharge bins counted down from the first voltage
-  under load for NASA and not for CALCE; no estimate with a half-width over 8 %SOH; an estimate believed to 5 %SOH
-  beyond the training cells' range.
+  under load for NASA and not for CALCE; no estimate with a half-width over 8 %SOH; an estimate
+  believed to 5 %SOH beyond the training cells' range.
 - `monitor/features.py`: the marks of a discharge, that drops and log steps are both used, and that
   marks give way to bins after 21 minutes at 1C.
 - `training/dataset.py`: that the discharge before has to be at the same current and of a capacity
