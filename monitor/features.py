@@ -50,7 +50,7 @@ Ints = NDArray[np.int64]
 
 TAU_S = 60.0
 QUICK_S = 0.9  # the least span of the quick slope; thermal runaway is a matter of seconds
-RISING_TIMES = 5.0  # a reading that stands alone on a steady temperature is no rise
+RISING_TIMES = 4.0  # a reading that stands alone on a steady temperature is no rise
 RISING_NOISES = 6.0  # nor is one that the thermometer's own flicker may have made
 REST_C_RATE = 0.01  # below it a current counts as rest
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
@@ -74,7 +74,7 @@ STILL_RUNS = 3.0  # times the longest run that it has shown before: some are rea
 FLICKERS = 0.4  # above it changes turn back so often, even under load, that they are noise
 FLICKER_STEPS = 3.0  # noise over the smallest step seen
 # One that does not flicker is frozen where the load should have moved it by so many steps.
-STILL_STEPS = 6.0
+STILL_STEPS = 10.0
 STILL_LEAST_C = 3.0  # the balance is no finer
 STILL_UNSEEN_C = 2.0  # for a thermometer that has never changed
 STILL_LAG_S = 60.0  # from the cell's core to its sensor

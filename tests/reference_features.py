@@ -213,7 +213,7 @@ class Reference:
         if noisy and len(run) - 1 >= max(30.0, 3.0 * longest):
             return True
         expected = self._expected(run)
-        return bool(abs(expected) >= (max(3.0, 6.0 * step) if len(changes) else 2.0))
+        return bool(abs(expected) >= (max(3.0, 10.0 * step) if len(changes) else 2.0))
 
     def _expected(self, run: NDArray[np.int64]) -> float:
         """How far the change of load since the value came should have moved it, K."""
@@ -338,7 +338,7 @@ class Reference:
     def _heating(self) -> tuple[float, float]:
         """The smaller of the last two slopes, each from a sample that is 0.9 s old or more.
 
-        And the last one, at most five times the one before, above none only beyond the flicker.
+        And the last one, at most four times the one before, above none only beyond the flicker.
         """
         good, _, broken = self._good_temperatures()
         if not len(good) or good[-1] != self.n - 1:
@@ -355,7 +355,7 @@ class Reference:
         if len(slopes) < 2 or slopes[-1][0] != run[-1]:
             return NOTHING, NOTHING
         (_, _, before), (_, rise, now) = slopes[-2:]
-        rising = min(now, 5.0 * before)
+        rising = min(now, 4.0 * before)
         if rise < 6.0 * self.flicker:
             rising = min(rising, 0.0)
         return float(min(before, now)), float(rising)
