@@ -90,6 +90,7 @@ def evaluate(
         for name in makers
         if name not in found and (detectors is None or name.startswith(tuple(detectors)))
     ]
+    ours: dict[str, dict[str, Fitted]] = {}
     for names, per_group in (
         ([n for n in wanted if n in QUICK], sites),
         *(([n], max(1, sites // 4)) for n in wanted if n not in QUICK),
@@ -100,6 +101,8 @@ def evaluate(
         parts = one_each(bench.groups) if names[0] in QUICK else in_parts(bench.groups)
         fitted = {name: fit_leaving_out(makers[name], bench, parts, seed) for name in names}
         results = judge(fitted, bench)
+        if OURS in fitted:
+            ours[OURS] = fitted[OURS]
         if names[0] in QUICK:
             judge_nuisance(results, fitted, bench)
         for name, result in results.items():
@@ -107,7 +110,8 @@ def evaluate(
             if keep_in is not None:
                 keep(result, per_group, keep_in)
     bench = Bench(streams, slots, every)
-    ours = {OURS: fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)}
+    if not ours:
+        ours[OURS] = fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)
     if OURS not in found:
         found[OURS] = (judge(ours, bench)[OURS], sites)
     everything = makers[OURS]()
