@@ -173,7 +173,7 @@ monitor's rule for a crush while looking at these crush tests: their figures are
 
 _TAIL = """## What to keep in mind
 
-- Heat below about 0.3 W in a 2 Ah cell, or heat that was there from the first sample, is not seen.
+- Heat below about 0.2 W in a 2 Ah cell, or heat that was there from the first sample, is not seen.
 - Cooling loss shows only where the cell is warmer than its surroundings.
 - An ambient that warms and is not measured looks like heat; see the table of disturbances.
 - In the crush tests seconds are all there is: nothing happens in the cell before it is crushed.
