@@ -177,7 +177,7 @@ def test_charges_that_leave_the_batch_do_not_change_the_others() -> None:
 def test_nothing_that_is_tried_beats_the_bound() -> None:
     scene = grid([12.0, 25.0], [0.9], soc_error=0.02, soh_error=0.03)
     weights = np.array([1.0, 8.0])
-    best = best_profiles(scene, CELL, weights, 0, lambda _: None, rounds=6, tried=64).outcome
+    best = best_profiles(scene, CELL, weights, 0, lambda _: None, rounds=10, tried=128).outcome
     assert not best.violations.any()
     rates = np.geomspace(0.2, 3.0, 40)
     for cut_v in (4.0, 4.2):
@@ -185,8 +185,8 @@ def test_nothing_that_is_tried_beats_the_bound() -> None:
         tried = tried.reshaped(2, 40)
         for index, weight in enumerate(weights):
             least = cost(best.minutes[:, index], best.loss[:, index], weight)
-            # Between constant currents the grid may lie luckier by a hair than the search.
-            assert np.all(least <= 1.0005 * cost(tried.minutes, tried.loss, weight).min(axis=1))
+            # The search's own error is allowed for; a learner's gap is several times that.
+            assert np.all(least <= 1.001 * cost(tried.minutes, tried.loss, weight).min(axis=1))
 
 
 def test_a_life_wears_by_what_its_charges_and_discharges_wear() -> None:

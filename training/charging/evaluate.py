@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.charging import PERFECT, Limits
 from simulator.twin import CellParameters, load_parameters
-from training.charging.bound import best_profiles
+from training.charging.bound import best_profiles, cost
 from training.charging.cell import scale_exponents
 from training.charging.fronts import (
     DURATIONS_MIN,
@@ -25,7 +25,7 @@ from training.charging.fronts import (
     nominal_conditions,
     unseen_conditions,
 )
-from training.charging.policies import CcCv, Network, Policy, always_1c
+from training.charging.policies import CcCv, Network, Policy, SideBySide, always_1c
 from training.charging.pybamm_check import Check, cross_check
 from training.charging.rollout import Conditions, grid, lifetime
 from training.charging.saved import SEEDS_FILE, load_networks
@@ -62,6 +62,7 @@ class Perfect:
 
     shielded: dict[str, Front]  # opponents and the bound
     bare: dict[str, Front]
+    search_error: float  # largest difference in cost between two seeds of the search, as a share
 
 
 @dataclass(slots=True)
@@ -207,7 +208,12 @@ def _perfect(opponents: Opponents, cell: CellParameters, seed: int, say: Say) ->
         cc_cv=cc_cv_front(tried),
         by_ambient=cc_cv_by_ambient(tried, tuning_conditions()),
     )
-    return Perfect(fronts(opponents, Limits()), fronts(own, bare))
+    shielded = fronts(opponents, Limits())
+    again = _bound(where, cell, seed + 1, say)
+    costs = [
+        cost(one.minutes, one.loss, FRONT_WEIGHTS) for one in (shielded["best profile"], again)
+    ]
+    return Perfect(shielded, fronts(own, bare), float(np.abs(costs[1] / costs[0] - 1.0).max()))
 
 
 def _under(
@@ -251,10 +257,12 @@ def _lives(
     for name, seeds in networks.items():
         front = found.learned[name][0]
         chosen.append((name, seeds[0], front, float(FRONT_WEIGHTS[nearest(front, 60.0)])))
-    for name, policy, front, weight in chosen:
-        left = lifetime(policy, where, cell, weight=weight, cycles=CYCLES)
+    together = SideBySide([policy for _, policy, _, _ in chosen])
+    weights = np.tile([weight for *_, weight in chosen], where.n)
+    left = lifetime(together, where, cell, weight=weights, cycles=CYCLES, repeat=len(chosen))
+    for (name, _, front, _), own in zip(chosen, left.reshape(where.n, -1).T, strict=True):
         at = 0 if name == "always 1C" else nearest(front, 60.0)
-        rows.append((name, float(front.minutes[at]), float(left.mean()), float(left.min())))
+        rows.append((name, float(front.minutes[at]), float(own.mean()), float(own.min())))
     return rows
 
 

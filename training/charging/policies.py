@@ -127,6 +127,24 @@ class Network:
         return np.asarray(np.tanh(raw) if self.squash else np.clip(raw, -1.0, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Several policies that take turns over the charges: the first, the second, and again."""
+
+    policies: Sequence[Policy]
+    name: str = "side by side"
+
+    def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        current_c, cut_v = np.empty(len(seen)), np.empty(len(seen))
+        step = len(self.policies)
+        for index, policy in enumerate(self.policies):
+            current_c[index::step], cut_v[index::step] = policy.ask(seen[index::step])
+        return current_c, cut_v
+
+    def only(self, kept: Bools) -> Policy:
+        raise NotImplementedError("charges that leave would break the turns")
+
+
 LOWEST_C = 0.15
 # What becomes about -1 to 1: the middle and the half width of every input.
 CENTRE = np.array([0.45, 3.7, 0.8, 26.0, 24.0, 0.9, 1.5, 0.4])
