@@ -66,12 +66,12 @@ class Listener:
     def __init__(self, address: BrokerAddress) -> None:
         self.came_ns: dict[str, int] = {}
         self._link = MqttLink(
-            address, "bench-alarm", subscriptions=[("bms/+/alarm/#", 0)], wake=self._take
+            address, "bench-alarm", subscriptions=[("bms/+/alarm/#", 0)], turn=self._take
         )
         self._link.open()
 
     def _take(self) -> None:
-        """Runs in the network thread as soon as something has come."""
+        """Runs in the network thread after every read."""
         now = time.monotonic_ns()
         for message in self._link.drain(10_000):
             if message.payload:

@@ -519,6 +519,7 @@ def sensor_name(index: int) -> str:
     return f"t{index + 1:02d}"
 
 
+REMEMBERED_TOPICS, REMEMBERED_TOPIC = 10_000, 256  # so many, up to that length
 _OURS = ("_monitor", "_simulator", "_gateway", GROUP_ASSET)
 
 
@@ -530,6 +531,7 @@ class Topics:
             raise PayloadError(f"topic root {root!r}: expected words parted by `/`, such as `bms`")
         self.root = root
         self._prefix = f"{root}/"
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def of(self, asset: str, *rest: str) -> str:
         """`<root>/<asset>/<rest...>`; raises PayloadError for a name that may not be a topic."""
@@ -551,11 +553,18 @@ class Topics:
         Raises PayloadError where the topic is not under the root or the asset's name is not legal.
         A level that begins with `_` is returned as it is.
         """
+        known = self._known.get(topic)
+        if known is not None:
+            return known
         if not topic.startswith(self._prefix):
             raise PayloadError(f"topic is not under {self.root}/")
         asset, *rest = topic[len(self._prefix) :].split("/")
         if not is_asset_name(asset) and asset not in _OURS:
             raise PayloadError(f"asset name {asset[:80]!r}: expected {ASSET_PATTERN}")
+        if len(topic) <= REMEMBERED_TOPIC:
+            if len(self._known) >= REMEMBERED_TOPICS:
+                self._known.clear()
+            self._known[topic] = asset, tuple(rest)
         return asset, tuple(rest)
 
 

@@ -117,6 +117,17 @@ class Results:
     changed: dict[Key, None] = field(default_factory=dict)  # alarm records that no event tells of
     samples: int = 0
 
+    def add(self, later: Results) -> None:
+        """Take over what came of the batch behind this one."""
+        self.verdicts += later.verdicts
+        self.rows += later.rows
+        self.replies += later.replies
+        self.cycles += later.cycles
+        self.events += later.events
+        self.touched |= later.touched
+        self.changed |= later.changed
+        self.samples += later.samples
+
 
 @dataclass(slots=True)
 class Counters:

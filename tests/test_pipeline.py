@@ -208,7 +208,7 @@ def test_a_bad_message_is_counted_answered_and_stops_nothing(
     # It is acknowledged too: refused once is refused for good.
     acknowledged = [entry for entry in world.out.log if entry[0] == "acknowledge"]
     assert bad.mid in acknowledged[-1]
-    world.pipeline.publish_estimates(10.0, force=True)
+    world.pipeline.publish_estimates(10.0)
     world.pipeline.checkpoint()
     assert sorted(world.engine.fleet.assets) == ["p"]
 

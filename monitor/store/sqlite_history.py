@@ -22,13 +22,14 @@ from monitor.store.history import (
     stretches,
     trace_of,
 )
-from monitor.store.journal import Kind, connect
+from monitor.store.journal import FRAME_TIME, Kind, connect
 from monitor.store.minutes import MAX, MIN, MINUTE_MS, PROGRESS, RESULT_COLUMNS, decode_figures
 from monitor.store.thinning import keep_extremes
 
 RAW_PER_POINT = 4  # so many frames for a point of the answer are still read one by one
 PEAKS = [QUANTITIES.index(q) for q in ("voltage_v", "current_a", "temperature_c", "thermal_score")]
 _PROGRESS = f"SELECT value FROM progress WHERE name = '{PROGRESS}'"
+_BEHIND = f"(SELECT ifnull(max(value), 0) FROM progress WHERE name = '{FRAME_TIME}')"
 _frame = msgspec.json.Decoder(Frame)
 
 
@@ -39,13 +40,18 @@ class SqliteHistory:
         self._path = path
 
     def assets(self) -> Sequence[StoredAsset]:
-        raw = "(SELECT timestamp_ms FROM input WHERE kind = 0 AND asset_id = asset.id ORDER BY "
+        raw = "FROM frame_time WHERE asset_id = asset.id"
         minute = "FROM minute WHERE asset_id = asset.id AND cell = 0 ORDER BY minute"
-        columns = f"""{raw} timestamp_ms LIMIT 1), {raw} timestamp_ms DESC LIMIT 1),
+        columns = f"""(SELECT min(timestamp_ms) {raw}), (SELECT max(timestamp_ms) {raw}),
+            newest.first_ms, newest.last_ms,
             (SELECT first_ms {minute} LIMIT 1), (SELECT last_ms {minute} DESC LIMIT 1)"""
         found: list[StoredAsset] = []
         for number, name, *times in self._query(
-            f"SELECT asset.id, name, {columns} FROM asset ORDER BY name", ()
+            f"""SELECT asset.id, name, {columns} FROM asset LEFT JOIN (
+                  SELECT asset_id, min(timestamp_ms) AS first_ms, max(timestamp_ms) AS last_ms
+                  FROM input WHERE kind = 0 AND id > {_BEHIND} GROUP BY asset_id
+                ) AS newest ON newest.asset_id = asset.id ORDER BY name""",
+            (),
         ):
             known = [time for time in times if time is not None]
             if known:
@@ -80,9 +86,10 @@ class SqliteHistory:
     def _raw(self, asset_id: int, start_ms: int, end_ms: int, cell: int, after: int) -> Trace:
         """The frames themselves, those behind input number `after`."""
         rows = self._query(
-            """SELECT timestamp_ms, payload, result FROM input
-               WHERE kind = 0 AND asset_id = ? AND timestamp_ms BETWEEN ? AND ? AND id > ?
-               ORDER BY timestamp_ms, id""",
+            """SELECT frame.timestamp_ms, payload, result
+               FROM frame JOIN input ON input.id = frame.input_id
+               WHERE frame.asset_id = ? AND frame.timestamp_ms BETWEEN ? AND ? AND input_id > ?
+               ORDER BY frame.timestamp_ms, input_id""",
             (asset_id, start_ms, end_ms, after),
         )
         config = self._config(asset_id) if rows else None
@@ -115,7 +122,7 @@ class SqliteHistory:
         most = RAW_PER_POINT * points
         ends = start_ms // MINUTE_MS, end_ms // MINUTE_MS
         frames = self._query(
-            """SELECT count(*) FROM (SELECT 1 FROM input WHERE kind = 0 AND asset_id = ?
+            """SELECT count(*) FROM (SELECT 1 FROM frame WHERE asset_id = ?
                  AND timestamp_ms BETWEEN ? AND ? LIMIT ?)""",
             (asset_id, start_ms, end_ms, most + 1),
         )[0][0]
@@ -178,17 +185,32 @@ class SqliteHistory:
         Payloads as they came, the frames in them, and their result matrices (cells, RESULTS).
         """
         known = self._query("SELECT id FROM asset WHERE name = ?", (asset,))
-        config = self._config(known[0][0]) if known else None
+        if not known:
+            return
+        config = self._config(known[0][0])
         try:
             db = connect(self._path, read_only=True)
             try:
-                rows = db.execute(
-                    """SELECT payload, result FROM input WHERE kind = 0
-                         AND asset_id = (SELECT id FROM asset WHERE name = ?)
-                       ORDER BY timestamp_ms, id""",
-                    (asset,),
-                )
-                while part := rows.fetchmany(batch):
+                db.execute("BEGIN")  # nothing is let go between the numbers and what they name
+                numbers = [
+                    row[0]
+                    for row in db.execute(
+                        """SELECT input_id FROM frame WHERE asset_id = ?
+                           ORDER BY timestamp_ms, input_id""",
+                        known[0],
+                    )
+                ]
+                for first in range(0, len(numbers), batch):
+                    asked = numbers[first : first + batch]
+                    found = {
+                        number: (payload, result)
+                        for number, payload, result in db.execute(
+                            """SELECT id, payload, result FROM input
+                               WHERE id IN (SELECT value FROM json_each(?))""",
+                            (msgspec.json.encode(asked).decode(),),
+                        )
+                    }
+                    part = [found[number] for number in asked]
                     payloads = [payload.encode() for payload, _ in part]
                     frames = [_frame.decode(payload) for payload in payloads]
                     cells = [
