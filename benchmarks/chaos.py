@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from benchmarks.chaos_influx import Database
 from benchmarks.chaos_monitor import set_clock
 from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from cellpulse.paths import demo_recording
 from monitor.errors import ConfigurationError
 from monitor.warming import compile_kernels
@@ -45,7 +44,7 @@ DISTURBANCES = (
 OF_DATABASE = ("database stopped", "database frozen", "database full", "database killed")
 CLOCK_JUMPS_MS = (-864_000_000, -3_600_000, -5_000, 5_000, 3_600_000, 864_000_000)
 GARBAGE = 150
-COMMAND = "cellpulse chaos"
+PAGE = Page("Everything breaks", "chaos", below_headline(__doc__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,16 +352,7 @@ def main(
         outcome = asyncio.run(_with_influx(recordings, frames, kills, seed, Path(name)))
     found = figures(outcome, seed)
     hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    result = as_object("chaos", hashes, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# Everything breaks\n\nWritten by `{COMMAND}` at commit {result['commit']}.\n\n"
-            f"{__doc__.split(chr(10), 2)[2].strip()}\n\n{text}\n\n{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text)
+    hand_out(PAGE, found, json_out=json_out, file=page, data=hashes)
 
 
 async def _with_influx(

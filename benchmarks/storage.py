@@ -11,7 +11,6 @@ takes anything and so says nothing of correctness.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.stream import FIRST_S, LAST_S, START_MS, FleetStream, encoded
 from cellpulse.paths import models_folder
 from monitor.contract import decode_telemetry
@@ -48,6 +47,7 @@ DAY_MS = 86_400_000
 DAY_MINUTES = 1_440
 ASKED = 20
 DRAIN_S = 20.0
+PAGE = Page("The store's speed", "bench storage", below_headline(__doc__))
 TARGET_MS = 100.0
 FULL_S = 400.0  # what a full run may take on two busy cores
 
@@ -64,12 +64,8 @@ def main(json_out: bool = False, budget_s: float | None = None, page: Path | Non
     figures = [
         Figure(f.name, f.value, f.unit, f.target, f.better, f.protocol + whole) for f in figures
     ]
-    result = as_object("bench storage", {}, figures)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in figures])
-    text += f"\n\nBuilding the store took {built_s:.0f} s."
-    if page is not None:
-        page.write_text(_page(result, text), encoding="utf-8")
-    print(json.dumps(result, indent=1) if json_out else text)
+    figures.append(Figure("building the store", built_s, "s", None, "lower", figures[0].protocol))
+    hand_out(PAGE, figures, json_out=json_out, file=page)
 
 
 def build(path: Path, days: int, hours: float) -> float:
@@ -253,12 +249,3 @@ def _victoria_metrics(binary: str, folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _page(result: dict[str, Any], text: str) -> str:
-    protocols = "\n".join(dict.fromkeys(f"- {figure['protocol']}" for figure in result["figures"]))
-    return (
-        f"# The store's speed\n\nWritten by `cellpulse bench storage --page "
-        f"docs/results-storage.md` at commit {result['commit']}.\n\n{text}\n\n"
-        f"## Protocol\n\n{protocols}\n"
-    )

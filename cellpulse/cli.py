@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_alarms, cli_bridge, cli_charging, cli_data, cli_report, cli_soh
+from cellpulse import (
+    cli_alarms,
+    cli_bench,
+    cli_bridge,
+    cli_charging,
+    cli_data,
+    cli_report,
+    cli_soh,
+)
 
 app = typer.Typer(
     name="cellpulse",
@@ -21,10 +29,9 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the models.", no_args_is_help=True, rich_markup_mode=None)
 evaluate_app = typer.Typer(help="Measure the models.", no_args_is_help=True, rich_markup_mode=None)
-bench_app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(bench_app, name="bench")
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_alarms.app, name="alarms")
 cli_soh.add_commands(app, train_app, evaluate_app)
@@ -308,37 +315,7 @@ def warm() -> None:
     compile_kernels()
 
 
-@app.command()
-def chaos(
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Recordings, several times; the bundled one if none.", show_default=False
-        ),
-    ] = None,
-    kills: Annotated[
-        int | None, typer.Option(min=1, help="Kills of the monitor, 50 by default.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=100, help="Frames to replay, 60,000 at most by default.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take, about.")] = None,
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """Break everything around the monitor and compare its record with a calm run's."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.chaos import main as run_chaos
-    except ImportError as error:
-        raise ConfigurationError(f"chaos needs a checkout: {error}") from error
-    run_chaos(
-        data or [], kills=kills, frames=frames, seed=seed, budget_s=budget, json_out=json_out,
-        page=page,
-    )  # fmt: skip
-
+app.command("chaos")(cli_bench.chaos)
 
 DataFolder = Annotated[
     Path | None,
@@ -414,24 +391,6 @@ def evaluate_thermal(
     main(arguments)
 
 
-@bench_app.command("engine")
-def bench_engine(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """Samples a second on one core, beside the obvious way in the same run."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.engine import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(
-            f"bench needs a checkout with `make test`'s packages: {error}"
-        ) from error
-    run_benchmark(json_out=json_out, budget_s=budget, page=page)
-
-
 def _data(folder: Path | None) -> Path:
     from monitor.errors import ConfigurationError
 
@@ -458,73 +417,6 @@ def _settings(file: Path | None, **flags: Any) -> Any:
     from monitor.config import load
 
     return load(file, **flags)
-
-
-@bench_app.command("stream")
-def bench_stream(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """From a publish to the durable row through mosquitto, beside the obvious way."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.streaming import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page)
-
-
-@bench_app.command("alarm")
-def bench_alarm(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
-) -> None:
-    """From a frame's arrival to its alarm on the wire, at 10,000 samples a second."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.alarm import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page, seed)
-
-
-@bench_app.command("storage")
-def bench_storage(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """How quickly a month of 100 cells answers, and how fast the database is fed."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.storage import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page)
-
-
-@bench_app.command("dashboard")
-def bench_dashboard(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """From an MQTT publish to the painted page, and how many browsers at once."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.dashboard import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(
-            f"bench needs a checkout with `make test`'s packages: {error}"
-        ) from error
-    run_benchmark(json_out, budget, page)
 
 
 def _faulty(recordings: Any, fault: list[str] | None, scenario: Path | None) -> Any:
