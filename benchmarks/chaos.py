@@ -82,6 +82,7 @@ class Outcome:
     broker: BrokerLoss
     points: int = 0  # of the uninterrupted run in InfluxDB
     wrong_points: int | None = None  # None: there was no InfluxDB
+    frames_without_point: int = 0
 
 
 class Disturber:
@@ -192,8 +193,7 @@ async def calm_run(
             await asyncio.to_thread(sender.send, [*stream.configs, *stream.telemetry])
             if not await world.monitor.stored(stream.accepted):
                 raise TimeoutError("the uninterrupted run does not store everything")
-            if database is not None:
-                await asyncio.to_thread(database.settled)
+            await _delivered(database, world)
         finally:
             sender.close()
         await world.monitor.stop()
@@ -207,7 +207,6 @@ async def disturbed_run(
     dice: random.Random,
     pace: Pace,
     database: Database | None = None,
-    points: int = 0,
 ) -> tuple[chaos_rows.Rows, bool, Tally, World]:
     """The rows of a run in which everything breaks, and whether all frames came."""
     async with World(folder, None if database is None else database.settings) as world:
@@ -223,9 +222,8 @@ async def disturbed_run(
                 await disturber.part([], "kill")
             await asyncio.to_thread(sender.settle)
             complete = await world.monitor.stored(stream.accepted)
-            if database is not None:
-                await asyncio.to_thread(database.settled, points)
             await asyncio.sleep(1.0)  # what would be doubled or unexpected may still be on its way
+            await _delivered(database, world)
         finally:
             sender.close()
         status = await world.monitor.stop()
@@ -233,6 +231,15 @@ async def disturbed_run(
             world.monitor.ended.append(status)
         rows = await asyncio.to_thread(chaos_rows.read, world.monitor.store)
         return rows, complete, disturber.tally, world
+
+
+async def _delivered(database: Database | None, world: World) -> None:
+    """Return once the database has confirmed all that the journal holds; raises TimeoutError."""
+    if database is None or await asyncio.to_thread(database.settled, world.monitor.store):
+        return
+    raise TimeoutError(
+        f"InfluxDB is not given everything; the monitor's log ends so:\n{world.monitor.log_end()}"
+    )
 
 
 def make_plan(kills: int, dice: random.Random, more: Sequence[str] = ()) -> list[str]:
@@ -265,7 +272,7 @@ async def measure(
     database = None if make_database is None else await asyncio.to_thread(make_database, "db")
     _say("the disturbed run")
     got, complete, tally, world = await disturbed_run(
-        folder / "disturbed", stream, kills, dice, pace, database, len(points)
+        folder / "disturbed", stream, kills, dice, pace, database
     )
     found = {} if database is None else await asyncio.to_thread(database.points)
     if world.monitor.ended:
@@ -277,6 +284,7 @@ async def measure(
         stream, tally, chaos_rows.compare(wanted, got), complete, monitor.ended, monitor.starts_s,
         monitor.peak_bytes, broker, len(points),
         None if database is None else chaos_rows.count_differing(points, found),
+        0 if database is None else chaos_influx.without_point(found, got),
     )  # fmt: skip
 
 
@@ -301,7 +309,9 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     if outcome.wrong_points is not None:
         influx = [
             none_of("InfluxDB points that are missing or differ", outcome.wrong_points,
-                    f"of {outcome.points} of the uninterrupted run; influxd 1.x through a shim")
+                    f"of {outcome.points} of the uninterrupted run; influxd 1.6.7 through a shim"),
+            none_of("frames of the journal without a point in InfluxDB",
+                    outcome.frames_without_point, "of the disturbed run"),
         ]  # fmt: skip
     return [
         *influx,

@@ -141,7 +141,7 @@ class Sender:
             if ahead > 0.005:
                 time.sleep(ahead)
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 300.0) -> None:
         """Return once the broker has confirmed everything; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         for info in self._sent:

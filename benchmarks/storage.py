@@ -21,38 +21,31 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
+from benchmarks.broker import free_port
 from benchmarks.results import Figure, Page, below_headline, hand_out
-from benchmarks.stream import FIRST_S, LAST_S, START_MS, FleetStream, encoded
-from cellpulse.paths import models_folder
-from monitor.contract import decode_telemetry
-from monitor.engine import Engine
+from benchmarks.storage_month import PACK, SINGLES, Shape, build
+from monitor.config import Config
 from monitor.errors import ConfigurationError
-from monitor.inputs import ConfigIn, FrameIn
-from monitor.service import load_models
 from monitor.store.history import History
 from monitor.store.influx import InfluxWriter, Target, deliver
-from monitor.store.journal import Journal, MinuteRow, used_bytes
-from monitor.store.minutes import FIGURES, PROGRESS, roll_up
+from monitor.store.journal import Kind, connect, used_bytes
 from monitor.store.outbox import Outbox
 from monitor.store.sqlite_history import SqliteHistory
 
-CELLS = 100
-DAYS = 30
-RAW_HOURS = 24.0
-BATCH_FRAMES = 100
+DAYS = 30.0
 DAY_MS = 86_400_000
-DAY_MINUTES = 1_440
+HOUR_MS = 3_600_000
 ASKED = 20
 DRAIN_S = 20.0
-PAGE = Page("The store's speed", "bench storage", below_headline(__doc__))
 TARGET_MS = 100.0
-FULL_S = 400.0  # what a full run may take on two busy cores
+FULL_S = 3_600.0  # what a full run may take on two busy cores
+PAGE = Page("The store's speed", "bench storage", below_headline(__doc__))
 
 
 def main(
@@ -117,59 +110,87 @@ def _built(path: Path, plan: Plan) -> float:
     return float(note.read_text(encoding="utf-8"))
 
 
-def ask(path: Path, days: int, hours: float) -> list[Figure]:
-    """How long traces take, in milliseconds."""
+def ask(path: Path, plan: Plan, built_s: float) -> list[Figure]:
+    """How long traces take, in milliseconds, and what the store holds."""
     history = SqliteHistory(path)
-    (asset,) = history.assets()
+    assets = history.assets()
+    begin, end = min(one.first_ms for one in assets), max(one.last_ms for one in assets)
+    held = holdings(path)
+    day = min(DAY_MS, end - begin)
+    hour = min(HOUR_MS, end - held.raw_from_ms)
     rng = np.random.default_rng(2)
-    protocol = (
-        f"{CELLS} cells at 1 Hz, {days} days: minutes of all, raw frames of the newest {hours:.3g} "
-        f"hours; a new connection each, {ASKED} cells and times at random, 2,000 points"
-    )
-    raw_from = START_MS
-    day = min(DAY_MS, raw_from - asset.first_ms)
 
-    def times(spans: Callable[[], tuple[int, int]], *, cached: bool) -> list[float]:
+    def times(spans: Callable[[], tuple[int, int]], *, cached: bool = False) -> list[float]:
         found: list[float] = []
         for _ in range(ASKED):
-            cell = int(rng.integers(CELLS))
-            start, end = spans()
+            asset = assets[int(rng.integers(len(assets)))].name
+            cell = int(rng.integers(plan.shape.cells))
+            start, stop = spans()
             if cached:
-                _trace(history, asset.name, cell, start, end)
+                _trace(history, asset, cell, start, stop)
             else:
                 _forget(path)
-            found.append(_trace(history, asset.name, cell, start, end))
+            found.append(_trace(history, asset, cell, start, stop))
         return found
 
-    def old_day() -> tuple[int, int]:
-        start = int(rng.integers(asset.first_ms, raw_from - day + 1))
-        return start, start + day
+    def some(length: int, since: int) -> tuple[int, int]:
+        start = int(rng.integers(since, end - length + 1))
+        return start, start + length
 
-    def newest_day() -> tuple[int, int]:
-        return asset.last_ms - day, asset.last_ms
+    cold = times(lambda: some(day, begin))
+    warm = times(lambda: some(day, begin), cached=True)
+    newest = times(lambda: (end - day, end))
+    whole = times(lambda: (begin, end))
+    close = times(lambda: some(hour, held.raw_from_ms))
+    protocol = (
+        f"{plan.words}; a new connection each, {ASKED} cells and times at random, 2,000 points; "
+        f"file dropped from the page cache before each, but where it is cached"
+    )
+    store = (
+        f"{plan.words}; store_max_mb = {Config().store_max_mb:,.0f}, "
+        f"keep_raw_days = {Config().keep_raw_days:g}"
+    )
 
-    def hour() -> tuple[int, int]:
-        span = int(min(1.0, hours) * 3_600_000)
-        start = int(rng.integers(raw_from, asset.last_ms - span + 2))
-        return start, start + span
+    def traced(name: str, value: float, target: float | None) -> Figure:
+        return Figure(f"{plan.shape.name}: {name}", value, "ms", target, "lower", protocol)
 
-    cold, warm = times(old_day, cached=False), times(old_day, cached=True)
-    newest = times(newest_day, cached=False)
-    whole = times(lambda: (asset.first_ms, asset.last_ms), cached=False)
-    close = times(hour, cached=False)
-
-    def figure(name: str, value: float, target: float | None, more: str) -> Figure:
-        return Figure(name, value, "ms", target, "lower", f"{protocol}; {more}")
+    def found(name: str, value: float, unit: str) -> Figure:
+        return Figure(f"{plan.shape.name}: {name}", value, unit, None, "higher", store)
 
     return [
-        figure("one day of one cell, file not cached", median(cold), TARGET_MS, "median"),
-        figure("the slowest of them", max(cold), TARGET_MS, "the slowest"),
-        figure("one day of one cell, file cached", median(warm), TARGET_MS, "median"),
-        figure("the newest day, file not cached", median(newest), TARGET_MS, "median"),
-        figure(f"all {days} days, file not cached", median(whole), None, "median"),
-        figure("an hour frame by frame, file not cached", median(close), None, "median"),
-        Figure("store", used_bytes(path) / 1e6, "MB", None, "lower", protocol),
+        traced("one day of one cell, slowest", max(cold), TARGET_MS),
+        traced("one day of one cell, median", median(cold), TARGET_MS),
+        traced("one day of one cell, cached, slowest", max(warm), TARGET_MS),
+        traced("the newest day, slowest", max(newest), TARGET_MS),
+        traced(f"all {plan.days:.3g} days, slowest", max(whole), None),
+        traced("an hour frame by frame, slowest", max(close), None),
+        found("size of the store", used_bytes(path) / 1e6, "MB"),
+        found("days kept frame by frame", (end - held.raw_from_ms) / DAY_MS, "days"),
+        found("days kept by the minute", (end - begin) / DAY_MS, "days"),
+        found("frames in the store", float(held.frames), ""),
+        found("minutes of a cell in the store", float(held.minutes), ""),
+        found("processor time to build it", built_s, "s"),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a store holds."""
+
+    frames: int
+    minutes: int
+    raw_from_ms: int  # the oldest raw frame's time
+
+
+def holdings(path: Path) -> Holdings:
+    """Count it; the frames' numbers have no holes."""
+    with contextlib.closing(connect(path, read_only=True)) as db:
+        first, newest = db.execute(
+            "SELECT min(id), max(id) FROM input WHERE kind = ?", (int(Kind.FRAME),)
+        ).fetchone()
+        (raw_from,) = db.execute("SELECT timestamp_ms FROM input WHERE id = ?", (first,)).fetchone()
+        (minutes,) = db.execute("SELECT count(*) FROM minute").fetchone()
+    return Holdings(newest - first + 1, minutes, raw_from)
 
 
 def _trace(history: History, asset: str, cell: int, start_ms: int, end_ms: int) -> float:
@@ -193,12 +214,12 @@ def _forget(path: Path) -> None:
             os.close(handle)
 
 
-def drain(path: Path, seconds: float) -> list[Figure]:
+def drain(path: Path, folder: Path, seconds: float) -> list[Figure]:
     """Cell-samples and lines a second from the journal into VictoriaMetrics, one thread."""
     binary = shutil.which("victoria-metrics")
     if binary is None:
         return []
-    with _victoria_metrics(binary, path.parent / "victoria") as url:
+    with _victoria_metrics(binary, folder / "victoria") as url:
         target = Target(url, "cellpulse", "cellpulse", "none")
         writer = InfluxWriter(target)
         outbox = Outbox(path, target.key, 10_000)
@@ -232,9 +253,7 @@ def drain(path: Path, seconds: float) -> list[Figure]:
 
 @contextlib.contextmanager
 def _victoria_metrics(binary: str, folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             binary, f"-storageDataPath={folder}", f"-httpListenAddr=127.0.0.1:{port}",

@@ -46,11 +46,19 @@ def alarm(
 
 
 @app.command()
-def storage(json_out: JsonOut = False, budget: Budget = None, page: Page = None) -> None:
+def storage(
+    json_out: JsonOut = False,
+    budget: Budget = None,
+    page: Page = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the stores; those that are there are not built again."),
+    ] = None,
+) -> None:
     """How quickly a month of 100 cells answers, and how fast the database is fed."""
     with _checkout():
         from benchmarks.storage import main
-    main(json_out, budget, page)
+    main(json_out, budget, page, keep)
 
 
 @app.command()
