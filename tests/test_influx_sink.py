@@ -432,3 +432,19 @@ def test_positions_of_two_targets_are_apart(journal: Journal) -> None:
     assert two.next_batch().lines
     with pytest.raises(StoreError):
         Outbox(journal.path.parent / "absent.sqlite", "t", 1).next_batch()
+
+
+def test_what_a_power_loss_took_from_the_journal_is_not_taken_for_sent(journal: Journal) -> None:
+    run(journal, make_engine(), STORY[:30])
+    box = Outbox(journal.path, "one", 100)
+    box.confirm(box.next_batch().after, [], 0)
+    box.close()
+    journal._db.execute("DELETE FROM input WHERE id > 10")  # the newest commits are gone
+    again = Outbox(journal.path, "one", 100)
+    assert again.position.input == 10
+    journal._db.execute(
+        "INSERT INTO input SELECT 11, kind, asset_id, timestamp_ms, arrival_ms, payload, result "
+        "FROM input WHERE kind = 0 ORDER BY id DESC LIMIT 1"
+    )
+    assert again.next_batch().lines
+    again.close()
