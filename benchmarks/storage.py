@@ -1,11 +1,13 @@
 """`cellpulse bench storage`: how quickly a month of a fleet answers, and how fast a sink drains.
 
-Two stores of 100 cells at 1 Hz over 30 days are made (`benchmarks/storage_month.py`). Every
-second of the newest days, 14 for a pack of 100 cells and one for 100 assets of one cell, goes
-through decoding, engine, commit, checkpoint, roll-up and retention with the settings that we ship.
-Of the days before, the minutes are written row by row as the roll-up writes them; for the pack
-that is what a user has, since its 14 days are more than the shipped bound keeps frame by frame.
-The telemetry is synthetic. Then traces of one cell are asked for, each by a new connection,
+Two stores of 100 cells at 1 Hz over 30 days are made (`benchmarks/storage_month.py`), synthetic
+telemetry in both. The newest days, 14 for a pack of 100 cells and one for 100 assets of one cell,
+go second by second through the journal's commit, checkpoints, roll-up and retention with the
+settings that we ship; the results stored with them are what the engine gave for one charge of
+every cell, over and over. Of the days before, the minutes are written row by row as the roll-up
+writes them. For the pack that is what a user has after a month, since 14 days are more than the
+shipped bound keeps frame by frame; 100 assets would keep more of it than their one day here.
+Then traces of one cell are asked for, each by a new connection,
 with the file dropped from the page cache and with it there. The sink's encoding and writing are
 timed on the raw frames into a real VictoriaMetrics, which takes anything and so says nothing of
 correctness.
@@ -90,10 +92,10 @@ class Plan:
     @property
     def words(self) -> str:
         """What it is, for people."""
-        minutes = "" if self.lived_days == self.days else ", before them minutes written by hand"
+        minutes = "" if self.lived_days == self.days else ", before them minutes alone"
         return (
             f"{self.shape.name} at 1 Hz, {self.days:.3g} days, {self.lived_days:.3g} of them "
-            f"lived through{minutes}"
+            f"through the journal{minutes}"
         )
 
 
