@@ -99,7 +99,7 @@ class Disturber:
         self._dice = dice
         self._pace = pace
         self._database = database
-        self._assets = [packet.topic.split("/")[1] for packet in stream.configs]
+        self._assets = stream.assets
         self._sent: list[Packet] = []
 
     async def part(self, packets: Sequence[Packet], kind: str) -> None:
@@ -293,13 +293,14 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     tally, found, broker = outcome.tally, outcome.difference, outcome.broker
     others = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.done.items()) if kind != "kill")
     run = (
-        f"seed {seed}; {outcome.stream.frames} frames of {len(outcome.stream.configs)} assets in "
-        f"{len(outcome.stream.telemetry)} messages; {others}"
+        f"seed {seed}; {outcome.stream.frames:,} frames of {', '.join(outcome.stream.assets)} in "
+        f"{len(outcome.stream.telemetry):,} messages; {others}"
     )
-    rows = f"of {found.rows} frames of the uninterrupted run"
+    rows = f"of {found.rows:,} frames of the uninterrupted run"
     ready = sorted(outcome.starts_s)
     at_the_broker = (
-        f"{broker.published} frames, mosquitto killed with {broker.waiting} of them not yet stored"
+        f"{broker.published:,} frames, mosquitto killed with {broker.waiting:,} of them not yet "
+        f"stored"
     )
 
     def none_of(name: str, value: float, protocol: str) -> Figure:
@@ -309,9 +310,9 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     if outcome.wrong_points is not None:
         influx = [
             none_of("InfluxDB points that are missing or differ", outcome.wrong_points,
-                    f"of {outcome.points} of the uninterrupted run; influxd 1.6.7 through a shim"),
+                    f"of {outcome.points:,} of the undisturbed run; influxd 1.6.7 through a shim"),
             none_of("frames of the journal without a point in InfluxDB",
-                    outcome.frames_without_point, "of the disturbed run"),
+                    outcome.frames_without_point, "both of the disturbed run"),
         ]  # fmt: skip
     return [
         *influx,
@@ -326,9 +327,9 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
         none_of("assets with frames in another order", found.disordered, rows),
         none_of("frames with other estimates", found.results,
                 f"{rows}; largest difference {found.largest:.1e}, allowed 1e-5"),
-        none_of("cycles that differ", found.cycles, f"of {found.of_cycles}"),
+        none_of("cycles that differ", found.cycles, f"of {found.of_cycles} half-cycles"),
         none_of("alarm transitions that differ", found.events,
-                f"of {found.of_events}; all but stale and offline, which depend on the wall clock"),
+                f"of {found.of_events} transitions: all but stale and offline, by the wall clock"),
         none_of("ends of the monitor that nobody asked for", len(outcome.ended), run),
         Figure("start to ready, recovery included, median", ready[len(ready) // 2], "s", None,
                "lower", f"{len(ready)} starts"),
