@@ -198,7 +198,7 @@ def _trace(history: History, asset: str, cell: int, start_ms: int, end_ms: int) 
     began = time.perf_counter()
     trace = history.trace(asset, cell, start_ms, end_ms)
     spent = (time.perf_counter() - began) * 1_000.0
-    if len(trace) < 300:
+    if len(trace) < 100:
         raise ConfigurationError(f"bench storage: a trace of only {len(trace)} rows")
     return spent
 
