@@ -19,6 +19,7 @@ from cellpulse import (
     cli_report,
     cli_soh,
 )
+from cellpulse.cli_options import Broker, ConfigFile, Root, configured
 
 app = typer.Typer(
     name="cellpulse",
@@ -39,14 +40,6 @@ cli_charging.add_commands(app, train_app, evaluate_app)
 app.add_typer(cli_bridge.app, name="bridge")
 app.command("report")(cli_report.report)
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
-]
-Broker = Annotated[
-    str | None,
-    typer.Option(help="mqtt://[user:password@]host[:port], mqtts:// for TLS.", show_default=False),
-]
-Root = Annotated[str | None, typer.Option(help="Root topic, `bms` by default.", show_default=False)]
 Store = Annotated[
     Path | None,
     typer.Option(help="SQLite file, cellpulse.sqlite by default.", show_default=False),
@@ -135,7 +128,7 @@ def demo(
     from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_show
 
-    settings = _settings(config, dashboard_host=host, dashboard_port=port, models=models)
+    settings = configured(config, dashboard_host=host, dashboard_port=port, models=models)
     recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     run(
         run_show(
@@ -171,7 +164,7 @@ def play(
     from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_player
 
-    settings = _settings(config, broker=broker, root=root)
+    settings = configured(config, broker=broker, root=root)
     if path is not None and len(path) == 1 and cli_bridge.is_recording(path[0]):
         # What `bridge serial --record` wrote has its own player: raw frames through the decoder.
         authority = settings.broker_ca
@@ -213,7 +206,7 @@ def monitor(
     from cellpulse.running import run
     from cellpulse.wiring import run_monitor
 
-    settings = _settings(
+    settings = configured(
         config, broker=broker, root=root, store=store, models=models, monitor_id=name,
         rules=rules, webhook=webhook, homeassistant=homeassistant, health_port=health_port,
         health_host=health_host, log_format=log_format, log_level=log_level,
@@ -240,7 +233,7 @@ def dashboard(
     from cellpulse.running import run
     from cellpulse.wiring import run_dashboard
 
-    settings = _settings(
+    settings = configured(
         config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port,
         login=login, log_format=log_format, log_level=log_level,
     )  # fmt: skip
@@ -274,7 +267,7 @@ def health(
     """Ask a running part whether it is healthy; status 0 where it is, else 1."""
     from cellpulse.asking import ask_health
 
-    print(ask_health(what, lambda: _settings(config, broker=broker, root=root)))
+    print(ask_health(what, lambda: configured(config, broker=broker, root=root)))
 
 
 @app.command()
@@ -411,12 +404,6 @@ def _stacked(recordings: Any, pack: str | None) -> Any:
     if not is_asset_name(pack):
         raise ConfigurationError(f"--pack {pack!r}: expected {ASSET_PATTERN}")
     return [StackedPack(pack, recordings)]
-
-
-def _settings(file: Path | None, **flags: Any) -> Any:
-    from monitor.config import load
-
-    return load(file, **flags)
 
 
 def _faulty(recordings: Any, fault: list[str] | None, scenario: Path | None) -> Any:
