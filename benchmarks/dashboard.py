@@ -26,7 +26,7 @@ from iotcore import Broker
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.dashboard.app import make_app, serve
@@ -40,6 +40,7 @@ CLIENT_HZ = 6.0  # published, so that 5 a second can be shown to arrive
 SECONDS = 30.0
 HOUR_UPDATES = 36_000
 TOPICS = Topics()
+PAGE = Page("The page's speed", "bench dashboard")
 
 # Every new text of the voltage, and when the frame that carried it to the screen was painted.
 WATCH = """() => {
@@ -232,16 +233,7 @@ def main(json_out: bool, budget_s: float | None, page: Path | None = None) -> No
     `page` is a Markdown file to write the same to.
     """
     found = measure(budget_s)
-    result = as_object("bench dashboard", {}, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# The page's speed\n\nWritten by `cellpulse bench dashboard` at commit "
-            f"{result['commit']}.\n\n{text}\n\n{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text)
+    hand_out(PAGE, found, json_out=json_out, file=page)
 
 
 def _free_port() -> int:

@@ -33,7 +33,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
-from monitor.mqtt_client import Client
+from monitor.mqtt_client import Client, SecureSocket
 from monitor.mqtt_receive import BlockClient, BlockSocket, Received
 
 log = logging.getLogger(__name__)
@@ -355,6 +355,7 @@ def tls_context(address: BrokerAddress, ca: Path | None) -> ssl.SSLContext | Non
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except OSError as error:
         raise ConfigurationError(f"broker_ca = {ca}: {_tls_reason(error)}") from error
+    context.sslsocket_class = SecureSocket
     if address.cert is not None:
         try:
             # A password for the key is never asked for on the terminal of a service.

@@ -48,7 +48,7 @@ from monitor.inputs import (
 )
 from monitor.mqtt import Message
 from monitor.rules import Rule
-from monitor.store.checkpoint import Checkpoint, newest, write
+from monitor.store.checkpoint import Checkpoint, newest_within, write
 from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,9 @@ class Pipeline:
 
     def recover(self) -> int:
         """Bring the engine to where the journal ends; returns how many inputs were run again."""
-        checkpoint = newest(self._journal.path)
+        checkpoint = newest_within(self._journal.path, self._journal.last_id)
         after = 0
-        if checkpoint is not None and checkpoint.input_id <= self._journal.last_id:
+        if checkpoint is not None:
             for state in checkpoint.assets:
                 self.engine.put_asset_state(state)
             if checkpoint.groups:
@@ -255,9 +255,7 @@ class Pipeline:
         self._keep(inputs, results, messages)
         return results
 
-    def _keep(
-        self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]
-    ) -> None:
+    def _keep(self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]) -> None:
         """Have it committed with whatever waits already."""
         if self._unwritten is None:
             self._unwritten = ([], Results(), [])

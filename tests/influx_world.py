@@ -91,7 +91,7 @@ class InfluxWorld:
         """The series that InfluxQL finds, times in ns; straight from influxd."""
         parameters = urllib.parse.urlencode({"db": BUCKET, "epoch": "ns", "q": text})
         url = f"http://127.0.0.1:{self.port}/query"
-        with urllib.request.urlopen(url, parameters.encode(), timeout=10) as answer:
+        with urllib.request.urlopen(url, parameters.encode(), timeout=60) as answer:
             result = json.load(answer)["results"][0]
         assert "error" not in result, result
         return list(result.get("series", []))

@@ -376,6 +376,33 @@ def test_a_journal_that_is_older_than_its_checkpoint_is_run_from_the_start(tmp_p
     again.journal.close()
 
 
+def test_a_power_loss_leaves_the_older_checkpoint_in_force(tmp_path: Path) -> None:
+    calm = World(tmp_path / "calm.sqlite")
+    world = World(tmp_path / "j.sqlite")
+    for one in (calm, world):
+        one.configure()
+        one.pipeline.step([hot(0), hot(1)], T0)
+        one.pipeline.checkpoint()
+        one.pipeline.step([hot(2)], T0)
+    world.pipeline.step([hot(3)], T0)
+    world.pipeline.checkpoint()
+    with world.journal._db as db:
+        db.execute("DELETE FROM input WHERE id = 2")  # retention does so behind both checkpoints
+        db.execute("DELETE FROM input WHERE id = 5")  # hot(3), the commit that is lost
+    world.journal.close()
+    again = World(tmp_path / "j.sqlite")
+    assert again.pipeline.recover() == 1
+    assert again.engine.asset_state("p") == calm.engine.asset_state("p")
+    for one in (calm, again):
+        one.pipeline.step([hot(4)], T0)  # another input with the lost one's number
+    again.journal.close()
+    last = World(tmp_path / "j.sqlite")
+    assert last.pipeline.recover() == 2
+    assert last.engine.asset_state("p") == calm.engine.asset_state("p")
+    last.journal.close()
+    calm.journal.close()
+
+
 def test_a_device_alarm_and_statuses(world: World) -> None:
     world.configure(gateway="gw")
     alarm = DeviceAlarm(v=1, timestamp_ms=T0, name="short_circuit", active=True, source="c001")

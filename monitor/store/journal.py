@@ -244,7 +244,9 @@ class Journal:
             if len(run) >= RUN:
                 run.sort()
                 self._db.executemany("INSERT INTO frame_time VALUES (?, ?, ?)", run)
-                self._db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (FRAME_TIME, last))
+                self._db.execute(
+                    "INSERT OR REPLACE INTO progress VALUES (?, ?)", (FRAME_TIME, last)
+                )
                 run = []
             self._db.executemany(
                 "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?, ?)", cycles
