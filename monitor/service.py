@@ -236,7 +236,10 @@ class Monitor:
         """Take what has come, as far as the store can; what it cannot comes again next time."""
         self._saver.shutdown(wait=True)
         try:
-            self.pipeline.step(self.link.drain(BATCH_MESSAGES), self._clock_ms())
+            self.pipeline.flush()
+            messages = self.link.drain(BATCH_MESSAGES)
+            if messages:
+                self.pipeline.step(messages, self._clock_ms())
             self.pipeline.publish_estimates(time.monotonic() + ESTIMATE_EVERY_S)
             self.pipeline.checkpoint()
         except (StoreError, OSError) as error:

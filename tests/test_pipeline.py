@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -30,7 +31,7 @@ from monitor.contract import (
 from monitor.engine import Engine
 from monitor.errors import StoreError
 from monitor.mqtt import Message
-from monitor.pipeline import ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
+from monitor.pipeline import COMMIT_EVERY_S, ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
 from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
 from tests.engine_world import (
@@ -243,6 +244,48 @@ def test_a_store_that_fails_keeps_everything_until_it_works(world: World) -> Non
     assert world.kinds() == ["alarm", "event", "commit", "acknowledge"]
     assert world.engine.counters.frames == frames_before == 2
     assert world.journal.last_id == 3
+
+
+def test_messages_share_a_commit_and_alarms_do_not_wait_for_it(world: World) -> None:
+    world.configure()
+    pipeline = world.pipeline
+    assert pipeline.commit_in_s(0.0) is None
+    first, second = hot(0), hot(1)
+    pipeline.take([first], T0)
+    assert pipeline.commit_in_s(1e12) == 0.0  # long after the last commit: nothing to wait for
+    pipeline.take([second], T0)
+    assert world.kinds() == ["alarm", "event"]
+    assert world.journal.last_id == 1
+    pipeline.flush()
+    assert world.out.log[-2:] == [("commit", 2), ("acknowledge", first.mid, second.mid)]
+    assert world.journal.last_id == 3
+    assert pipeline.commit_in_s(1e12) is None
+    pipeline.take([hot(2)], T0)
+    wait_s = pipeline.commit_in_s(time.monotonic())
+    assert wait_s is not None
+    assert 0.0 <= wait_s <= COMMIT_EVERY_S
+    rows = rows_of(world.journal.path, "SELECT kind, payload FROM input WHERE id > 1")
+    assert [kind for kind, _ in rows] == [0, 0]
+    pipeline.checkpoint()  # takes what waits with it
+    saved = newest(world.journal.path)
+    assert saved is not None
+    assert saved.input_id == world.journal.last_id == 4
+
+
+def test_estimates_that_are_due_come_first_and_a_few_at_once(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.configure(name)
+        world.pipeline.step([hot(0, name)], T0)
+    world.out.log.clear()
+    assert world.pipeline.publish_estimates(100.0, most=2) == 0.0  # one more is due
+    assert len(world.out.published("estimate")) == 2
+    assert world.pipeline.publish_estimates(100.0, most=2) is None
+    told = {topic for topic, _ in world.out.published("estimate")}
+    assert len(told) == 3
+    world.pipeline.step([hot(1, "b")], T0)
+    assert world.pipeline.publish_estimates(100.1) == pytest.approx(ESTIMATE_EVERY_S - 0.1)
+    assert world.pipeline.publish_estimates(100.0 + ESTIMATE_EVERY_S) is None
+    assert len(world.out.published("estimate")) == 4
 
 
 def test_no_checkpoint_of_what_the_store_has_not_taken(world: World) -> None:
