@@ -42,7 +42,7 @@ from monitor.store.outbox import Outbox
 from monitor.store.sqlite_history import SqliteHistory
 
 DAYS = 30.0
-LIVED_DAYS = {PACK: 4.0, SINGLES: 1.0}
+LIVED_DAYS = {PACK: 2.0, SINGLES: 0.25}
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 ASKED = 20
