@@ -61,23 +61,24 @@ def asset_page(
                         dcc.Link(
                             "‹ " + text("back_to_fleet", language), href="/", className="cp-back"
                         ),
-                        html.H1(asset),
-                    ]
-                ),
-                html.Div(
-                    [
-                        report_link("a-report", f"/report/asset/{asset}?lang={language}", language)
-                        if can_report
-                        else None,
-                        html.Span("", id="a-lamp", className="cp-lamp"),
-                        html.Span("", id="a-fresh", className="cp-fresh"),
+                        html.Div(
+                            [
+                                html.H1(asset),
+                                html.Span("", id="a-lamp", className="cp-lamp"),
+                                html.Span("", id="a-fresh", className="cp-fresh"),
+                            ],
+                            className="cp-status",
+                        ),
+                        html.Div("", id="a-why", className="cp-why"),
+                        html.Div("", id="a-advice", className="cp-muted"),
                     ],
-                    className="cp-status",
+                    className="cp-title",
                 ),
-                html.Div("", id="a-why", className="cp-muted"),
-                html.Div("", id="a-advice", className="cp-muted"),
+                report_link("a-report", f"/report/asset/{asset}?lang={language}", language)
+                if can_report
+                else None,
             ],
-            className="cp-head",
+            className="cp-head cp-asset-head",
         ),
         html.Div("", id="a-note", className="cp-note cp-hidden"),
         None if faults is None else _replay_bar(language, faults),
@@ -169,6 +170,7 @@ def asset_page(
                     [
                         html.H2(text("ica", language)),
                         graph("ica-graph", "cp-graph"),
+                        html.Div(text("ica_cc_only", language), className="cp-muted cp-small"),
                     ],
                     className="cp-card",
                 ),

@@ -18,6 +18,7 @@ from monitor.contract import (
     AssetConfig,
     Command,
     CycleSummary,
+    Limits,
     Reply,
     SimulatorCommand,
     cell_name,
@@ -164,10 +165,13 @@ def add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
     async def load_ica(asked: object, look: dict[str, Any]) -> list[dict[str, Any]]:
         if history is None:
             return []
+        asset = str(look["asset"])
+        config = hub.config_of(asset)
+        limits = Limits() if config is None else config.limits
         try:
             curves = await asyncio.to_thread(
-                read_curves, history, str(look["asset"]), int(look["cell"]),
-                hub.newest_ms(str(look["asset"])),
+                read_curves, history, asset, int(look["cell"]), hub.newest_ms(asset),
+                charge_voltage_v=limits.charge_voltage_v,
             )  # fmt: skip
         except StoreError:
             return []  # the trace, which asks the same store, says why

@@ -48,26 +48,30 @@ def fleet_page(language: Language) -> list[Any]:
                     debounce=False,
                     **aria(text("search", language)),
                 ),
-                dmc.Select(
-                    id="fleet-sort",
-                    data=[
-                        {"value": key, "label": text(f"by_{key}", language)}
-                        for key in ("name", "risk", "soh", "temperature")
-                    ],
-                    value="name",
-                    allowDeselect=False,
-                    persistence=True,
-                    className="cp-sort",
-                    **aria(text("sort", language)),
+                html.Div(
+                    dmc.Select(
+                        id="fleet-sort",
+                        data=[
+                            {"value": key, "label": text(f"by_{key}", language)}
+                            for key in ("name", "risk", "soh", "temperature")
+                        ],
+                        value="name",
+                        allowDeselect=False,
+                        persistence=True,
+                        className="cp-sort",
+                        **aria(text("sort", language)),
+                    ),
+                    id="fleet-sort-box",
                 ),
                 named(
                     dmc.SegmentedControl(
                         id="fleet-view",
                         data=[
                             {"value": "tiles", "label": text("tiles", language)},
+                            {"value": "dense", "label": text("dense", language)},
                             {"value": "table", "label": text("table", language)},
                         ],
-                        value="tiles",
+                        value=None,  # by the size of the fleet, until the user chooses
                         persistence=True,
                     ),
                     text("view", language),
@@ -97,6 +101,8 @@ def fleet_page(language: Language) -> list[Any]:
                     "asyncTransactionWaitMillis": 50,
                     "suppressCellFocus": False,
                     "enableCellTextSelection": True,
+                    "isExternalFilterPresent": {"function": "cpOnlySome()"},
+                    "doesExternalFilterPass": {"function": "cpPasses(params.data)"},
                 },
                 style={"height": "100%", "width": "100%"},
             ),
@@ -107,10 +113,13 @@ def fleet_page(language: Language) -> list[Any]:
 
 
 def _count(key: str, label: str) -> Any:
-    return html.Div(
+    """A count that shows only those assets when it is pressed."""
+    return html.Button(
         [html.Span("–", id=f"count-{key}", className="cp-count-n"), html.Span(label)],
+        type="button",
         className="cp-count",
         id=f"count-box-{key}",
+        **{"aria-pressed": "false"},
     )
 
 
@@ -131,7 +140,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             comparator={"function": "cpCompareNames"},
             sort="asc",
             pinned="left",
-            width=130,
+            width=150,
         ),
         column(
             "risk",

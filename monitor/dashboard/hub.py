@@ -32,12 +32,14 @@ from monitor.dashboard.asset_state import (
     estimates_since,
     pack_now,
     samples_since,
+    trail,
 )
 from monitor.dashboard.rows import Row, is_active, make_row, stale_after_ms
 
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
 STALE_CHECK_MS = 500
+TRAILS = 128  # assets at most whose newest voltages a fleet page gets when it opens
 MAX_ALARMS = 1_000
 MAX_EVENTS = 200
 
@@ -331,6 +333,8 @@ class Hub:
         }
         if view.kind == "fleet":
             body["rows"] = self._rows_since(since)
+            if since == 0 and len(self._assets) <= TRAILS:
+                body["trails"] = {name: trail(state) for name, state in self._assets.items()}
         elif view.kind == "alarms":
             if self._alarms_version > since or since == 0:
                 body["alarms"] = self.alarms()[:MAX_ALARMS]

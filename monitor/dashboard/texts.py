@@ -63,6 +63,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "soh_not_enough_seen": ("not enough seen yet", "数据尚不足"),
     "soh_unlike_training": ("unlike the training data", "与训练数据差异大"),
     "soh_no_model": ("no model for this cell", "无适用模型"),
+    "not_yet": ("not known yet", "尚未知"),
     "soh_none": ("not estimated", "未估计"),
     # Risk lamp
     "risk_ok": ("Normal", "正常"),
@@ -90,9 +91,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "search": ("Search assets", "搜索电池"),
     "view": ("View", "视图"),
     "tiles": ("Tiles", "卡片"),
+    "dense": ("Compact", "紧凑"),
     "table": ("Table", "表格"),
     "sort": ("Sort by", "排序"),
-    "by_name": ("Name", "名称"),
+    "by_name": ("By name", "按名称"),
     "by_risk": ("Worst first", "风险优先"),
     "by_soh": ("Lowest SOH", "SOH 最低"),
     "by_temperature": ("Hottest", "温度最高"),
@@ -100,6 +102,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "No battery has been heard yet. The page fills by itself as soon as one publishes.",
         "尚未收到任何电池的数据。一旦有电池上报，页面会自动显示。",
     ),
+    "no_match": ("No asset matches the search and the filter.", "没有符合搜索和筛选条件的电池。"),
+    "trail": ("Voltage of the newest readings", "最近读数的电压"),
     "more_tiles": (
         "{n} more: search, or use the table.",
         "另有 {n} 个：请搜索或使用表格。",
@@ -124,6 +128,15 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "paused": ("Paused: the traces stand still, the numbers do not.", "曲线已暂停，数值仍在更新。"),
     "soh_history": ("State of health over its life", "健康状态历史"),
     "ica": ("Incremental capacity (dQ/dV)", "增量容量 (dQ/dV)"),
+    "soh_nothing": (
+        "Shown after the first finished charge or discharge.",
+        "首次完成充电或放电后显示。",
+    ),
+    "ica_cc_only": (
+        "The constant-current part of each charge; the constant-voltage end, which moves charge "
+        "without moving the voltage, is left out.",
+        "只含每次充电的恒流段；恒压段电压不变而电量增加，不在其中。",
+    ),
     "ica_first": ("first charges", "最初的充电"),
     "ica_now": ("newest charge", "最近的充电"),
     "ica_running": ("running charge", "正在进行的充电"),

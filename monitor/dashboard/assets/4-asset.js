@@ -76,7 +76,7 @@
     const graph = document.querySelector("#traces .js-plotly-plot");
     if (!window.Plotly || !graph || !graph.data || graph.data.length !== 5) return;
     const missing = (buffer, trace) => {
-      const until = last(graph.data[trace].x);
+      const until = graph.data[trace].x.at(-1) || "";
       let from = buffer[0].length;
       while (from > 0 && cp.axisTime(buffer[0][from - 1]) > until) from -= 1;
       return from;
@@ -87,6 +87,9 @@
     const x = times(S[0].slice(s));
     const many = S[0].length;
     const counts = [many, many, many, many, E[0].length];
+    const { room, LEAST_V, LEAST_C } = cp.figures;
+    graph.layout.yaxis.autorangeoptions = room(S[1], LEAST_V);
+    graph.layout.yaxis3.autorangeoptions = room(S[3], LEAST_C);
     window.Plotly.extendTraces(
       graph,
       { x: [x, x, x, x, times(E[0].slice(e))], y: [S[1].slice(s), S[2].slice(s), S[3].slice(s), S[4].slice(s), E[1].slice(e)] },
@@ -167,11 +170,12 @@
       cp.text("limit") + " " + cp.number(config && config.limits && config.limits.temperature_max_c !== undefined ? config.limits.temperature_max_c : 60, 0, "°C"),
     ]);
     put("score", cp.number(now.score, 2), now.heat === null || now.heat === undefined ? cp.text("score_hint") : cp.text("heat") + " " + cp.number(now.heat, 2, "W"));
-    put("soc", cp.number(now.soc, 1, "%"));
+    const yet = (value) => (value === null || value === undefined ? cp.text("not_yet") : "");
+    put("soc", cp.number(now.soc, 1, "%"), yet(now.soc));
     const soh = cp.soh(now);
     const truthWords = truth && truth.soh !== null && truth.soh !== undefined ? cp.text("truth") + " " + cp.number(truth.soh, 1, "%") : "";
     put("soh", soh.main, [soh.sub, cp.el("Br", null), truthWords]);
-    put("r", cp.number(now.r, 1, "mΩ"));
+    put("r", cp.number(now.r, 1, "mΩ"), yet(now.r));
     put("phase", cp.phase(now.phase || row.phase), (now.quality || []).join(", "));
     paintStatus();
   }
