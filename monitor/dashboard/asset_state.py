@@ -56,6 +56,7 @@ class AssetState:
     online: bool = True
     stale: bool = True
     late: int = 0  # late frames in a row
+    runs: int = 0  # how often its time began anew
     version: int = 0
     alarms: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)
     groups: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)  # of several assets

@@ -148,7 +148,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             cellRenderer="CpLamp",
             comparator={"function": "cpCompareRisk"},
             filterValueGetter={"function": "cpRiskWords(params.data)"},
-            width=132,
+            width=120,
         ),
         number_column(
             "v",
@@ -179,7 +179,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             text("score", language),
             "",
             2,
-            width=118,
+            width=124,
             **_by_number("score", ""),
         ),
         number_column(
@@ -194,7 +194,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "soh",
             text("soh_short", language),
             cellRenderer="CpSoh",
-            width=190,
+            width=180,
             **_by_number("soh", "%"),
         ),
         column(
@@ -210,7 +210,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             cellRenderer="CpFresh",
             cellDataType=False,  # of a truth value the grid would offer no text filter
             filterValueGetter={"function": "cpFreshWords(params.data)"},
-            width=138,
+            width=122,
         ),
         column(
             "phase",

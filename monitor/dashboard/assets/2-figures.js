@@ -5,6 +5,9 @@
   const LEAST_V = 0.05, LEAST_C = 2;
   const times = (list) => list.map((ms) => cp.axisTime(ms));
 
+  /* Where nothing can hover, Plotly's buttons are always there and need room of their own. */
+  const top = () => (window.matchMedia("(hover: none)").matches ? 34 : 10);
+
   function axis(domain, title, more) {
     return {
       domain, title: { text: title, font: { size: 12 }, standoff: 6 }, zeroline: false,
@@ -16,7 +19,7 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: cp.css("--cp-text"), family: "inherit", size: 12 },
-      margin: { l: 62, r: 14, t: 30, b: 34 }, showlegend: false, hovermode: "x unified",
+      margin: { l: 62, r: 14, t: top(), b: 34 }, showlegend: false, hovermode: "x unified",
       hoverlabel: { bgcolor: cp.css("--cp-surface"), bordercolor: cp.css("--cp-line"), font: { color: cp.css("--cp-text") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: cp.css("--cp-muted"), activecolor: cp.css("--cp-text") },
       ...more,
@@ -152,7 +155,7 @@
       data,
       layout: baseLayout({
           uirevision: revision, showlegend: true, hovermode: "closest", shapes, annotations,
-          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 30, b: 60 },
+          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: top(), b: 60 },
           xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
       }),
     };
@@ -189,7 +192,7 @@
         })),
         layout: baseLayout({
           uirevision: revision, showlegend: true,
-          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 30, b: 70 },
+          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: top(), b: 70 },
           xaxis: { title: { text: cp.text("voltage_axis"), font: { size: 12 }, standoff: 4 }, gridcolor: cp.css("--cp-line") },
           yaxis: axis([0, 1], "dQ/dV Ah/V", { rangemode: "tozero" }),
         }),
