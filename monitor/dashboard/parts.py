@@ -89,7 +89,7 @@ def column(field: str, name: str, **more: Any) -> dict[str, Any]:
     """A column that grows with the table, in proportion, and is never narrower than its `width`."""
     if "width" in more and "pinned" not in more:
         width = more.pop("width")
-        more |= {"minWidth": width, "flex": width}
+        more |= {"minWidth": width, "initialWidth": width, "flex": width}
     return {"field": field, "headerName": name, **more}
 
 

@@ -58,6 +58,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "risk": ("Thermal risk", "热风险"),
     "freshness": ("Freshness", "时效"),
     "truth": ("Recorded truth", "记录真值"),
+    "truth_short": ("Recorded", "记录真值"),
     "spread": ("Cell spread", "单体压差"),
     # State of health in words
     "soh_not_enough_seen": ("not enough seen yet", "数据尚不足"),

@@ -41,7 +41,7 @@
       let words = shown.toFixed(digits);
       if (Number(words) === 0) words = words.replace("-", "");
       words = words.replace("-", "−");
-      return unit && unit !== "1" ? words + "\u00a0" + unit : words; // never parted
+      return unit && unit !== "1" ? words + " " + unit : words;
     },
 
     soh(row) {
@@ -50,7 +50,7 @@
         return { main: "–", sub: words || cp.text("soh_none") };
       }
       const between = row.lo === null || row.lo === undefined ? "" :
-        cp.number(row.lo, 1, "%").replace("\u00a0%", "") + "–" + cp.number(row.hi, 1, "%");
+        cp.number(row.lo, 1, "%").replace(" %", "") + "–" + cp.number(row.hi, 1, "%");
       return { main: cp.number(row.soh, 1, "%"), sub: words ? words + (between ? " · " + between : "") : between };
     },
 

@@ -3,7 +3,7 @@
   "use strict";
   const cp = window.cellpulse;
   const SPANS = { "10s": 10e3, "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, "1d": 864e5, "30d": 2592e6, all: Infinity };
-  const MOST = 4000, THINNED = 2000, PACK_MS = 300;
+  const MOST = 4000, THINNED = 2000, PACK_MS = 90;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
   let S, E, run, simulator, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
 
@@ -173,7 +173,8 @@
     const yet = (value) => (value === null || value === undefined ? cp.text("not_yet") : "");
     put("soc", cp.number(now.soc, 1, "%"), yet(now.soc));
     const soh = cp.soh(now);
-    const truthWords = truth && truth.soh !== null && truth.soh !== undefined ? cp.text("truth") + " " + cp.number(truth.soh, 1, "%") : "";
+    const truthWords = !(truth && truth.soh !== null && truth.soh !== undefined) ? "" :
+      cp.el("Span", { className: "cp-nowrap" }, cp.text("truth_short") + " " + cp.number(truth.soh, 1, "%"));
     put("soh", soh.main, [soh.sub, cp.el("Br", null), truthWords]);
     put("r", cp.number(now.r, 1, "mΩ"), yet(now.r));
     put("phase", cp.phase(now.phase || row.phase), (now.quality || []).join(", "));
@@ -244,7 +245,10 @@
     const place = Math.max(0, Math.min(1, part)) * (stops.length - 1);
     const n = Math.min(stops.length - 2, Math.floor(place));
     const rgb = stops[n].map((value, c) => Math.round(value + (stops[n + 1][c] - value) * (place - n)));
-    return { background: "rgb(" + rgb.join(",") + ")", color: part > 0.55 ? "#101418" : "#ffffff" };
+    const linear = rgb.map((value) => (value / 255 <= 0.04045 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    // Of black and white the one that stands out more, which is then at least 4.58 to 1 (WCAG AA).
+    return { background: "rgb(" + rgb.join(",") + ")", color: light > 0.179 ? "#000000" : "#ffffff" };
   }
 
   /* The whole map is of one instant. Its elements come from Dash once; their texts and colours are
