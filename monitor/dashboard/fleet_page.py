@@ -13,6 +13,7 @@ from monitor.dashboard.parts import (
     GRID_THEME,
     aria,
     column,
+    growing,
     look_stores,
     named,
     number_column,
@@ -85,7 +86,7 @@ def fleet_page(language: Language) -> list[Any]:
         html.Div(
             dag.AgGrid(
                 id="fleet-grid",
-                columnDefs=_fleet_columns(language),
+                columnDefs=growing(_fleet_columns(language)),
                 rowData=[],
                 getRowId="params.data.id",
                 defaultColDef={

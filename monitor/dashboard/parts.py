@@ -86,11 +86,18 @@ def figure_box(name: str, label: str) -> Any:
 
 
 def column(field: str, name: str, **more: Any) -> dict[str, Any]:
-    """A column that grows with the table, in proportion, and is never narrower than its `width`."""
-    if "width" in more and "pinned" not in more:
-        width = more.pop("width")
-        more |= {"minWidth": width, "initialWidth": width, "flex": width}
     return {"field": field, "headerName": name, **more}
+
+
+def growing(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns with those of a fixed width growing with the table, never below that width."""
+    return [
+        {**{k: v for k, v in one.items() if k != "width"}, "minWidth": one["width"],
+         "initialWidth": one["width"], "flex": one["width"]}
+        if "width" in one and "pinned" not in one
+        else one
+        for one in columns
+    ]  # fmt: skip
 
 
 def number_column(field: str, name: str, unit: str, digits: int, **more: Any) -> dict[str, Any]:
