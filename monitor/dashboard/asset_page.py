@@ -258,8 +258,7 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
             [html.Div(text(label, language), className="cp-label"), html.Div(list(parts))],
             className="cp-replay-group" if shown else "cp-hidden",
             role="group",
-            **({"id": name} if name else {}),
-            **aria(text(label, language)),
+            **aria(text(label, language)) | ({"id": name} if name else {}),
         )
 
     return html.Section(

@@ -21,6 +21,10 @@ from monitor.dashboard.parts import (
 from monitor.dashboard.texts import Language, text
 
 
+# A button that stays down; the browser's side says when it is.
+PRESSED: dict[str, Any] = {"aria-pressed": "false"}
+
+
 def fleet_page(language: Language) -> list[Any]:
     """Every asset as a tile or a row."""
     return [
@@ -120,7 +124,7 @@ def _count(key: str, label: str) -> Any:
         type="button",
         className="cp-count",
         id=f"count-box-{key}",
-        **{"aria-pressed": "false"},
+        **PRESSED,
     )
 
 
