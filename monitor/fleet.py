@@ -20,7 +20,7 @@ from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STATE_VERSION = 6
+STATE_VERSION = 7
 DEFAULT_CAPACITY_AH = 1.0
 
 
