@@ -20,7 +20,6 @@ from monitor.dashboard.parts import (
 )
 from monitor.dashboard.texts import Language, text
 
-
 # A button that stays down; the browser's side says when it is.
 PRESSED: dict[str, Any] = {"aria-pressed": "false"}
 
