@@ -85,6 +85,14 @@ Faults = Annotated[
         "may be given several times. docs/twin.md lists them.",
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Begin with this recording alone; the others can be chosen from the page. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
 Scenario = Annotated[
     Path | None,
     typer.Option(help="TOML or JSON file of many faults and a seed.", show_default=False),
@@ -122,6 +130,7 @@ def demo(
     fault: Faults = None,
     scenario: Scenario = None,
     pack: Pack = None,
+    only: Only = None,
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
@@ -133,7 +142,12 @@ def demo(
     run(
         run_show(
             settings,
-            Show(recordings, _options(recordings, speed, longest_gap, loop, cycle, 1), browser),
+            Show(
+                recordings,
+                _options(recordings, speed, longest_gap, loop, cycle, 1),
+                browser,
+                only=only or (),
+            ),
         ),
         settings,
     )
@@ -155,6 +169,7 @@ def play(
     fault: Faults = None,
     scenario: Scenario = None,
     pack: Pack = None,
+    only: Only = None,
     broker: Broker = None,
     root: Root = None,
     config: ConfigFile = None,
@@ -172,9 +187,8 @@ def play(
         return
     recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
-    run(
-        run_player(settings, Show(recordings, options, report=reporter(json_lines)), name), settings
-    )
+    show = Show(recordings, options, report=reporter(json_lines), only=only or ())
+    run(run_player(settings, show, name), settings)
 
 
 @app.command()

@@ -343,12 +343,23 @@ class SimulatorCommand(Struct, frozen=True, omit_defaults=True):
     """What an operator asks of a replay, on `_simulator/<id>/command`."""
 
     v: Literal[1]
-    action: Literal["pause", "resume", "seek", "speed", "step", "inject"]
-    asset: Name | None = None
+    action: Literal["pause", "resume", "seek", "speed", "step", "inject", "play"]
+    asset: Name | None = None  # of `play`: that recording alone, none: every one
     cycle: Annotated[int, Meta(ge=1)] | None = None
     time_s: Annotated[float, Meta(ge=0)] | None = None
     speed: Positive | None = None
     fault: Text | None = None
+
+
+class SimulatorState(Struct, frozen=True, omit_defaults=True):
+    """What a replay can play and what it does, on `_simulator/<id>/state`; empty once it ended."""
+
+    v: Literal[1]
+    recordings: Annotated[list[Name], Meta(max_length=1_000)]
+    playing: Annotated[list[Name], Meta(max_length=1_000)]
+    speed: Positive | None = None  # event seconds a second; None: as fast as the broker takes it
+    paused: bool = False
+    refused: Text | None = None  # why the newest command was not obeyed
 
 
 class Rejected(Struct, frozen=True):
@@ -424,6 +435,7 @@ MESSAGES: dict[str, type[Struct]] = {
     "command": Command,
     "reply": Reply,
     "simulator_command": SimulatorCommand,
+    "simulator_state": SimulatorState,
     "rejected": Rejected,
     "metrics": MonitorMetrics,
 }

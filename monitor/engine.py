@@ -297,6 +297,7 @@ class Engine:
                 temperature_max_c=asset.config.limits.temperature_max_c,
                 slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
                 heating_c_per_s=_value(self.fleet.cells.scalars[row, H.HEATING]),
+                rising_c_per_s=_value(self.fleet.cells.scalars[row, H.RISING]),
                 score=of_now(Result.THERMAL_SCORE),
                 excess_heat_w=of_now(Result.EXCESS_HEAT_W),
                 sensor_fault=fault,

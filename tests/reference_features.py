@@ -13,7 +13,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import Ended, Feature, Phase, Quality
+from monitor.features import MARKS, Ended, Feature, Phase, Quality
 
 Floats = NDArray[np.float64]
 NOTHING = float("nan")
@@ -30,8 +30,8 @@ class Settings:
     heat_capacity: float = 60.0
     cooling: float = 0.05
     resistance: float = 0.1
-    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.045, -0.045, 0.55)
-    balance_spread: tuple[float, ...] = (0.03, 0.02, 0.045, 0.012, 0.17)
+    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.045, -0.09, 0.5, 0.12, -0.03, 0.01)
+    balance_spread: tuple[float, ...] = (0.08, 0.01, 0.06, 0.02, 0.15, 0.04, 0.06, 0.01)
     table: float = 0.0
     configured: float = 1.0
 
@@ -127,6 +127,10 @@ class Reference:
         runs: list[int] = []  # how long each value stood, in samples
         for piece in np.split(good, parted):
             self._thermometer(piece, seen, runs)
+        self.flicker = 0.0
+        for change, before in zip(seen[1:], seen[:-1], strict=True):
+            if change * before < 0:
+                self.flicker += 0.02 * (abs(change) - self.flicker)
         spike = (q & Quality.TEMPERATURE_SPIKE) != 0
         self.glitches += spike & ~np.r_[False, spike[:-1]]
 
@@ -209,7 +213,7 @@ class Reference:
         if noisy and len(run) - 1 >= max(30.0, 3.0 * longest):
             return True
         expected = self._expected(run)
-        return bool(abs(expected) >= (max(3.0, 6.0 * step) if len(changes) else 2.0))
+        return bool(abs(expected) >= (max(3.0, 10.0 * step) if len(changes) else 2.0))
 
     def _expected(self, run: NDArray[np.int64]) -> float:
         """How far the change of load since the value came should have moved it, K."""
@@ -331,11 +335,14 @@ class Reference:
         slopes = (values[k] - values[k - 1]) / self.dt[k]
         return _ew(slopes, 1 - np.exp(-self.dt[k] / 60.0), start=0.0)
 
-    def _heating(self) -> float:
-        """The smaller of the last two slopes, each from a sample that is 0.9 s old or more."""
+    def _heating(self) -> tuple[float, float]:
+        """The smaller of the last two slopes, each from a sample that is 0.9 s old or more.
+
+        And the last one, at most four times the one before, above none only beyond the flicker.
+        """
         good, _, broken = self._good_temperatures()
         if not len(good) or good[-1] != self.n - 1:
-            return float(self.stepped_up[-1])
+            return float(self.stepped_up[-1]), NOTHING
         run = good[np.flatnonzero(broken)[-1] :]
         marks, slopes = [run[0], run[0]], []
         for k in run[1:]:
@@ -343,10 +350,15 @@ class Reference:
                 marks.append(k)
             span = self.t[k] - self.t[marks[-2]]
             if span >= 900.0:
-                slopes.append((k, (self.temp[k] - self.temp[marks[-2]]) / span * 1000.0))
+                rise = self.temp[k] - self.temp[marks[-2]]
+                slopes.append((k, rise, rise / span * 1000.0))
         if len(slopes) < 2 or slopes[-1][0] != run[-1]:
-            return NOTHING
-        return float(min(slopes[-2][1], slopes[-1][1]))
+            return NOTHING, NOTHING
+        (_, _, before), (_, rise, now) = slopes[-2:]
+        rising = min(now, 4.0 * before)
+        if rise < 6.0 * self.flicker:
+            rising = min(rising, 0.0)
+        return float(min(before, now)), float(rising)
 
     # Half-cycles
 
@@ -438,23 +450,51 @@ class Reference:
             out += charge * np.maximum(crossed, 0.0) / (ends[1] - ends[0])
         return out
 
-    def _r60(self, cycle: HalfCycle) -> float:
+    def _rest(self, cycle: HalfCycle) -> int | None:
+        """The sample at rest whose voltage a half-cycle's drop is measured from."""
         rests = np.flatnonzero((self.phase == Phase.REST) & ~np.isnan(self.v))
         rests = rests[rests < cycle.start]
         if not len(rests) or self.t[cycle.start] - self.t[rests[-1]] > 1_200_000:
-            return NOTHING
-        rest = rests[-1]
+            return None
+        rest = int(rests[-1])
         for other in self.cycles:
             reported = self._ah(other) >= 0.01 * self.p.nominal_ah
             between = other.closed is not None and rest < other.closed <= cycle.start
             if reported and between and self.t[rest] < self._ends_ms(other)[1] - 10_000:
-                return NOTHING
+                return None
+        return rest
+
+    def _r60(self, cycle: HalfCycle) -> float:
+        rest = self._rest(cycle)
+        if rest is None:
+            return NOTHING
         k = self._span(cycle)
         k = k[(self.sign[k] != 0) & ~np.isnan(self.v[k])]
         k = k[self.t[k] - self._ends_ms(cycle)[0] >= 60_000]
         r = (self.v[k] - self.v[rest]) / self.i[k]
         r = r[(r > 0) & (r < 5)]
         return float(r[0]) if len(r) else NOTHING
+
+    def _marks(self, cycle: HalfCycle) -> list[float]:
+        """Drops below the rest before, at each mark of a discharge that began full."""
+        k = self._span(cycle)
+        rest = self._rest(cycle)
+        if rest is None or not self.v[rest] >= self.p.charge_v - 0.05:
+            return []
+        drawn = np.cumsum(np.maximum(-self.dq[k], 0.0)) / self.p.nominal_ah
+        steps = [n for n in self._loaded(cycle) if not np.isnan(self.v0[n] + self.v[n])]
+        drops: list[float] = []
+        for mark in MARKS:
+            after = [n for n in steps if drawn[n - cycle.start] >= mark - 1e-9]
+            if not after:
+                break
+            now = drawn[after[0] - cycle.start]
+            before = now + self.dq[after[0]] / self.p.nominal_ah
+            if mark < before - 1e-9:
+                return []
+            volts = np.interp(mark, [before, now], [self.v0[after[0]], self.v[after[0]]])
+            drops.append(float(self.v[rest] - volts))
+        return drops
 
     def _ended(self, cycle: HalfCycle, number: int) -> Floats:
         k = self._span(cycle)
@@ -499,6 +539,7 @@ class Reference:
         if cycle.sign > 0:
             bins = histogram[90:150]
             start, end = np.ceil((low - 3.6) / 0.01), np.floor((high - 3.6) / 0.01)
+            start = 0.0 if cycle.whole_from else start
         else:
             bins = histogram[30:150].reshape(60, 2).sum(axis=1)
             start, end = np.ceil((low - 3.0) / 0.02), np.floor((high - 3.0) / 0.02)
@@ -507,9 +548,17 @@ class Reference:
         mean = (mean_i @ self.dt[steps]) / time_s
         square = (mean_i**2 @ self.dt[steps]) / time_s
         r60 = self._r60(cycle)
+        by_marks = 0
+        drops = self._marks(cycle) if cycle.sign < 0 else []
+        if len(drops) >= 2 and self._ah(cycle) < 0.35 * p.nominal_ah:
+            by_marks, start, end = 1, 0.0, 2.0 * len(drops)
+            steps_v = np.maximum(np.diff(np.r_[0.0, drops]), 0.001)
+            bins = np.zeros(60)
+            bins[: 2 * len(drops)] = np.c_[drops, np.log(steps_v)].ravel() * p.nominal_ah
         tail = [
-            start, max(end, start), p.table + (cycle.sign < 0), -1.0 if np.isnan(r60) else r60,
-            mean / p.nominal_ah, np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
+            start, max(end, start), p.table + (cycle.sign < 0) + by_marks,
+            -1.0 if np.isnan(r60) else r60, mean / p.nominal_ah,
+            np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
         ]  # fmt: skip
         return np.r_[bins / p.nominal_ah, tail] if end > start else None
 
@@ -570,7 +619,8 @@ class Reference:
         c = both[:, 2]
         mean[1:, 4] = (c[1:] ** 2 + c[1:] * c[:-1] + c[:-1] ** 2) / 3
         state, cov = np.array(p.balance_mean), np.diag(np.square(p.balance_spread))
-        first_cov, lagged, evidence = cov.copy(), np.zeros(3), np.zeros(2)
+        first_cov, lagged, evidence, fixture = cov.copy(), np.zeros(5), np.zeros(2), 0.0
+        memory = np.array([150.0, 400.0])
         used = np.nan
         for k in range(1, len(good)):
             slot = np.flatnonzero((key[:k] == key[k - 1]) & ~broken[:k])
@@ -580,23 +630,35 @@ class Reference:
             temp, ambient, rate, volts, square = dt[slot] @ mean[slot] / time_s
             if broken[slot[0] - 1]:
                 unseen = dt[slot[0] - 1] if slot[0] > 1 else np.inf
-                evidence = evidence * np.exp(-unseen / np.array([300.0, 1200.0]))
-                lagged = np.zeros(3)
+                evidence = evidence * np.exp(-unseen / memory)
+                lagged = np.zeros(5)
+                fixture *= np.exp(-unseen / 3600.0)
             if not np.isnan(ambient):
                 used = ambient
             else:
                 used = temp if np.isnan(used) else min(temp, used + time_s / 1800.0)
             joule = square * np.exp(2000.0 / (temp + 273.15) - 2000.0 / 298.15)
-            deep = max(-rate, 0.0) * np.clip(3.4 - np.nan_to_num(volts, nan=3.7), 0.0, 1.0)
-            lagged = lagged + (1 - np.exp(-time_s / 45.0)) * ([joule, rate, deep] - lagged)
-            h = np.array([lagged[0], used - temp, 1.0, lagged[1], lagged[2]])
+            volts = np.nan_to_num(volts, nan=3.8)
+            drawn, given = max(-rate, 0.0), max(rate, 0.0)
+            heats = [
+                joule,
+                rate,
+                drawn * np.clip(3.4 - volts, 0.0, 1.0),
+                given * np.clip(5.0 * (volts - 4.0), -2.0, 1.0),
+                drawn * np.clip((volts - 3.4) / 0.3, -1.0, 1.5),
+            ]
+            lagged = lagged + (1 - np.exp(-time_s / 45.0)) * (heats - lagged)
+            fixture += (1 - np.exp(-time_s / 3600.0)) * (temp - used - fixture)
+            h = np.array([lagged[0], used - temp, 1.0, *lagged[1:], fixture])
             warming = self.temp[good[slot[-1]]] - self.temp[good[slot[0] - 1]]
             over = 20.0 * warming / time_s - h @ state
-            slack = 0.2 * (lagged[0] * abs(state[0]) + lagged[2] * abs(state[4]))
-            shrunk = np.clip(np.sign(over) * max(0.0, abs(over) - slack), -0.4, 0.4)
-            share = 1 - np.exp(-time_s / np.array([300.0, 1200.0]))
-            evidence = evidence + share * (shrunk - evidence)
-            if evidence[1] < 0.06:
+            own, deep = lagged[0] * abs(state[0]), lagged[2] * abs(state[4])
+            slack = np.array([0.5 * (own + deep), 0.1 * own])
+            left = np.sign(over) * np.maximum(0.0, abs(over) - slack)
+            left = np.clip(left, -0.4, [0.6, 0.15])
+            share = 1 - np.exp(-time_s / memory)
+            evidence = np.maximum(evidence + share * (left - evidence), 0.0)
+            if evidence[1] < 0.08:
                 walk = np.diag(cov) + np.diag(first_cov) * time_s / 172_800.0
                 np.fill_diagonal(cov, np.minimum(walk, 4 * np.diag(first_cov)))
                 gain = cov @ h / (h @ cov @ h + 0.09 * 30.0 / max(time_s, 1.0))
@@ -659,7 +721,7 @@ class Reference:
         x[Feature.PHASE] = self.phase[last]
         x[Feature.RESISTANCE_OHM] = self._resistance()
         x[Feature.DIRECTION] = 0.0
-        x[Feature.HEATING_C_PER_S] = self._heating()
+        x[Feature.HEATING_C_PER_S], x[Feature.RISING_C_PER_S] = self._heating()
         x[Feature.GLITCHES] = self.glitches @ np.exp(-(self.t[last] - self.t) / 600_000.0)
         if self.running is not None:
             x[Feature.DIRECTION] = self.running.sign

@@ -72,7 +72,7 @@ def test_a_copied_baseline_cell_goes_on_as_its_group(models: Models) -> None:
     assert run_baseline(baseline, stream.messages(FIRST_S)) > 16 * 100
     outs = [baseline.cells[name][0]["out"] for name in stream.assets]
     assert not any(np.isnan(out["thermal_score"]) for out in outs)
-    assert len({id(baseline.cells[name][0]["hist"]) for name in stream.assets}) == 16
+    assert len({id(baseline.cells[name][0]["half"].hist) for name in stream.assets}) == 16
     assert baseline.changes == []
 
 
