@@ -1273,8 +1273,8 @@ def balance_slot_inplace(
 @kernel
 def _evidence(excess: float, margin: float, most: float) -> float:
     """What of the excess the balance's own error does not explain, clipped."""
-    left = max(0.0, excess - margin) if excess > 0.0 else min(0.0, excess + margin)
-    return min(max(left, EVIDENCE_LEAST_W_PER_AH), most)
+    left: float = max(0.0, excess - margin) if excess > 0.0 else min(0.0, excess + margin)
+    return float(min(max(left, EVIDENCE_LEAST_W_PER_AH), most))
 
 
 @kernel
@@ -1327,7 +1327,7 @@ def _heating_inplace(s: Floats, p: Floats, t: int, temp: float) -> float:
     s[H.RISING] = min(s[H.SLOPE], RISING_TIMES * before)
     if temp - s[H.START_C] < RISING_NOISES * s[G.NOISE_C]:
         s[H.RISING] = min(s[H.RISING], 0.0)
-    return min(before, s[H.SLOPE])
+    return float(min(before, s[H.SLOPE]))
 
 
 @kernel

@@ -42,7 +42,7 @@ def healthy_alarms(
     fitted: Mapping[str, Fitted], streams: Sequence[Stream], slots: Sequence[Slots]
 ) -> list[HealthyAlarm]:
     """Every alarm of the heat balance on the groups it was not fitted on."""
-    found = []
+    found: list[HealthyAlarm] = []
     for stream, one in zip(streams, slots, strict=True):
         detector = fitted[one.group].detector
         if not isinstance(detector, HeatBalance):

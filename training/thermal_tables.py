@@ -313,7 +313,9 @@ def _named(beside: Beside) -> dict[str, Any]:
 
 
 def _sensors(outcomes: Sequence[SensorOutcome], coarse: float | None) -> dict[str, Any]:
-    rows = [(o.fault, str(o.sites), f"{o.named:.0%}", f"{o.taken_for_heat:.0%}") for o in outcomes]
+    rows: list[tuple[str, ...]] = [
+        (o.fault, str(o.sites), f"{o.named:.0%}", f"{o.taken_for_heat:.0%}") for o in outcomes
+    ]
     if coarse is not None:
         sites = str(outcomes[0].sites)
         rows.append(
