@@ -1,6 +1,6 @@
 """`cellpulse bench dashboard`: from an MQTT publish to the painted page, and how many browsers.
 
-Three measurements. A real headless Chromium shows a page that is fed at 10 Hz over a real broker:
+Three measurements. A real headless Chromium shows a page that is fed at 10 Hz over mosquitto:
 once a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell
 each on the fleet's page. The time runs from just before the publish until the browser has painted
 the frame with the new text, on one clock of this machine; a value that was never painted, because a
@@ -17,8 +17,8 @@ import gc
 import itertools
 import json
 import shutil
-import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -28,12 +28,13 @@ from typing import Literal
 import aiomqtt
 import numpy as np
 import psutil
-from iotcore import Broker
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
+from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
+from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.dashboard.app import make_app, serve
 from monitor.dashboard.feed import Feed
@@ -44,6 +45,7 @@ PAGE_HZ = 10.0
 CLIENTS = 100
 CLIENT_HZ = 6.0  # published, so that 5 a second can be shown to arrive
 SECONDS = 30.0
+LOAD_MS = 90_000  # for the page to be there
 SETTLE_S = 5.0  # what is measured is a page in use, not one that loads
 HOUR_UPDATES = 36_000
 STEPS = 390  # of the shown temperature, 0.1 K each: longer than a measurement, so none comes twice
@@ -76,14 +78,16 @@ class Painted:
         return max(0.0, 1.0 - len(self.delays_ms) / max(1, self.published))
 
 
-async def publish(port: int, what: What, hz: float) -> None:
+async def publish(broker: BrokerAddress, what: What, hz: float) -> None:
     """Publish until standard input ends; then print when each shown text was published, ms."""
     names = ["pack"] if what == "pack" else [f"cell-{n + 1:03d}" for n in range(CELLS)]
     cells = CELLS if what == "pack" else 1
     config = AssetConfig(v=1, nominal_capacity_ah=50.0, cells=cells)
     sent: dict[str, float] = {}
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    async with aiomqtt.Client("127.0.0.1", port, identifier=f"bench-{what}") as client:
+    async with aiomqtt.Client(
+        broker.host, broker.port, username=broker.user, password=broker.password
+    ) as client:
         client.pending_calls_threshold = 4 * CELLS
         for name in names:
             await client.publish(TOPICS.of(name, "config"), encode(config), qos=1, retain=True)
@@ -123,11 +127,13 @@ def _frame(step: int, celsius: float, cells: int, shift: int) -> Frame:
 
 
 @contextlib.asynccontextmanager
-async def publishing(port: int, what: What, hz: float) -> AsyncIterator[dict[str, float]]:
+async def publishing(
+    broker: BrokerAddress, what: What, hz: float
+) -> AsyncIterator[dict[str, float]]:
     """A publisher of its own process; what it sent when is in the dictionary after the block."""
     sent: dict[str, float] = {}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.dashboard", "publish", str(port), what, str(hz),
+        sys.executable, "-m", "benchmarks.dashboard", "publish", broker.url(), what, str(hz),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -138,25 +144,27 @@ async def publishing(port: int, what: What, hz: float) -> AsyncIterator[dict[str
 
 
 @contextlib.asynccontextmanager
-async def served() -> AsyncIterator[tuple[int, int]]:
-    """Broker, feed and page of their own; their broker's and page's ports."""
-    broker = Broker(port=_free_port(), listen="127.0.0.1")
-    await asyncio.to_thread(broker.start)
-    hub = Hub()
-    port = _free_port()
-    started = asyncio.Event()
-    tasks = [
-        asyncio.create_task(Feed(hub, f"mqtt://127.0.0.1:{broker.port}").run()),
-        asyncio.create_task(serve(make_app(hub, None), "127.0.0.1", port, started=started)),
-    ]
-    await started.wait()
-    try:
-        yield broker.port, port
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(broker.stop)
+async def served() -> AsyncIterator[tuple[BrokerAddress, int]]:
+    """Broker, feed and page of their own; where to publish, and the page's port."""
+    with tempfile.TemporaryDirectory(prefix="cellpulse-page-") as name:
+        await asyncio.to_thread(Path(name).chmod, 0o755)
+        broker = Mosquitto(Path(name) / "broker")
+        await asyncio.to_thread(broker.start)
+        hub = Hub()
+        port = free_port()
+        started = asyncio.Event()
+        tasks = [
+            asyncio.create_task(Feed(hub, broker.address("monitor").url()).run()),
+            asyncio.create_task(serve(make_app(hub, None), "127.0.0.1", port, started=started)),
+        ]
+        await started.wait()
+        try:
+            yield broker.address("simulator"), port
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(broker.kill)
 
 
 async def painted(what: What, seconds: float) -> Painted:
@@ -175,7 +183,9 @@ async def painted(what: What, seconds: float) -> Painted:
         )
         tab = await browser.new_page(viewport={"width": 1440, "height": 900})
         await tab.goto(f"http://127.0.0.1:{port}{path}")
-        await tab.wait_for_function(f"() => document.getElementById('{last}') !== null")
+        await tab.wait_for_function(
+            f"() => document.getElementById('{last}') !== null", timeout=LOAD_MS
+        )
         await asyncio.sleep(SETTLE_S)
         await tab.evaluate(WATCH, watched)
         begin_ms = time.time() * 1_000
@@ -307,15 +317,8 @@ def main(json_out: bool, budget_s: float | None, page: Path | None = None) -> No
     hand_out(PAGE, found, json_out=json_out, file=page)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "publish":
-        asyncio.run(publish(int(sys.argv[2]), sys.argv[3], float(sys.argv[4])))  # type: ignore[arg-type]
+        asyncio.run(publish(BrokerAddress.parse(sys.argv[2]), sys.argv[3], float(sys.argv[4])))  # type: ignore[arg-type]
     else:
         asyncio.run(clients(sys.argv[2], CLIENTS, float(sys.argv[3])))

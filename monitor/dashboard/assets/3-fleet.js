@@ -14,7 +14,8 @@
   let search = "", sort = "name", view = "tiles", chosen = false, only = null;
   let gridFull = false;
   let observer = null;
-  let sortedAt = 0;
+  let sortedAt = 0, owed = false; // owed: assets have come that have no tile yet
+  let put = []; // views that the page has chosen and has not yet been told back
 
   /* What the counts above the list choose, when one of them is pressed. */
   const ONLY = {
@@ -53,7 +54,7 @@
     const part = (key, label) => el("Div", { className: "cp-tile-part cp-tile-" + key }, [
       el("Div", { className: "cp-label" }, label),
       el("Strong", { id: id(key) }, "–"),
-      el("Div", { id: id(key + "-sub"), className: "cp-muted" }, ""),
+      el("Div", { id: id(key + "-sub"), className: "cp-muted" }, " "),
     ]);
     return cp.link(cp.assetPath(row.id), { className: "cp-tile", id: id("box") }, [
       el("Div", { className: "cp-tile-top" }, [
@@ -81,13 +82,17 @@
     const fresh = cp.fresh(row);
     const risk = cp.risk(row);
     const soh = cp.soh(row);
-    cp.put(id("v"), { children: cp.number(row.v, row.v >= 100 ? 1 : row.v >= 10 ? 2 : 3, "V") });
-    cp.put(id("i"), { children: cp.number(row.i, 2, "A") });
-    cp.put(id("t"), { children: cp.number(row.t, 1, "°C") });
-    cp.put(id("soh"), { children: soh.main });
-    cp.put(id("soh-sub"), { children: soh.sub, title: soh.sub });
-    cp.put(id("soc"), { children: cp.number(row.soc, 0, "%") });
-    cp.put(id("score"), { children: cp.number(row.score, 2) });
+    const dense = view === "dense";
+    if (!dense) {
+      cp.write(id("v"), cp.number(row.v, row.v >= 100 ? 1 : row.v >= 10 ? 2 : 3, "V"));
+      cp.write(id("i"), cp.number(row.i, 2, "A"));
+      cp.write(id("score"), cp.number(row.score, 2));
+    }
+    cp.write(id("t"), cp.number(row.t, 1, "°C"));
+    cp.write(id("soh"), soh.main);
+    cp.write(id("soh-sub"), soh.sub);
+    cp.put(id("soh-sub"), { title: soh.sub });
+    cp.write(id("soc"), cp.number(row.soc, 0, "%"));
     cp.put(id("phase"), { children: (row.cells > 1 ? cp.text("cells", { n: row.cells }) + " · " : "") + cp.phase(row.phase) });
     cp.put(id("fresh"), { children: fresh.words, className: "cp-fresh cp-fresh-" + fresh.kind });
     cp.put(id("sign"), { children: risk.sign });
@@ -145,7 +150,7 @@
     const row = rows.get(shown[index]);
     if (!row) return;
     paintTile(index, row);
-    paintTrail(index, row);
+    if (view !== "dense") paintTrail(index, row);
   }
 
   function paintAll() { for (const index of visible) paintOne(index); }
@@ -179,8 +184,12 @@
       return;
     }
     const now = performance.now();
-    if (added.length || !shown.length || ((sort !== "name" || only) && now - sortedAt > 3000)) {
+    owed = owed || added.length > 0;
+    // Laying many tiles costs a second or more: while a fleet is coming in, not with every frame.
+    const wait = rows.size > ROOMY ? 2500 : 300;
+    if (!shown.length || (owed && now - sortedAt > wait) || ((sort !== "name" || only) && now - sortedAt > 3000)) {
       sortedAt = now;
+      owed = false;
       layTiles();
     }
     const place = new Map(shown.map((name, index) => [name, index]));
@@ -210,19 +219,22 @@
           }
         }
       }
-      if (!chosen && frame.full) {
-        view = rows.size > MAX_DENSE ? "table" : rows.size > ROOMY ? "dense" : "tiles";
-        cp.put("fleet-view", { value: view });
+      if (!chosen && (frame.full || added.length)) {
+        const fit = rows.size > MAX_DENSE ? "table" : rows.size > ROOMY ? "dense" : "tiles";
+        if (fit !== view || frame.full) { put.push(fit); cp.put("fleet-view", { value: fit }); }
+        if (fit !== view) { view = fit; shown = []; }
       }
       paint(added, updated);
     },
     second() {
-      if (view !== "table") paintAll();
+      if (view !== "table") { if (owed) paint([], []); paintAll(); }
       else if (cp.isLost() && gridFull) window.dash_clientside.set_props("fleet-grid", { rowTransaction: { update: [...rows.values()], async: false } });
     },
     redraw() { cp.forget("tile-"); paintAll(); },
     controls(nextSearch, nextSort, nextView) {
-      if (nextView && nextView !== view) { chosen = true; view = nextView; }
+      const own = put.indexOf(nextView);
+      if (own >= 0) put = put.slice(own + 1);
+      else if (nextView && nextView !== view) { chosen = true; view = nextView; }
       search = nextSearch; sort = nextSort;
       if (document.getElementById("fleet-grid")) {
         window.dash_clientside.set_props("fleet-grid", { dashGridOptions: { quickFilterText: search } });
