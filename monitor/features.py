@@ -103,11 +103,40 @@ DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
 
 CHARGE_FIRST_BIN = round((CHARGE_FIRST_V - BIN_FIRST_V) / BIN_V)
 DISCHARGE_FIRST_BIN = round((DISCHARGE_FIRST_V - BIN_FIRST_V) / BIN_V)
+# The beginning of a discharge that began full is told by voltage differences instead of bins: the
+# columns hold, mark after mark, the drop below the rest before (V) and the log of the last step.
+MARKS = tuple(
+    minutes / 60.0
+    for minutes in (
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+        8.0,
+        10.0,
+        12.0,
+        14.0,
+        16.0,
+        18.0,
+        20.0,
+    )
+)  # charge drawn over nominal: minutes at 1C
+FULL_REST_V = 0.05  # a cell that rests so little below its charge voltage is full
+FEWEST_MARKS = 2
+MARKS_END = 21.0 / 60.0  # with so much drawn the bins say more
+SMALLEST_STEP_V = 0.001  # a smaller drop from mark to mark counts as this
+MARK_SLACK = 1e-9  # of nominal: how far a sum of charges may round
+
 SOH_INPUTS = (
     *((f"charge_in_bin_{b:02d}", "Ah per nominal Ah") for b in range(SOH_BINS)),
-    ("window_start", "bin"),  # first bin crossed whole
+    ("window_start", "bin"),  # first bin crossed whole; 0 of a charge that began empty
     ("window_end", "bin"),  # one past the last
-    ("table", "index"),  # twice the cell's family, plus one for a discharge
+    ("table", "index"),  # thrice the cell's family, + 1 for a discharge, + 2 by its marks
     ("r60_ohm", "ohm"),  # -1 where unknown
     ("c_rate_mean", "1/h"),
     ("c_rate_spread", "1/h"),
@@ -401,7 +430,14 @@ class H(IntEnum):
     RISING = 189
 
 
-STATE_WIDTH = int(H.RISING) + 1
+class K(IntEnum):
+    """Columns of a discharge's marks, after those of `H` in the same row."""
+
+    PASSED = 190  # how many marks, -1 where it did not begin full from a known rest
+    DROP = 191  # one a mark, V below the rest before
+
+
+STATE_WIDTH = int(K.DROP) + len(MARKS)
 FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
@@ -840,7 +876,7 @@ def _half_cycle_inplace(
     if direction != 0 and direction != s[S.DIRECTION]:
         if s[S.DIRECTION] != 0.0:
             finished = _end_inplace(s, hist, nominal, end_row, end_hist)
-        _start_inplace(s, hist, t, last, direction, v, bridged)
+        _start_inplace(s, hist, p, t, last, direction, v, bridged)
 
     if bridged:
         dt = (t - last) / 1000.0
@@ -890,6 +926,8 @@ def _half_cycle_inplace(
                     s[S.HC_LOAD_S] += dt
                     if volts_known:
                         _spread_inplace(hist[0 if sign > 0.0 else 1], v0, v, dq * sign)
+                        if sign < 0.0:
+                            _mark_inplace(s, nominal, v0, v, dq * sign)
 
     if direction != 0:
         s[S.HC_END] = t
@@ -919,8 +957,9 @@ def _half_cycle_inplace(
 
 @kernel
 def _start_inplace(
-    s: Floats, hist: Floats32, t: int, last: float, direction: int, v: float, bridged: bool
-) -> None:
+    s: Floats, hist: Floats32, p: Floats, t: int, last: float, direction: int, v: float,
+    bridged: bool,
+) -> None:  # fmt: skip
     s[S.DIRECTION] = direction
     s[S.HC_START] = last if bridged else t
     s[S.HC_END] = t
@@ -942,6 +981,8 @@ def _start_inplace(
     s[S.HC_FROM_END] = 1.0 if s[S.AT_END] == -direction else 0.0
     fresh = t - s[S.V_REST_MS] <= V_REST_VALID_S * 1000.0
     s[S.HC_V_REST] = s[S.V_REST] if fresh else np.nan
+    from_full = direction < 0 and s[S.HC_V_REST] >= p[Param.CHARGE_V] - FULL_REST_V
+    s[K.PASSED] = 0.0 if from_full else -1.0
     hist[:, :] = 0.0
 
 
@@ -1325,8 +1366,24 @@ def _remember_inplace(s: Floats, p: Floats, t: int, v: float, i: float, temp: fl
 
 
 @kernel
+def _mark_inplace(s: Floats, nominal: float, v0: float, v: float, charge_ah: float) -> None:
+    """Keep the voltage's drop at each mark that a discharge's newest step has passed."""
+    drawn = s[S.HC_AH] / nominal
+    before = drawn - charge_ah / nominal
+    passed = int(s[K.PASSED])
+    while 0 <= passed < len(MARKS) and MARKS[passed] <= drawn + MARK_SLACK:
+        if MARKS[passed] < before - MARK_SLACK:
+            passed = -1  # it fell where the voltage was not known under load
+        else:
+            share = min(1.0, max(0.0, (MARKS[passed] - before) / (drawn - before)))
+            s[K.DROP + passed] = s[S.HC_V_REST] - (v0 + share * (v - v0))
+            passed += 1
+    s[K.PASSED] = passed
+
+
+@kernel
 def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32) -> bool:
-    """The SOH model's input: the histogram's bins that were crossed whole, and what frames them."""
+    """The SOH model's input: bins that were crossed whole, or a discharge's marks; the frame."""
     sign = s[S.DIRECTION]
     phase = int(s[S.PHASE])
     if (
@@ -1341,12 +1398,26 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
         return False
     nominal = p[Param.NOMINAL_AH]
     scale = np.float32(1.0 / nominal)
+    table = p[Param.TABLE] + (0.0 if sign > 0.0 else 1.0)
     if sign > 0.0:
         first = CHARGE_FIRST_BIN
         for b in range(SOH_BINS):
             x[b] = hist[0, first + b] * scale
         start = np.ceil((s[S.HC_VMIN] - CHARGE_FIRST_V) / BIN_V)
+        if s[S.HC_FROM_END] == 1.0:
+            start = 0.0  # below where it began there is no charge to be had
         end = np.floor((s[S.HC_VMAX] - CHARGE_FIRST_V) / BIN_V)
+    elif s[K.PASSED] >= FEWEST_MARKS and s[S.HC_AH] < MARKS_END * nominal:
+        table += 1.0
+        start, end = 0.0, 2.0 * s[K.PASSED]
+        before = 0.0
+        for b in range(SOH_BINS):
+            x[b] = 0.0
+        for k in range(int(s[K.PASSED])):
+            drop = s[K.DROP + k]
+            x[2 * k] = drop
+            x[2 * k + 1] = np.log(max(drop - before, SMALLEST_STEP_V))
+            before = drop
     else:
         first = DISCHARGE_FIRST_BIN
         for b in range(SOH_BINS):
@@ -1357,7 +1428,7 @@ def _soh_row_inplace(s: Floats, hist: Floats32, p: Floats, v: float, x: Floats32
     end = min(max(end, 0.0), float(SOH_BINS))
     x[SOH_BINS] = start
     x[SOH_BINS + 1] = max(end, start)
-    x[SOH_BINS + 2] = p[Param.TABLE] + (0.0 if sign > 0.0 else 1.0)
+    x[SOH_BINS + 2] = table
     x[SOH_BINS + 3] = -1.0 if np.isnan(s[S.HC_R60]) else s[S.HC_R60]
     mean = s[S.HC_I_S] / s[S.HC_LOAD_S]
     x[SOH_BINS + 4] = mean / nominal

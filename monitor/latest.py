@@ -87,8 +87,11 @@ def settle_inplace(
         r = row[k]
         held = value[r]
         if usable[k]:
-            seen = inputs[k, SOH_BINS + 1] - inputs[k, SOH_BINS]
             now = state[m]
+            seen = 0
+            if now == 2 or unlike_bins[r] > 0.0:
+                for b in range(SOH_BINS):  # bins that hold charge, or a discharge's drops
+                    seen += inputs[k, b] > 0.0
             if now == 2:
                 unlike_bins[r] = max(unlike_bins[r], seen)
             elif now == 0 and seen < unlike_bins[r]:

@@ -13,7 +13,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import Ended, Feature, Phase, Quality
+from monitor.features import MARKS, Ended, Feature, Phase, Quality
 
 Floats = NDArray[np.float64]
 NOTHING = float("nan")
@@ -450,23 +450,51 @@ class Reference:
             out += charge * np.maximum(crossed, 0.0) / (ends[1] - ends[0])
         return out
 
-    def _r60(self, cycle: HalfCycle) -> float:
+    def _rest(self, cycle: HalfCycle) -> int | None:
+        """The sample at rest whose voltage a half-cycle's drop is measured from."""
         rests = np.flatnonzero((self.phase == Phase.REST) & ~np.isnan(self.v))
         rests = rests[rests < cycle.start]
         if not len(rests) or self.t[cycle.start] - self.t[rests[-1]] > 1_200_000:
-            return NOTHING
-        rest = rests[-1]
+            return None
+        rest = int(rests[-1])
         for other in self.cycles:
             reported = self._ah(other) >= 0.01 * self.p.nominal_ah
             between = other.closed is not None and rest < other.closed <= cycle.start
             if reported and between and self.t[rest] < self._ends_ms(other)[1] - 10_000:
-                return NOTHING
+                return None
+        return rest
+
+    def _r60(self, cycle: HalfCycle) -> float:
+        rest = self._rest(cycle)
+        if rest is None:
+            return NOTHING
         k = self._span(cycle)
         k = k[(self.sign[k] != 0) & ~np.isnan(self.v[k])]
         k = k[self.t[k] - self._ends_ms(cycle)[0] >= 60_000]
         r = (self.v[k] - self.v[rest]) / self.i[k]
         r = r[(r > 0) & (r < 5)]
         return float(r[0]) if len(r) else NOTHING
+
+    def _marks(self, cycle: HalfCycle) -> list[float]:
+        """Drops below the rest before, at each mark of a discharge that began full."""
+        k = self._span(cycle)
+        rest = self._rest(cycle)
+        if rest is None or not self.v[rest] >= self.p.charge_v - 0.05:
+            return []
+        drawn = np.cumsum(np.maximum(-self.dq[k], 0.0)) / self.p.nominal_ah
+        steps = [n for n in self._loaded(cycle) if not np.isnan(self.v0[n] + self.v[n])]
+        drops: list[float] = []
+        for mark in MARKS:
+            after = [n for n in steps if drawn[n - cycle.start] >= mark - 1e-9]
+            if not after:
+                break
+            now = drawn[after[0] - cycle.start]
+            before = now + self.dq[after[0]] / self.p.nominal_ah
+            if mark < before - 1e-9:
+                return []
+            volts = np.interp(mark, [before, now], [self.v0[after[0]], self.v[after[0]]])
+            drops.append(float(self.v[rest] - volts))
+        return drops
 
     def _ended(self, cycle: HalfCycle, number: int) -> Floats:
         k = self._span(cycle)
@@ -511,6 +539,7 @@ class Reference:
         if cycle.sign > 0:
             bins = histogram[90:150]
             start, end = np.ceil((low - 3.6) / 0.01), np.floor((high - 3.6) / 0.01)
+            start = 0.0 if cycle.whole_from else start
         else:
             bins = histogram[30:150].reshape(60, 2).sum(axis=1)
             start, end = np.ceil((low - 3.0) / 0.02), np.floor((high - 3.0) / 0.02)
@@ -519,9 +548,17 @@ class Reference:
         mean = (mean_i @ self.dt[steps]) / time_s
         square = (mean_i**2 @ self.dt[steps]) / time_s
         r60 = self._r60(cycle)
+        by_marks = 0
+        drops = self._marks(cycle) if cycle.sign < 0 else []
+        if len(drops) >= 2 and self._ah(cycle) < 0.35 * p.nominal_ah:
+            by_marks, start, end = 1, 0.0, 2.0 * len(drops)
+            steps_v = np.maximum(np.diff(np.r_[0.0, drops]), 0.001)
+            bins = np.zeros(60)
+            bins[: 2 * len(drops)] = np.c_[drops, np.log(steps_v)].ravel() * p.nominal_ah
         tail = [
-            start, max(end, start), p.table + (cycle.sign < 0), -1.0 if np.isnan(r60) else r60,
-            mean / p.nominal_ah, np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
+            start, max(end, start), p.table + (cycle.sign < 0) + by_marks,
+            -1.0 if np.isnan(r60) else r60, mean / p.nominal_ah,
+            np.sqrt(max(0.0, square - mean**2)) / p.nominal_ah,
         ]  # fmt: skip
         return np.r_[bins / p.nominal_ah, tail] if end > start else None
 

@@ -561,6 +561,46 @@ def test_the_histogram_holds_the_charge_of_the_half_cycle() -> None:
     np.testing.assert_allclose(x[3:57], 3570 / 3600 / 55 / 2.0, rtol=1e-4)
 
 
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_marks_of_a_discharge_equal_the_reference(data: st.DataObject) -> None:
+    """From full, after a rest, by irregular steps, currents and voltages; some readings missing."""
+    n = data.draw(st.integers(20, 60))
+    steps = st.sampled_from([5.0, 9.4, 18.7, 30.0, 60.0, 119.0])
+    t_s = np.r_[0.0, 10.0, 20.0, 20.0 + np.cumsum([data.draw(steps) for _ in range(n)])]
+    i = np.r_[0.05, 0.0, 0.0, [data.draw(st.sampled_from([-2.0, -2.0, -4.0])) for _ in range(n)]]
+    rest = data.draw(st.sampled_from([4.19, 4.16, 4.1]))
+    falls = np.cumsum([data.draw(st.integers(-1, 30)) for _ in range(n)]) / 1000
+    v = np.r_[4.2, rest, rest, np.maximum(4.0 - falls, 2.8)]
+    if data.draw(st.booleans()):
+        v[data.draw(st.integers(3, n + 2))] = np.nan
+    stream, settings_ = stream_of(t_s, i, v), Settings()
+    run = run_one(stream, settings_)
+    assert_equal_to_reference(run, stream, settings_, range(1, len(t_s) + 1))
+
+
+def test_a_discharge_from_full_is_told_by_its_marks_and_then_by_its_bins() -> None:
+    """1C of 2 Ah, the voltage falling by 0.1 mV a second from 4.0 V, after a rest at 4.18 V."""
+    seconds = np.r_[-20.0, -10.0, np.arange(0.0, 1400.0, 10.0)]
+    volts = np.where(seconds < 0, 4.18, 4.0 - 1e-4 * seconds)
+    run = run_one(stream_of(seconds + 20, np.where(seconds < 0, 0.0, -2.0), volts), Settings())
+    x, drawn = run.out["soh_inputs"], run.features[:, 0, F.HALF_CYCLE_AH] / 2.0
+    k = int(np.flatnonzero(drawn > 5.0 / 60.0)[0])
+    assert run.out["soh_usable"][k]
+    assert (x[k, SOH_BINS], x[k, SOH_BINS + 1], x[k, SOH_BINS + 2]) == (0.0, 16.0, 2.0)
+    # The load's first interval, from rest to 1C, drew half of one sample's charge: 5 s.
+    np.testing.assert_allclose(x[k, 0:6:2], 0.18 + 1e-4 * (np.array([30.0, 60.0, 90.0]) - 5.0),
+                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(np.exp(x[k, 3:7:2]), 3e-3, rtol=1e-4)
+    assert x[k, 16:SOH_BINS].tolist() == [0.0] * (SOH_BINS - 16)
+    assert x[-1, SOH_BINS + 2] == 1.0
+    rested_lower = np.where(seconds < 0, 4.1, volts)
+    other = run_one(
+        stream_of(seconds + 20, np.where(seconds < 0, 0.0, -2.0), rested_lower), Settings()
+    )
+    assert (other.out["soh_inputs"][other.out["soh_usable"], SOH_BINS + 2] == 1.0).all()
+
+
 def test_resistance_from_a_step() -> None:
     run = run_one(stream_of([0, 10, 20], [0.0, -2.0, -2.0], [4.0, 3.8, 3.79]), Settings())
     assert run.features[1, 0, F.RESISTANCE_OHM] == pytest.approx(0.1)

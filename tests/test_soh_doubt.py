@@ -27,6 +27,8 @@ def states(start_end: list[tuple[float, float]], told: list[int]) -> list[float]
     value_ms = np.full((1, RESULTS), -1, np.int64)
     inputs = np.zeros((n, SOH_WIDTH), np.float32)
     inputs[:, 60:62] = start_end
+    for row, (start, end) in zip(inputs, start_end, strict=True):
+        row[int(start) : int(end)] = 0.01
     result = np.empty((n, RESULTS), np.float32)
     features = np.full((n, FEATURES), np.nan)
     features[:, Feature.PHASE] = 2.0

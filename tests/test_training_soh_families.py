@@ -22,7 +22,9 @@ from training.soh_families import (
     FamilyOfModels,
     Predict,
     Table,
+    about_the_count,
     chosen,
+    counted,
     joined,
     masked_mlp,
     ridge,
@@ -39,7 +41,9 @@ def cell(name: str, seed: int, rows: int = 60) -> Table:
     curve = np.outer(y, np.linspace(0.5, 1.5, 20)) / 20 + 2e-4 * rng.standard_normal((rows, 20))
     return Table(
         curve,
-        y + 0.01 + 0.002 * rng.standard_normal(rows),
+        y + 0.01 + 0.05 * seed + 0.002 * rng.standard_normal(rows),
+        np.full(rows, 0.05 * seed),
+        np.full(rows, 25.0),
         np.zeros(rows),
         np.arange(rows, dtype=float),
         [np.linspace(3.5, 4.2, 40) for _ in range(rows)],
@@ -67,6 +71,17 @@ def test_the_masked_network_and_the_selected_features_learn(cells: dict[str, Tab
     for fit in (masked_mlp(16, epochs=30), selected_ridge(1e-2)):
         error = fit(train, 0)(cells["c"]) - cells["c"].y
         assert np.sqrt(np.mean(error**2)) < 0.03
+
+
+def test_rows_that_are_far_off_do_not_move_a_clipped_fit(cells: dict[str, Table]) -> None:
+    """A tenth of the labels is wrong by 0.5, as where a discharge was broken off."""
+    train = joined([cells["a"], cells["b"]])
+    wrong = replace(train, y=np.where(np.arange(len(train.y)) % 10 == 3, train.y - 0.5, train.y))
+    clipped = ridge(0.1, look=about_the_count, base=counted, clipped_at=0.005)(wrong, 0)
+    plain = ridge(0.1, look=about_the_count, base=counted)(wrong, 0)
+    truth = cells["c"].y
+    assert np.abs(clipped(cells["c"]) - truth).mean() < 0.006
+    assert np.abs(plain(cells["c"]) - truth).mean() > 0.03
 
 
 def test_a_family_repeats_with_its_seed(cells: dict[str, Table]) -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from monitor.features import (
     BIN_V,
     CHARGE_FIRST_V,
-    DISCHARGE_FIRST_V,
     SOH_BINS,
     CellState,
     Feature,
@@ -46,6 +45,8 @@ NASA_TAPER_A = 0.1
 CALCE_TAPER_A = 0.06
 NASA_CAPACITY_AH = (0.5, 2.1)
 CALCE_LOWEST_SOH = 0.3
+NASA_COUNTED_TO_V = 2.7  # the published capacity ends here, whatever the discharge's cut-off
+SAME_CURRENT = 0.2  # two discharges' mean currents may differ by this share
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class HalfCycle:
     voltage_v: Floats  # (k,)
     inputs: Floats32  # (k, SOH_WIDTH)
     charge_ah: float  # coulomb count of the whole half-cycle
+    below_ah: float  # of it, drawn after the loaded voltage first fell under NASA_COUNTED_TO_V
+    current_a: float  # mean under load, positive
     temperature_c: float  # mean, NaN where no sensor is
     from_empty: bool  # the discharge before it was complete
     complete: bool  # reached its own end: full and tapered, or empty under load
@@ -83,6 +86,16 @@ class HalfCycle:
         """The last row, (SOH_WIDTH,): all that was seen of this half-cycle."""
         row: Floats32 = self.inputs[-1]
         return row
+
+    def of_table(self, table: int) -> Floats32:
+        """The rows that one table of the model answers, (n, SOH_WIDTH), n may be 0."""
+        rows: Floats32 = self.inputs[self.inputs[:, TABLE] == table]
+        return rows
+
+    @property
+    def first_bin(self) -> float:
+        """The first bin of a charge that was crossed under load, whether it began empty or not."""
+        return max(0.0, float(np.ceil((self.voltage_v[0] - CHARGE_FIRST_V) / BIN_V)))
 
 
 def read_cells(path: Path, table_of: dict[str, int]) -> list[list[HalfCycle]]:
@@ -148,7 +161,7 @@ def frames_of(operation: Operation) -> FrameColumns:
 
 
 def window_inputs(half: HalfCycle, first: int, last: int, *, resistance: bool) -> Floats32:
-    """The row of a kernel that began at snapshot `first` and has come to `last`.
+    """The row of a kernel that began a charge at snapshot `first` and has come to `last`.
 
     `resistance` keeps the resistance measured when the charge began, which a monitor that
     joined in mid-charge lacks; without it the row says so (-1). From the first snapshot on it is
@@ -157,13 +170,8 @@ def window_inputs(half: HalfCycle, first: int, last: int, *, resistance: bool) -
     row: Floats32 = half.inputs[last].copy()
     if first > 0:
         row[:SOH_BINS] -= half.inputs[first, :SOH_BINS]
-        v = half.voltage_v[first]
-        if half.kind == "charge":
-            start = np.ceil((v - CHARGE_FIRST_V) / BIN_V)
-            row[START] = min(max(start, 0.0), row[END])
-        else:
-            end = np.floor((v - DISCHARGE_FIRST_V) / (2.0 * BIN_V))
-            row[END] = max(min(end, float(SOH_BINS)), row[START])
+        start = np.ceil((half.voltage_v[first] - CHARGE_FIRST_V) / BIN_V)
+        row[START] = min(max(start, 0.0), row[END])
     if not resistance:
         row[R60] = -1.0
     return row
@@ -211,10 +219,21 @@ def _half_cycle(
         voltage_v=features[seen[keep], Feature.VOLTAGE_V],
         inputs=inputs,
         charge_ah=float(features[loaded[-1], Feature.HALF_CYCLE_AH]),
+        below_ah=_drawn_below(features[loaded]) if sign < 0 else 0.0,
+        current_a=float(np.mean(np.abs(operation.current_a[loaded]))),
         temperature_c=float(np.nanmean(temperature)) if np.isfinite(temperature).any() else np.nan,
         from_empty=False,
         complete=_reached_its_end(info, operation, features, loaded),
     )  # fmt: skip
+
+
+def _drawn_below(loaded: Floats) -> float:
+    """Charge of a discharge's loaded samples after the first under NASA_COUNTED_TO_V, Ah."""
+    low = np.flatnonzero(loaded[:, Feature.VOLTAGE_V] < NASA_COUNTED_TO_V)
+    if not len(low):
+        return 0.0
+    counted = loaded[[low[0], -1], Feature.HALF_CYCLE_AH]
+    return max(0.0, float(counted[1] - counted[0]))
 
 
 def _reached_its_end(
@@ -256,10 +275,10 @@ def _why_not(label: HalfCycle, before: list[HalfCycle], dataset: str) -> tuple[b
         charges += 1
     earlier = before[-1 - charges] if charges < len(before) else None
     from_empty = earlier is not None and earlier.complete and charges == 1
+    low, high = NASA_CAPACITY_AH
     if np.isnan(label.soh):
         return from_empty, "no capacity published"
     if dataset == "nasa":
-        low, high = NASA_CAPACITY_AH
         if not low <= label.soh * label.nominal_ah <= high:
             return from_empty, f"capacity outside {low} to {high} Ah"
     elif label.soh < CALCE_LOWEST_SOH:
@@ -272,6 +291,13 @@ def _why_not(label: HalfCycle, before: list[HalfCycle], dataset: str) -> tuple[b
         return from_empty, "the charge before it is not complete"
     if not from_empty:
         return from_empty, "the discharge before that is not complete"
+    if earlier is None or dataset != "nasa":
+        return from_empty, ""
+    # Empty at one current is not empty at a smaller one: the charge between was only a part.
+    if not abs(earlier.current_a - label.current_a) <= SAME_CURRENT * label.current_a:
+        return from_empty, "the discharge before that was at another current"
+    if not low <= earlier.soh * earlier.nominal_ah <= high:
+        return from_empty, f"the discharge before that has no capacity of {low} to {high} Ah"
     return from_empty, ""
 
 

@@ -23,12 +23,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import SOH_INPUTS
+from monitor.features import MARKS, SOH_INPUTS
 from monitor.models import CARD_VERSION, Card, Family, SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
 from training import soh_onnx
 from training.dataset import (
+    START,
     HalfCycle,
     dataset_files,
     exclusions,
@@ -46,16 +47,19 @@ NASA_CELLS = ("B0005", "B0006", "B0007", "B0018")
 CALCE_CELLS = ("CS2_35", "CS2_36", "CS2_38")
 FAMILIES = (
     Family("nasa-18650", 0, 2.0, "LCO/NCA (18650; the publisher does not say)"),
-    Family("calce-cs2", 2, 1.1, "LCO"),
+    Family("calce-cs2", 3, 1.1, "LCO"),
 )
 TABLE_OF = {family.cell_type: family.table for family in FAMILIES}
+LAST_MARK = 2 * len(MARKS)
 SPECS = (
     TableSpec(0, "nasa-18650 charge", 0.01, 26, 59, LATEST_START_BIN),
     TableSpec(1, "nasa-18650 discharge", 0.02, 15, 50, 50, 1, discharge=True, relative=True),
-    TableSpec(2, "calce-cs2 charge", 0.01, 10, 59, LATEST_START_BIN, step=2),
-    TableSpec(3, "calce-cs2 discharge", 0.02, 20, 55, 55, 1, discharge=True),
+    TableSpec(2, "nasa-18650 discharge, marks", 0.0, 0, LAST_MARK, 1, 4, True, marks=True, step=2),
+    TableSpec(3, "calce-cs2 charge", 0.01, 10, 59, LATEST_START_BIN),
+    TableSpec(4, "calce-cs2 discharge", 0.02, 20, 55, 55, 1, discharge=True),
+    TableSpec(5, "calce-cs2 discharge, marks", 0.0, 0, LAST_MARK, 1, 4, True, marks=True, step=2),
 )
-DATASETS = (("nasa", NASA_CELLS, SPECS[:2]), ("calce", CALCE_CELLS, SPECS[2:]))
+DATASETS = (("nasa", NASA_CELLS, SPECS[:3]), ("calce", CALCE_CELLS, SPECS[3:]))
 FIT_SOURCES = (
     "training/soh_windows.py",
     "training/soh_widths.py",
@@ -89,16 +93,18 @@ def fit(
     tables: list[TableFit] = []
     for spec in specs:
         kind = "discharge" if spec.discharge else "charge"
-        halves = {cell: usable(found, kind) for cell, found in cells.items()}
-        rows = [
-            Rows(
-                cell,
-                np.array([half.whole for half in own], dtype=np.float64),
-                np.array([half.soh for half in own]),
-            )
-            for cell, own in halves.items()
+        halves = {
+            cell: [half for half in usable(found, kind) if len(half.of_table(spec.table))]
+            for cell, found in cells.items()
+        }
+        rows = []
+        for cell, own in halves.items():
+            x = np.array([half.of_table(spec.table)[-1] for half in own], dtype=np.float64)
+            begin = x[:, START] if spec.discharge else np.array([half.first_bin for half in own])
+            rows.append(Rows(cell, x, np.array([half.soh for half in own]), begin))
+        seen = [
+            half.of_table(spec.table).astype(np.float64) for own in halves.values() for half in own
         ]
-        seen = [half.inputs.astype(np.float64) for own in halves.values() for half in own]
         given = sorted((cell, (hashes or {}).get(cell, "")) for cell in cells)
         key = key_of("regressions", spec, given, sources=FIT_SOURCES)
 

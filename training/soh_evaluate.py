@@ -39,7 +39,9 @@ from training.soh_families import (
     FamilyOfModels,
     Predict,
     Table,
+    bands,
     chosen,
+    counted,
     joined,
     ridge,
     table_of,
@@ -60,7 +62,26 @@ NASA_GROUPS = {
     "B0049-B0052": ("B0049", "B0050", "B0051", "B0052"),
     "B0053-B0056": ("B0053", "B0054", "B0055"),
 }
-MANY_CELLS = FamilyOfModels("ridge", tuple((f"penalty {p:g}", ridge(p)) for p in (0.1, 1.0, 10.0)))
+MANY_CELLS = FamilyOfModels(
+    "ridge",
+    (
+        *((f"penalty {p:g}", ridge(p)) for p in (0.1, 1.0, 10.0)),
+        *(
+            (
+                f"bands of {10 * width} mV and temperature, penalty {p:g}",
+                ridge(p, look=bands(width)),
+            )
+            for width in (5, 8)
+            for p in (0.01, 0.1, 1.0)
+        ),
+    ),
+)
+# Beside them, what they are made of: without bands, without the residual, without the correction.
+PLAIN = (
+    FamilyOfModels("ridge on bins only", MANY_CELLS.candidates[:3]),
+    FamilyOfModels("coulomb count, nothing learned", (("", lambda _, __: counted),)),
+    FamilyOfModels("coulomb count, as it is", (("", lambda _, __: lambda table: table.coulomb),)),
+)
 FEW_LABELS = FamilyOfModels(
     "ridge, quadratic", tuple((f"penalty {p:g}", ridge(p, 0.1)) for p in (1e-2, 1e-1))
 )
@@ -149,11 +170,16 @@ def protocols(
 def leave_one_group_out(
     family: FamilyOfModels, tables: Mapping[str, Table], seed: int
 ) -> list[Line]:
-    """Every NASA group told by the others."""
+    """Every NASA group told by the others; each counts the same and is left out in choosing."""
     out: list[Line] = []
+    group_of = {cell: group for group, names in NASA_GROUPS.items() for cell in names}
     for names in NASA_GROUPS.values():
         inside = [tables[cell] for cell in names if cell in tables]
-        outside = [table for cell, table in tables.items() if cell not in names]
+        outside = [
+            replace(table, cell=np.full(len(table.y), group_of[cell]))
+            for cell, table in tables.items()
+            if cell not in names
+        ]
         if inside and outside:
             _, predict = chosen(family, joined(outside), seed)
             out += [
@@ -318,7 +344,7 @@ def evaluate(
         for cell, halves in others.items()
         if len((table := table_of(halves, FIRST["nasa"])).y)
     }
-    for family in (MANY_CELLS, COULOMB):
+    for family in (MANY_CELLS, COULOMB, *PLAIN):
         lines += leave_one_group_out(family, whole, seed)
     card = read_card((models / "soh.json").read_bytes(), "soh")
     model = SohModel((models / "soh.onnx").read_bytes(), card)

@@ -8,7 +8,7 @@ import numpy as np
 
 from training.figures import Figure, figure
 from training.soh import CALCE_CELLS, NASA_CELLS
-from training.soh_evaluate import CALCE_EVERY, Evaluation
+from training.soh_evaluate import CALCE_EVERY, PLAIN, Evaluation
 from training.soh_families import COULOMB, FAMILIES, RIDGE
 from training.soh_scores import WINDOW_START_V, Score
 
@@ -100,6 +100,12 @@ def figures_of(found: Evaluation) -> list[Figure]:
             figure(f"all NASA groups, MAE, {name}",
                    family(name, "leave one group out", "nasa", "mae"), "%SOH", target, "lower",
                    "leave one group out, mean over cells; chosen on training cells left out")
+        )  # fmt: skip
+    for plain in PLAIN:
+        out.append(
+            figure(f"all NASA groups, MAE, {plain.name}",
+                   family(plain.name, "leave one group out", "nasa", "mae"), "%SOH", None, "lower",
+                   "the same groups, for comparison")
         )  # fmt: skip
     hard = [g for g in found.groups if g.mae_all is not None and g.mae_all > 4.0]
     if hard:

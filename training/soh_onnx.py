@@ -1,4 +1,4 @@
-"""The SOH tables as an ONNX graph: three gathers, a product and a few comparisons a row."""
+"""The SOH tables as an ONNX graph: a few gathers, products and comparisons a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monitor.features import SOH_BINS, SOH_WIDTH
 from training.dataset import C_MEAN, C_SPREAD, R60, START
-from training.soh_tables import EDGES, HIGHEST_SOH, NOT_ENOUGH, UNLIKE, Tables
+from training.soh_tables import EDGES, HIGHEST_SOH, NOT_ENOUGH, OK, UNLIKE, Tables
 
 OPSET = 18
 LARGE = np.float32(3e38)
@@ -20,60 +20,55 @@ LARGE = np.float32(3e38)
 def export(tables: Tables) -> bytes:
     """The model's bytes: x (n, SOH_WIDTH) float32 -> soh, low, high float32, state int64, (n,).
 
-    Written for few operations and little memory moved a row, since it runs on every sample.
+    Written for few nodes and little memory moved a row, since it runs on every sample: whatever
+    depends on the window is gathered by the number of its regression, row 0 for none.
     """
     graph = Graph()
     n, const = graph.node, graph.constant
     f32 = np.float32
     axis = const(np.array([1], np.int64))
     count, width, factors = tables.loadings.shape
+    weights, bias = _about_means(tables)
+    table_of = _table_of_rows(tables)
 
-    def squeezed(name: str) -> str:
-        return n("Squeeze", name, axis)
-
-    graph.raw(
-        "Split",
-        [n("Slice", "x", *(const(np.array([v], np.int64)) for v in (START, R60 + 1, 1)))],
-        ["start_bin", "end_bin", "table_number", "r60"],
-        axis=1,
-        num_outputs=4,
-    )
-    table_f = squeezed("table_number")
-    table = n("Cast", table_f, to=TensorProto.INT64)
-    start = n("Max", squeezed("start_bin"), n("Gather", const(tables.first.astype(f32)), table))
-    start = n("Min", start, const(f32(SOH_BINS)))
-    end = n("Min", squeezed("end_bin"), n("Gather", const(tables.last.astype(f32)), table))
-    end = n("Max", end, const(f32(0.0)))
-    known_f = n("Cast", n("GreaterOrEqual", squeezed("r60"), const(f32(0.0))), to=TensorProto.FLOAT)
-
-    # Flat indices, in floats: they stay far below 2**24.
-    table_known = n("Add", n("Mul", table_f, const(f32(2.0))), known_f)
-    cell = n("Add", n("Mul", table_known, const(f32(EDGES))), start)
-    flat = n("Cast", n("Add", n("Mul", cell, const(f32(EDGES))), end), to=TensorProto.INT64)
-    row = n("Gather", const(tables.index.reshape(-1).astype(np.int64)), flat)
+    # Window start and end, table, and whether the resistance is known, as one flat index. In
+    # floats: it stays far below 2**24. A known resistance is over 0, an unknown one -1.
+    frame = n("Slice", "x", *(const(np.array([v], np.int64)) for v in (START, R60 + 1, 1)))
+    frame = n("Max", frame, const(np.zeros((1, 4), f32)))
+    largest = np.array([[SOH_BINS, SOH_BINS, count - 1, 1]], f32)
+    frame = n("Ceil", n("Min", frame, const(largest)))
+    strides = np.array([[EDGES, 1, 2 * EDGES * EDGES, EDGES * EDGES]], f32)
+    flat = n("ReduceSum", n("Mul", frame, const(strides)), axis, keepdims=0)
+    flat = n("Cast", flat, to=TensorProto.INT64)
+    row = n("Gather", const(_index(tables).reshape(-1)), flat)
+    table = n("Gather", const(table_of), row)
 
     # The regression, its weights moved to the factor model's means so that both share x - mean.
-    weights, bias = _about_means(tables)
+    limits = _limits(tables, table_of)
+    likeness = tables.likeness.reshape(len(tables.likeness), factors * factors)
+    parts = [bias[:, None], likeness, *limits]
+    graph.raw(
+        "Split",
+        [
+            n("Gather", const(np.hstack(parts).astype(f32)), row),
+            const(np.array([part.shape[1] for part in parts], np.int64)),
+        ],
+        ["bias", "likeness", "lowest", "highest"],
+        axis=1,
+    )
     u = n("Sub", "x", n("Gather", const(tables.mean.astype(f32)), table))
     slope = n("Add", n("Gather", const(weights.astype(f32)), row),
               n("Mul", u, n("Gather", const(tables.squares.astype(f32)), row)))  # fmt: skip
-    dot = n("ReduceSum", n("Mul", u, slope), axis, keepdims=0)
-    raw = n("Add", dot, n("Gather", const(bias.astype(f32)), row))
-    soh = n("Clip", raw, const(f32(0.0)), const(f32(HIGHEST_SOH)), out="soh")
+    raw = n("Add", n("ReduceSum", n("Mul", u, slope), axis, keepdims=1), "bias")
+    column = n("Clip", raw, const(f32(0.0)), const(f32(HIGHEST_SOH)))
+    soh = n("Squeeze", column, axis, out="soh")
     half = n("Gather", const(tables.half.astype(f32)), row)
     n("Sub", soh, half, out="low")
     n("Add", soh, half, out="high")
 
     # How far from the training cells: |z|^2 - q' M q over the columns of the window.
-    bins, edges = np.arange(width)[None, :], np.arange(EDGES)[:, None]
-    above, below = (bins >= edges) & (bins < SOH_BINS), (bins < edges) | (bins == R60)
-    above = np.concatenate([above, above | (bins == R60)])  # without and with resistance
-    opening = n("Cast", n("Add", start, n("Mul", known_f, const(f32(EDGES)))), to=TensorProto.INT64)
-    closing = n("Cast", end, to=TensorProto.INT64)
-    mask = n("Mul", n("Gather", const(above.astype(f32)), opening),
-             n("Gather", const(below.astype(f32)), closing))  # fmt: skip
-    scaled = n("Mul", u, n("Gather", const(tables.inverse_sd.astype(f32)), table))
-    z = n("Mul", scaled, mask)
+    inverse_sd = tables.inverse_sd[table_of] * tables.seen
+    z = n("Mul", u, n("Gather", const(inverse_sd.astype(f32)), row))
     # All tables' loadings at once, the others zeroed, then each product of two factors.
     wide = tables.loadings.transpose(1, 0, 2).reshape(width, count * factors).astype(f32)
     own = np.repeat(np.eye(count), factors, axis=1).astype(f32)
@@ -81,30 +76,19 @@ def export(tables: Tables) -> bytes:
     fold = np.tile(np.eye(factors), (count, 1))
     left = n("MatMul", q, const(np.repeat(fold, factors, axis=1).astype(f32)))
     right = n("MatMul", q, const(np.tile(fold, (1, factors)).astype(f32)))
-    likeness = tables.likeness.reshape(len(tables.likeness), factors * factors).astype(f32)
-    bent = n("Mul", n("Mul", left, right), n("Gather", const(likeness), row))
-    far = n("Sub", n("ReduceSum", n("Mul", z, z), axis, keepdims=0),
-            n("ReduceSum", bent, axis, keepdims=0))  # fmt: skip
+    bent = n("Mul", n("Mul", left, right), "likeness")
+    far = n("Sub", n("ReduceSumSquare", z, axis, keepdims=1),
+            n("ReduceSum", bent, axis, keepdims=1))  # fmt: skip
 
-    # Resistance, C-rate and the estimate itself outside their ranges.
-    low, high = (
-        np.repeat(np.column_stack([ends[:, [R60, C_MEAN, C_SPREAD]], soh_end]), 2, axis=0)
-        for ends, soh_end in ((tables.low, tables.soh_low), (tables.high, tables.soh_high))
-    )
-    low[0::2, 0], high[0::2, 0] = -np.inf, np.inf  # an unknown resistance is in any range
-    low, high = (np.clip(ends, -LARGE, LARGE).astype(f32) for ends in (low, high))
+    # Resistance, C-rate, the estimate itself and the distance outside their ranges.
     framing = n("Slice", "x", *(const(np.array([v], np.int64)) for v in (R60, SOH_WIDTH, 1)))
-    framing = n("Concat", framing, n("Unsqueeze", soh, axis), axis=1)
-    at = n("Cast", table_known, to=TensorProto.INT64)
-    outside = n("Or", n("Less", framing, n("Gather", const(low), at)),
-                n("Greater", framing, n("Gather", const(high), at)))  # fmt: skip
-    out_of_range = n("ReduceSum", n("Cast", outside, to=TensorProto.FLOAT), axis, keepdims=0)
-
-    unlike = n("Or", n("Greater", far, n("Gather", const(tables.limit.astype(f32)), row)),
-               n("Greater", out_of_range, const(f32(0.0))))  # fmt: skip
-    unanswered = n("Equal", row, const(np.array(0, np.int64)))
-    state = n("Mul", n("Cast", unlike, to=TensorProto.INT64), const(np.array(UNLIKE, np.int64)))
-    n("Where", unanswered, const(np.array(NOT_ENOUGH, np.int64)), state, out="state")
+    framing = n("Concat", framing, column, far, axis=1)
+    inside = n("Min", n("Max", framing, "lowest"), "highest")
+    outside = n("ReduceSumSquare", n("Sub", framing, inside), axis, keepdims=0)
+    answered = np.where(np.arange(len(bias)) == 0, NOT_ENOUGH, OK).astype(np.int64)
+    unlike = const(np.array(UNLIKE, np.int64))
+    n("Where", n("Greater", outside, const(f32(0.0))), unlike,
+      n("Gather", const(answered), row), out="state")  # fmt: skip
     value = helper.make_tensor_value_info
     outputs = [value(name, TensorProto.FLOAT, ["n"]) for name in ("soh", "low", "high")]
     outputs.append(value("state", TensorProto.INT64, ["n"]))
@@ -113,12 +97,42 @@ def export(tables: Tables) -> bytes:
     return data
 
 
-def _about_means(tables: Tables) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights and biases of the same regressions, of x - mean instead of x - centre."""
+def _index(tables: Tables) -> NDArray[np.int64]:
+    """(tables, 2, EDGES, EDGES) rows for a window as it comes, not yet cut to its table's bins."""
+    out = np.zeros_like(tables.index)
+    edges = np.arange(EDGES)
+    for number, (first, last) in enumerate(zip(tables.first, tables.last, strict=True)):
+        start, end = np.maximum(edges, first), np.minimum(edges, last)
+        out[number] = tables.index[number][:, start[:, None], end]
+    return out
+
+
+def _table_of_rows(tables: Tables) -> NDArray[np.int64]:
     table = np.zeros(len(tables.bias), np.int64)
     for number in range(len(tables.index)):
         table[np.unique(tables.index[number])] = number
-    apart = (tables.mean - tables.centre)[table]
+    table[0] = 0
+    return table
+
+
+def _limits(
+    tables: Tables, table: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ranges (rows, 5) of resistance, mean and spread of the C-rate, SOH, and the distance."""
+    columns = [R60, C_MEAN, C_SPREAD]
+    low = np.column_stack([tables.low[:, columns], tables.soh_low])[table]
+    high = np.column_stack([tables.high[:, columns], tables.soh_high])[table]
+    unknown = tables.seen[:, R60] == 0.0  # an unknown resistance is in any range
+    low[unknown, 0], high[unknown, 0] = -np.inf, np.inf
+    low = np.column_stack([low, np.full(len(low), -np.inf)])
+    high = np.column_stack([high, tables.limit])
+    low[0], high[0] = -np.inf, np.inf  # a row that is not answered is not unlike either
+    return np.clip(low, -LARGE, LARGE), np.clip(high, -LARGE, LARGE)
+
+
+def _about_means(tables: Tables) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights and biases of the same regressions, of x - mean instead of x - centre."""
+    apart = (tables.mean - tables.centre)[_table_of_rows(tables)]
     weights = tables.weights + 2.0 * tables.squares * apart
     bias = tables.bias + (tables.weights * apart + tables.squares * apart**2).sum(axis=1)
     weights[0], bias[0] = 0.0, 0.0

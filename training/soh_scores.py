@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import SOH_BINS
-from training.dataset import HalfCycle, window_inputs
-from training.soh_tables import NOT_ENOUGH, OK, UNLIKE
+from monitor.features import MARKS, SOH_BINS
+from training.dataset import END, TABLE, HalfCycle, window_inputs
+from training.soh_tables import MARKS_TABLE, NOT_ENOUGH, OK, TABLES_A_FAMILY, UNLIKE
 from training.soh_widths import COVERAGE
 
 Floats = NDArray[np.float64]
@@ -138,7 +138,10 @@ def score(cell: str, view: str, answer: Answer, x: Floats, y: Floats) -> Score:
 
 def share_seen(x: Floats, y: Floats) -> float:
     """The charge in the rows' bins over the cell's capacity, mean: how much of a cycle was seen."""
-    return float(np.mean(x[:, :SOH_BINS].sum(axis=1) / y))
+    by_marks = x[:, TABLE] % TABLES_A_FAMILY == MARKS_TABLE
+    mark = np.clip(x[:, END].astype(np.int64) // 2 - 1, 0, len(MARKS) - 1)
+    charge = np.where(by_marks, np.array(MARKS)[mark], x[:, :SOH_BINS].sum(axis=1))
+    return float(np.mean(charge / y))
 
 
 def table_text(scores: Sequence[dict[str, object]]) -> str:

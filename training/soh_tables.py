@@ -24,6 +24,8 @@ COLUMNS = len(USED)
 WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
 HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
 OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
+TABLES_A_FAMILY = 3  # charge, discharge by its bins, and by its marks
+MARKS_TABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class TableSpec:
     shortest: int = 2  # bins
     discharge: bool = False
     relative: bool = False  # bins counted down from the first voltage under load, not by voltage
+    marks: bool = False  # columns are drops and log steps in turn, not bins
     step: int = 1  # bins between the windows fitted; one in between is answered by the next inside
 
 
@@ -79,6 +82,7 @@ class Tables:
     squares: Floats  # (rows, SOH_WIDTH), of u squared
     bias: Floats  # (rows,)
     half: Floats  # (rows,)
+    seen: Floats  # (rows, SOH_WIDTH): 1 where a column lies in the row's window, else 0
     first: Ints  # (tables,)
     last: Ints  # (tables,)
     low: Floats  # (tables, SOH_WIDTH): the plausible range of resistance and C-rate
@@ -97,18 +101,14 @@ class Tables:
         table = x[:, TABLE].astype(np.int64)
         start = np.minimum(np.maximum(x[:, START], self.first[table]), SOH_BINS).astype(np.int64)
         end = np.maximum(np.minimum(x[:, END], self.last[table]), 0).astype(np.int64)
-        known = (x[:, R60] >= 0.0).astype(np.int64)
+        known = (x[:, R60] > 0.0).astype(np.int64)
         row = self.index[table, known, start, end]
         u = x - self.centre[table]
         soh = (u * (self.weights[row] + u * self.squares[row])).sum(axis=1) + self.bias[row]
         soh = np.clip(soh, 0.0, HIGHEST_SOH)
         half = self.half[row]
         outside = (x < self.low[table]) | (x > self.high[table])
-        bins = np.arange(SOH_BINS)
-        mask = np.zeros(x.shape)
-        mask[:, :SOH_BINS] = (bins >= start[:, None]) & (bins < end[:, None])
-        mask[:, R60] = known
-        z = (x - self.mean[table]) * self.inverse_sd[table] * mask
+        z = (x - self.mean[table]) * self.inverse_sd[table] * self.seen[row]
         q = np.einsum("ni,nik->nk", z, self.loadings[table])
         far = (z * z).sum(axis=1) - np.einsum("nk,nkl,nl->n", q, self.likeness[row], q)
         unlike = (
@@ -146,6 +146,7 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
     """The model's arrays. A window whose interval would be wider than `WIDEST_HALF` stays out."""
     index = np.zeros((tables, 2, EDGES, EDGES), np.int64)
     weights, squares, bias, half = [np.zeros(SOH_WIDTH)], [np.zeros(SOH_WIDTH)], [0.0], [0.0]
+    seen = [np.zeros(SOH_WIDTH)]
     likeness, limit = [np.zeros((FACTORS, FACTORS))], [0.0]
     model = Tables(
         index=index,
@@ -154,6 +155,7 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
         squares=np.zeros((1, SOH_WIDTH)),
         bias=np.zeros(1),
         half=np.zeros(1),
+        seen=np.zeros((1, SOH_WIDTH)),
         first=np.zeros(tables, np.int64),
         last=np.full(tables, SOH_BINS),
         low=np.full((tables, SOH_WIDTH), -np.inf),
@@ -182,6 +184,9 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
                     kept.append(line)
                 bias.append(fit.bias)
                 half.append(fit.half)
+                own = np.zeros(SOH_WIDTH)
+                own[start:end], own[R60] = 1.0, known
+                seen.append(own)
                 likeness.append(table.likeness.model.weights(start, end, bool(known)))
                 limit.append(table.likeness.limit(start, end, bool(known)))
             _answer_between_inplace(index[spec.table, known], spec)
@@ -194,6 +199,6 @@ def assemble(fits: Sequence[TableFit], tables: int) -> Tables:
         model.soh_low[spec.table] = table.soh_low
         model.soh_high[spec.table] = table.soh_high
     model.weights, model.squares = np.array(weights), np.array(squares)
-    model.bias, model.half = np.array(bias), np.array(half)
+    model.bias, model.half, model.seen = np.array(bias), np.array(half), np.array(seen)
     model.likeness, model.limit = np.array(likeness), np.array(limit)
     return model

@@ -3,7 +3,9 @@
 For a table (a family of cells, charge or discharge) and a window of whole bins [start, end), SOH is
 linear in the charge that moved in each of these bins and, where it is known, in the resistance at
 60 s. A histogram only lacks what lies outside its window, so every complete charge trains every
-window inside it; nothing is imputed.
+window inside it; nothing is imputed. A charge that began empty had no charge to give below where
+it began, so its window begins with the table's first bin. The beginning of a discharge from full
+is told by its marks instead: the drops below the rest before and the logs of their steps.
 
 Each regression's penalty and its augmentation (copies of the histogram moved by a few millivolts up
 and down, as a sensor's offset would) are chosen by leaving each training cell out in turn; the
@@ -48,11 +50,15 @@ class Configuration:
     quadratic: bool
 
 
-SHIFTS_V = (0.0, 0.006, 0.012)
 CONFIGURATIONS = tuple(
     Configuration(shift_v, penalty, quadratic)
-    for shift_v in SHIFTS_V
+    for shift_v in (0.0, 0.006, 0.012)
     for penalty in (1e-3, 1e-2, 1e-1)
+    for quadratic in (False, True)
+)
+MARK_CONFIGURATIONS = tuple(
+    Configuration(0.0, penalty, quadratic)
+    for penalty in (1e-4, 1e-3, 1e-2, 1e-1)
     for quadratic in (False, True)
 )
 
@@ -64,6 +70,7 @@ class Rows:
     cell: str
     x: Floats  # (n, SOH_WIDTH)
     y: Floats  # (n,)
+    begin: Floats  # (n,): the first bin crossed under load
 
 
 def windows(spec: TableSpec) -> list[tuple[int, int]]:
@@ -97,7 +104,7 @@ class Fitter:
     def __init__(self, spec: TableSpec, cells: Sequence[Rows]) -> None:
         self.spec = spec
         self.cells = [
-            Rows(rows.cell, rows.x[keep], rows.y[keep])
+            Rows(rows.cell, rows.x[keep], rows.y[keep], rows.begin[keep])
             for rows in cells
             if (keep := (rows.x[:, R60] >= 0.0) | spec.relative).any()
         ]
@@ -112,8 +119,11 @@ class Fitter:
         self._moments = lru_cache(maxsize=None)(self._compute_moments)
         self._sum = lru_cache(maxsize=None)(self._pooled)
         self.configurations = [
-            how for how in CONFIGURATIONS if not (spec.relative and how.quadratic)
+            how
+            for how in (MARK_CONFIGURATIONS if spec.marks else CONFIGURATIONS)
+            if not (spec.relative and how.quadratic)
         ]
+        self._kinds = dict.fromkeys((how.shift_v, how.quadratic) for how in self.configurations)
 
     def _expand(self, x: Floats) -> Floats:
         """(n, 2 * COLUMNS): u, then u squared."""
@@ -128,8 +138,9 @@ class Fitter:
 
     def eligible(self, cell: int, start: int, end: int) -> NDArray[np.bool_]:
         """Rows of a cell whose own window covers [start, end)."""
-        x = self.cells[cell].x
-        mask: NDArray[np.bool_] = (x[:, START] <= start) & (x[:, END] >= end)
+        rows = self.cells[cell]
+        begin = rows.x[:, START] if start == self.spec.first else rows.begin
+        mask: NDArray[np.bool_] = (begin <= start) & (rows.x[:, END] >= end)
         return mask
 
     def _compute_moments(
@@ -176,32 +187,29 @@ class Fitter:
         """
         weights = np.zeros((len(self.configurations), 2 * COLUMNS))
         bias = np.zeros(len(self.configurations))
-        for shift_v in SHIFTS_V:
+        for shift_v, quadratic in self._kinds:
             rows, moment = self._sum(held_out, start, self._top(end), shift_v)
             if rows < FEWEST_ROWS:
                 return None
-            for quadratic in (False, True):
-                which = [
-                    k
-                    for k, how in enumerate(self.configurations)
-                    if how.shift_v == shift_v and how.quadratic == quadratic
-                ]
-                if not which:
-                    continue
-                columns = self._columns(start, end, resistance, quadratic)
-                at = columns + 1
-                mean, mean_y = moment[0, at], moment[0, -1]
-                covariance = moment[at[:, None], at] - mean[:, None] * mean
-                scale = np.sqrt(np.maximum(covariance.diagonal(), 1e-18)) + 1e-9
-                against = (moment[at, -1] - mean * mean_y) / scale
-                normal = covariance / (scale[:, None] * scale)
-                ridge = np.diag(np.where(columns >= COLUMNS, SQUARE_PENALTY, 1.0))
-                penalties = np.array([self.configurations[k].penalty for k in which])
-                solved = np.linalg.solve(
-                    normal + penalties[:, None, None] * ridge, against[None, :, None]
-                )[:, :, 0] / scale  # fmt: skip
-                weights[np.array(which)[:, None], columns] = solved
-                bias[which] = mean_y - solved @ mean
+            which = [
+                k
+                for k, how in enumerate(self.configurations)
+                if (how.shift_v, how.quadratic) == (shift_v, quadratic)
+            ]
+            columns = self._columns(start, end, resistance, quadratic)
+            at = columns + 1
+            mean, mean_y = moment[0, at], moment[0, -1]
+            covariance = moment[at[:, None], at] - mean[:, None] * mean
+            scale = np.sqrt(np.maximum(covariance.diagonal(), 1e-18)) + 1e-9
+            against = (moment[at, -1] - mean * mean_y) / scale
+            normal = covariance / (scale[:, None] * scale)
+            ridge = np.diag(np.where(columns >= COLUMNS, SQUARE_PENALTY, 1.0))
+            penalties = np.array([self.configurations[k].penalty for k in which])
+            solved = np.linalg.solve(
+                normal + penalties[:, None, None] * ridge, against[None, :, None]
+            )[:, :, 0] / scale  # fmt: skip
+            weights[np.array(which)[:, None], columns] = solved
+            bias[which] = mean_y - solved @ mean
         return weights, bias
 
     def left_out_scores(self, start: int, end: int, resistance: bool) -> Floats | None:
@@ -256,7 +264,8 @@ class Fitter:
                 half[start, end] = weighted_quantile(
                     self.left_out_errors(start, end, resistance, best.tolist()), COVERAGE
                 )
-        half = never_shrinking(neighbour_mean(half, self.spec.step), self.spec.discharge)
+        falls = self.spec.discharge and not self.spec.marks
+        half = never_shrinking(neighbour_mean(half, self.spec.step), falls)
         fits: Fits = {}
         for (start, end), best in chosen.items():
             solved = self.fit(None, start, end, resistance)
@@ -312,6 +321,10 @@ def fit_windows(
     centre = np.zeros(SOH_WIDTH)
     if spec.relative:
         both = [_fit_relative(spec, cells, progress)] * 2
+    elif spec.marks:  # the drops tell the resistance
+        fitter = Fitter(spec, cells)
+        centre = fitter.centre
+        both = [fitter.fit_all(False, progress)] * 2
     else:
         fitter = Fitter(spec, cells)
         centre = fitter.centre
@@ -343,7 +356,9 @@ def _fit_relative(
 ) -> Fits:
     """One fit a window's length on bins counted down from the top, put where each window lies."""
     lengths = replace(spec, first=0, last=LONGEST_RELATIVE, latest_start=1, discharge=False)
-    turned = [Rows(rows.cell, counted_down(rows.x), rows.y) for rows in cells]
+    turned = [
+        Rows(rows.cell, counted_down(rows.x), rows.y, np.zeros(len(rows.y))) for rows in cells
+    ]
     by_length = Fitter(lengths, turned).fit_all(False, progress)
     fits: Fits = {}
     for start, end in windows(spec):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.features import PARAMS, STATE_WIDTH, B, CellState, Param
+from monitor.features import PARAMS, B, CellState, K, Param
 from training.figures import Figure, figure, markdown_table, report
 from training.thermal_data import HOT_GROUPS
 from training.thermal_scoring import FalseAlarms
@@ -18,7 +18,7 @@ from training.thermal_tables import BASELINES, GROWTH, OURS, Beside, Kept, table
 def thermal_state_bytes() -> int:
     """Bytes of a cell's state that only heat needs: balance, thermometer, window, parameters."""
     window = CellState.empty(1).window.nbytes
-    columns = STATE_WIDTH - int(B.LAST_MS)
+    columns = int(K.PASSED) - int(B.LAST_MS)
     parameters = PARAMS - int(Param.BALANCE_MEAN) + 3  # and the lumped balance's three
     return window + 8 * (columns + parameters)
 

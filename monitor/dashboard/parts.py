@@ -89,6 +89,17 @@ def column(field: str, name: str, **more: Any) -> dict[str, Any]:
     return {"field": field, "headerName": name, **more}
 
 
+def growing(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns with those of a fixed width growing with the table, never below that width."""
+    return [
+        {**{k: v for k, v in one.items() if k != "width"}, "minWidth": one["width"],
+         "initialWidth": one["width"], "flex": one["width"]}
+        if "width" in one and "pinned" not in one
+        else one
+        for one in columns
+    ]  # fmt: skip
+
+
 def number_column(field: str, name: str, unit: str, digits: int, **more: Any) -> dict[str, Any]:
     return column(
         field,
@@ -131,7 +142,7 @@ def _cycle_columns(language: Language) -> list[dict[str, Any]]:
         ),
         column("start_ms", text("start", language), valueFormatter=time, width=185, sort="desc"),
         number_column("duration_h", text("duration", language), "h", 2),
-        number_column("capacity_ah", text("capacity", language), "Ah", 3, width=125),
+        number_column("capacity_ah", text("capacity", language), "Ah", 3, width=140),
         number_column("energy_wh", text("energy", language), "Wh", 2),
         number_column("temperature_max_c", text("t_max", language), "°C", 1, width=170),
         number_column("resistance_ohm", text("resistance", language), "mΩ", 1),
