@@ -13,13 +13,11 @@ from monitor.dashboard.parts import (
     GRID_THEME,
     aria,
     column,
-    growing,
     look_stores,
     named,
     number_column,
 )
 from monitor.dashboard.texts import Language, text
-
 
 # A button that stays down; the browser's side says when it is.
 PRESSED: dict[str, Any] = {"aria-pressed": "false"}
@@ -90,7 +88,7 @@ def fleet_page(language: Language) -> list[Any]:
         html.Div(
             dag.AgGrid(
                 id="fleet-grid",
-                columnDefs=growing(_fleet_columns(language)),
+                columnDefs=_fleet_columns(language),
                 rowData=[],
                 getRowId="params.data.id",
                 defaultColDef={
