@@ -8,7 +8,7 @@ import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import html
 
-from monitor.dashboard.parts import GRID_THEME, aria, column, growing, look_stores
+from monitor.dashboard.parts import GRID_THEME, aria, column, look_stores
 from monitor.dashboard.texts import Language, text
 
 SHELVE_HOURS = ("0.25", "1", "8", "24")
@@ -34,7 +34,7 @@ def alarms_page(language: Language, *, can_act: bool, user: str | None = None) -
                 html.Div(
                     dag.AgGrid(
                         id="alarm-grid",
-                        columnDefs=growing(_alarm_columns(language)),
+                        columnDefs=_alarm_columns(language),
                         rowData=[],
                         getRowId="params.data.key",
                         defaultColDef={

@@ -13,7 +13,6 @@ from monitor.dashboard.parts import (
     GRID_THEME,
     aria,
     column,
-    growing,
     look_stores,
     named,
     number_column,
@@ -89,7 +88,7 @@ def fleet_page(language: Language) -> list[Any]:
         html.Div(
             dag.AgGrid(
                 id="fleet-grid",
-                columnDefs=growing(_fleet_columns(language)),
+                columnDefs=_fleet_columns(language),
                 rowData=[],
                 getRowId="params.data.id",
                 defaultColDef={

@@ -89,17 +89,6 @@ def column(field: str, name: str, **more: Any) -> dict[str, Any]:
     return {"field": field, "headerName": name, **more}
 
 
-def growing(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The columns with those of a fixed width growing with the table, never below that width."""
-    return [
-        {**{k: v for k, v in one.items() if k != "width"}, "minWidth": one["width"],
-         "initialWidth": one["width"], "flex": one["width"]}
-        if "width" in one and "pinned" not in one
-        else one
-        for one in columns
-    ]  # fmt: skip
-
-
 def number_column(field: str, name: str, unit: str, digits: int, **more: Any) -> dict[str, Any]:
     return column(
         field,

@@ -119,13 +119,6 @@
       window.dash_clientside.set_props(id, props);
     },
 
-    /* A plain text that changes with every frame, in an element that Dash has laid with a text of
-       its own: set directly, for a property of each of some hundred tiles would hold the page up. */
-    write(id, words) {
-      const element = document.getElementById(id);
-      if (element && element.textContent !== words) element.textContent = words;
-    },
-
     forget(prefix) {
       for (const id of Object.keys(painted)) if (id.startsWith(prefix)) delete painted[id];
     },

@@ -44,66 +44,76 @@
     return list.sort(orders[sort] || byName);
   }
 
+  const id = (index, part) => "tile-" + index + "-" + part;
+
+  /* A tile is one link of Dash's; what is in it is laid directly, as text and never as markup: some
+     thirty components for each of a hundred tiles took Dash many seconds to lay. */
   function tile(index, row) {
-    const id = (part) => "tile-" + index + "-" + part;
-    const { el } = cp;
-    const value = (part, label) => el("Div", { className: "cp-tile-value cp-tile-" + part }, [
-      el("Div", { className: "cp-label" }, label),
-      el("Div", { id: id(part), className: "cp-tile-number" }, "–"),
+    return cp.link(cp.assetPath(row.id), { className: "cp-tile", id: id(index, "box") },
+      cp.el("Div", { id: id(index, "in"), className: "cp-tile-in" }, ""));
+  }
+
+  function make(tag, props, children) {
+    const element = Object.assign(document.createElement(tag), props);
+    for (const child of children || []) element.append(child);
+    return element;
+  }
+
+  function fillTile(index, row) {
+    const box = document.getElementById(id(index, "in"));
+    if (!box) return;
+    const one = (part, label, tag, number) => make("div", { className: (number ? "cp-tile-value" : "cp-tile-part") + " cp-tile-" + part }, [
+      make("div", { className: "cp-label", textContent: label }),
+      make(tag, { id: id(index, part), className: number ? "cp-tile-number" : "", textContent: "–" }),
+      ...(number ? [] : [make("div", { id: id(index, part + "-sub"), className: "cp-muted" })]),
     ]);
-    const part = (key, label) => el("Div", { className: "cp-tile-part cp-tile-" + key }, [
-      el("Div", { className: "cp-label" }, label),
-      el("Strong", { id: id(key) }, "–"),
-      el("Div", { id: id(key + "-sub"), className: "cp-muted" }, " "),
+    const lamp = make("span", { id: id(index, "lamp"), className: "cp-lamp", title: cp.text("risk") }, [
+      make("span", { id: id(index, "sign"), className: "cp-sign" }), " ",
+      make("span", { id: id(index, "words"), className: "cp-lamp-words" }),
     ]);
-    return cp.link(cp.assetPath(row.id), { className: "cp-tile", id: id("box") }, [
-      el("Div", { className: "cp-tile-top" }, [
-        el("Span", { className: "cp-tile-name", title: row.id }, row.id),
-        el("Span", { id: id("alarms"), className: "cp-badge cp-hidden" }, ""),
-        el("Span", { id: id("lamp"), className: "cp-lamp", title: cp.text("risk") }, [
-          el("Span", { id: id("sign"), className: "cp-sign" }, ""), el("Span", { id: id("words"), className: "cp-lamp-words" }, ""),
-        ]),
+    lamp.firstChild.setAttribute("aria-hidden", "true");
+    box.replaceChildren(
+      make("div", { className: "cp-tile-top" }, [
+        make("span", { className: "cp-tile-name", title: row.id, textContent: row.id }),
+        make("span", { id: id(index, "alarms"), className: "cp-badge cp-hidden", title: cp.text("alarms") }), lamp,
       ]),
-      el("Div", { className: "cp-tile-values" }, [
-        value("v", cp.text("voltage")), value("i", cp.text("current")), value("t", cp.text("temperature")),
+      make("div", { className: "cp-tile-values" }, [
+        one("v", cp.text("voltage"), "div", true), one("i", cp.text("current"), "div", true), one("t", cp.text("temperature"), "div", true),
       ]),
-      { type: "Img", namespace: "dash_html_components", props: { id: id("trail"), className: "cp-trail", alt: "", title: cp.text("trail"), src: EMPTY } },
-      el("Div", { className: "cp-tile-parts" }, [
-        part("soh", cp.text(view === "dense" ? "soh_short" : "soh")), part("soc", cp.text("soc_short")), part("score", cp.text("score")),
+      make("img", { id: id(index, "trail"), className: "cp-trail", alt: "", title: cp.text("trail"), src: EMPTY }),
+      make("div", { className: "cp-tile-parts" }, [
+        one("soh", cp.text(view === "dense" ? "soh_short" : "soh"), "strong"), one("soc", cp.text("soc_short"), "strong"), one("score", cp.text("score"), "strong"),
       ]),
-      el("Div", { className: "cp-tile-foot" }, [
-        el("Span", { id: id("phase") }, ""), el("Span", { id: id("fresh"), className: "cp-fresh" }, ""),
+      make("div", { className: "cp-tile-foot" }, [
+        make("span", { id: id(index, "phase") }), make("span", { id: id(index, "fresh"), className: "cp-fresh" }),
       ]),
-    ]);
+    );
   }
 
   function paintTile(index, row) {
-    const id = (part) => "tile-" + index + "-" + part;
-    const fresh = cp.fresh(row);
-    const risk = cp.risk(row);
-    const soh = cp.soh(row);
-    const dense = view === "dense";
-    if (!dense) {
-      cp.write(id("v"), cp.number(row.v, row.v >= 100 ? 1 : row.v >= 10 ? 2 : 3, "V"));
-      cp.write(id("i"), cp.number(row.i, 2, "A"));
-      cp.write(id("score"), cp.number(row.score, 2));
+    const set = (part, words, className) => {
+      const element = document.getElementById(id(index, part));
+      if (!element) return;
+      if (words !== null && element.textContent !== words) element.textContent = words;
+      if (className !== undefined && element.className !== className) element.className = className;
+    };
+    const fresh = cp.fresh(row), risk = cp.risk(row), soh = cp.soh(row);
+    if (view !== "dense") {
+      set("v", cp.number(row.v, row.v >= 100 ? 1 : row.v >= 10 ? 2 : 3, "V"));
+      set("i", cp.number(row.i, 2, "A"));
+      set("score", cp.number(row.score, 2));
+      set("phase", (row.cells > 1 ? cp.text("cells", { n: row.cells }) + " · " : "") + cp.phase(row.phase));
     }
-    cp.write(id("t"), cp.number(row.t, 1, "°C"));
-    cp.write(id("soh"), soh.main);
-    cp.write(id("soh-sub"), soh.sub);
-    cp.put(id("soh-sub"), { title: soh.sub });
-    cp.write(id("soc"), cp.number(row.soc, 0, "%"));
-    cp.put(id("phase"), { children: (row.cells > 1 ? cp.text("cells", { n: row.cells }) + " · " : "") + cp.phase(row.phase) });
-    cp.put(id("fresh"), { children: fresh.words, className: "cp-fresh cp-fresh-" + fresh.kind });
-    cp.put(id("sign"), { children: risk.sign });
-    cp.put(id("words"), { children: risk.words });
-    cp.put(id("lamp"), { className: "cp-lamp cp-lamp-" + risk.kind });
-    cp.put(id("alarms"), {
-      children: row.alarms ? "⚑ " + row.alarms : "",
-      className: row.alarms ? "cp-badge cp-sev-" + row.sev : "cp-hidden",
-      title: cp.text("alarms"),
-    });
-    cp.put(id("box"), { className: "cp-tile cp-tile-" + risk.kind + (fresh.kind === "stale" ? " cp-tile-stale" : "") });
+    set("t", cp.number(row.t, 1, "°C"));
+    set("soh", soh.main);
+    set("soh-sub", soh.sub);
+    set("soc", cp.number(row.soc, 0, "%"));
+    set("fresh", fresh.words, "cp-fresh cp-fresh-" + fresh.kind);
+    set("sign", risk.sign);
+    set("words", risk.words);
+    set("lamp", null, "cp-lamp cp-lamp-" + risk.kind);
+    set("alarms", row.alarms ? "⚑ " + row.alarms : "", row.alarms ? "cp-badge cp-sev-" + row.sev : "cp-hidden");
+    set("box", null, "cp-tile cp-tile-" + risk.kind + (fresh.kind === "stale" ? " cp-tile-stale" : ""));
   }
 
   function paintTrail(index, row) {
@@ -117,7 +127,8 @@
       ((first + n) * 240 / (TRAIL - 1)).toFixed(1) + "," + (17 - (value - middle) / span * 26).toFixed(1)).join(" ");
     const svg = "<svg xmlns='http://www.w3.org/2000/svg' width='240' height='34' viewBox='0 0 240 34' preserveAspectRatio='none'>" +
       "<polyline fill='none' stroke='" + cp.css("--cp-v") + "' stroke-width='1.6' vector-effect='non-scaling-stroke' points='" + points + "'/></svg>";
-    cp.put("tile-" + index + "-trail", { src: "data:image/svg+xml," + encodeURIComponent(svg) });
+    const image = document.getElementById(id(index, "trail"));
+    if (image) image.src = "data:image/svg+xml," + encodeURIComponent(svg);
   }
 
   function layTiles() {
@@ -130,7 +141,10 @@
     visible = new Set(shown.map((name, index) => index));
     cp.forget("tile-");
     window.dash_clientside.set_props("tiles", { children: shown.map((name, index) => tile(index, rows.get(name))) });
-    setTimeout(() => {
+    const laid = shown;
+    const fill = () => {
+      if (laid !== shown || !laid.length) return; // laid anew, or left
+      if (!document.getElementById(id(laid.length - 1, "in"))) { setTimeout(fill, 50); return; }
       if (observer) observer.disconnect();
       observer = new IntersectionObserver((entries) => {
         for (const entry of entries) {
@@ -138,12 +152,14 @@
           if (entry.isIntersecting) { visible.add(index); paintOne(index); } else visible.delete(index);
         }
       }, { rootMargin: "120px" });
-      shown.forEach((name, index) => {
-        const box = document.getElementById("tile-" + index + "-box");
-        if (box) observer.observe(box);
+      laid.forEach((name, index) => {
+        if (!rows.has(name)) return;
+        fillTile(index, rows.get(name));
+        observer.observe(document.getElementById(id(index, "box")));
       });
       paintAll();
-    }, 0);
+    };
+    setTimeout(fill, 0);
   }
 
   function paintOne(index) {
