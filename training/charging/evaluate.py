@@ -87,6 +87,11 @@ class Found:
             return None
         return most_gain(self.bound, self.fronts[opponent], minutes)
 
+    def by_name(self, algorithm: str, opponent: str) -> list[float]:
+        """Mean gain of an algorithm at every duration at which it has one."""
+        found = [self.gains(algorithm, opponent, minutes) for minutes in DURATIONS_MIN]
+        return [float(np.mean(values)) for values in found if values]
+
     def gains(self, algorithm: str, opponent: str, minutes: float) -> list[float]:
         """One value a seed; seeds that never reach that wear are left out."""
         found = [gain(f, self.fronts[opponent], minutes) for f in self.learned.get(algorithm, [])]
