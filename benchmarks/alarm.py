@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.load import Load, RawPublisher
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.streaming import DRAIN_S, line_of, start_process
 from monitor.config import BrokerAddress
 from monitor.contract import VERSION, AssetConfig, Provenance, Topics, encode
@@ -46,6 +45,7 @@ HOT_C, COOL_C = 75.0, 25.0
 LATEST_S = 20.0
 TARGET_P99_MS = 10.0
 TOPICS = Topics()
+PAGE = Page("From a frame to its alarm", "bench alarm", below_headline(__doc__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class Listener:
     def __init__(self, address: BrokerAddress) -> None:
         self.came_ns: dict[str, int] = {}
         self._link = MqttLink(
-            address, "bench-alarm", subscriptions=[("bms/+/alarm/#", 0)], wake=self._take
+            address, "bench-alarm", subscriptions=[("bms/+/alarm/#", 0)], turn=self._take
         )
         self._link.open()
 
     def _take(self) -> None:
-        """Runs in the network thread as soon as something has come."""
+        """Runs in the network thread after every read."""
         now = time.monotonic_ns()
         for message in self._link.drain(10_000):
             if message.payload:
@@ -261,14 +261,4 @@ def main(
     with tempfile.TemporaryDirectory(prefix="cellpulse-alarm-") as name:
         Path(name).chmod(0o755)
         found = figures(asyncio.run(measure(budget_s, seed, Path(name))))
-    result = as_object("bench alarm", {}, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# From a frame to its alarm\n\nWritten by `cellpulse bench alarm` at commit "
-            f"{result['commit']}.\n\n{(__doc__ or '').split(chr(10), 2)[2].strip()}\n\n{text}\n\n"
-            f"{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text, file=sys.stdout)
+    hand_out(PAGE, found, json_out=json_out, file=page)

@@ -5,7 +5,7 @@ At one fixed sampling, and less than the engine: no duplicates, gaps, faulty val
 
 import json
 from collections import deque
-from math import ceil, exp, floor, isnan, nan, sqrt
+from math import exp, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from influxdb_client.client.write.point import Point
 from river.stats import EWMean, EWVar
 
 from benchmarks.baseline_heat import HeatBalance
+from benchmarks.baseline_soh import HalfCycle
 from monitor.contract import AssetConfig
 from monitor.rules import DEFAULT_RULES
 
@@ -33,7 +34,8 @@ class Baseline:
         fade, self.cells[asset] = 1 - exp(-self.dt / 60), []
         for k in range(config.cells):
             s: dict[str, Any] = {"limits": config.limits, "ah": config.nominal_capacity_ah}
-            s |= {"sensor": k * sensors // config.cells, "table": table, "last": None, "dir": 0}
+            s |= {"sensor": k * sensors // config.cells, "last": None, "dir": 0}
+            s["half"] = HalfCycle(s["ah"], config.limits.charge_voltage_v, table)
             s |= dict.fromkeys(("in_ah", "out_ah", "in_wh", "out_wh"), 0.0)
             s |= dict.fromkeys(("soc", "r", "q", "v_rest"), nan) | {"alarms": []}
             s["soh"] = dict.fromkeys(("soh", "soh_low", "soh_high"), nan) | {"soh_state": 1}
@@ -79,29 +81,26 @@ class Baseline:
         if direction and direction != s["dir"]:
             if s["q"] >= 0.01 * ah:
                 self.cycles.append((s["q"], s["w"], s["start"], s["end"]))
-            s |= {"dir": direction, "start": t0, "q": 0.0, "w": 0.0, "r60": -1.0, "low": v}
-            s |= {"high": v, "i_s": 0.0, "ii_s": 0.0, "load_s": 0.0, "hist": [0.0] * 160}
+            s |= {"dir": direction, "start": t0, "q": 0.0, "w": 0.0}
+            s["half"].begin(direction, v, s["v_rest"])
         dq, dw = mean_i * dt / 3600, (v * i + v0 * i0) / 2 * dt / 3600
         s["in_ah" if dq > 0 else "out_ah"] += abs(dq)
         s["in_wh" if dw > 0 else "out_wh"] += abs(dw)
-        soc = 1.0 if phase == CV_CHARGE and i < ah / 20 else min(max(s["soc"] + dq / ah, 0.0), 1.0)
-        s["soc"] = 0.0 if phase == DISCHARGE and v <= s["limits"].discharge_voltage_v else soc
+        full = phase == CV_CHARGE and i < ah / 20
+        empty = phase == DISCHARGE and v <= s["limits"].discharge_voltage_v
+        s["soc"] = 1.0 if full else 0.0 if empty else min(max(s["soc"] + dq / ah, 0.0), 1.0)
         if abs(step) >= ah / 4 and 0 < (r := (v - v0) / step) < 5:
             s["r"] = r if isnan(s["r"]) else s["r"] + 0.3 * (r - s["r"])
         if dq * s["dir"] > 0:
             s["q"], s["w"] = s["q"] + dq * s["dir"], s["w"] + dw * s["dir"]
-            if direction == DIRECTION[before] and before != CV_CHARGE:
-                s["i_s"], s["ii_s"] = s["i_s"] + abs(mean_i) * dt, s["ii_s"] + mean_i**2 * dt
-                s["load_s"] += dt
-                low, high = (min(v, v0) - 2.7) / 0.01, (max(v, v0) - 2.7) / 0.01
-                for b in range(max(floor(low), 0), min(floor(high), 159) + 1):
-                    part = (min(high, b + 1) - max(low, b)) / (high - low) if high > low else 1
-                    s["hist"][b] += abs(dq) * part
         s["v_rest"] = s["v_rest"] if direction else v
+        if s["dir"]:
+            cc = direction == DIRECTION[before] == s["dir"] and before != CV_CHARGE
+            s["half"].move(v0, v, mean_i, dt, cc)
         if direction:
-            s["end"], s["low"], s["high"] = t, min(s["low"], v), max(s["high"], v)
-            if s["r60"] < 0 and t - s["start"] >= 60_000 and 0 < (r := (v - s["v_rest"]) / i) < 5:
-                s["r60"] = r
+            s["end"] = t
+            s["half"].see(v, i, (t - s["start"]) / 1000)
+        s["half"].anchor(full, empty)
         stored = self.prior.heat_capacity_j_per_k_ah * ah * (c - c0) / dt
         cooled = self.prior.cooling_w_per_k_ah * ah * ((c + c0) / 2 - ambient)
         ew["excess"].update(stored + cooled - self.prior.resistance_ohm_ah / ah * mean_i**2)
@@ -112,8 +111,8 @@ class Baseline:
         s["slots"].extend([slot] * (steps if s["slots"] else 16))
         s["slots"][-1], s["slot_start"] = slot, s["slot_start"] + steps * 30_000
         s["last"] = (t, v, i, c, phase)
-        if direction and s["load_s"]:
-            self.ask_soh(s)
+        if direction and (x := s["half"].row()):
+            self.ask_soh(s, x)
         row = np.array(s["slots"], np.float32).reshape(1, -1)
         score = float(self.thermal.run(None, {"x": row})[0][0]) if s["heat"].known else nan
         return {"voltage_v": v, "current_a": i, "temperature_c": c, "ambient_c": ambient,
@@ -121,21 +120,13 @@ class Baseline:
                 "c_rate": i / ah, "excess_heat_w": ew["excess"].get(),
                 "dt_dt_c_per_s": ew["dc"].get()} | s["soh"]  # fmt: skip
 
-    def ask_soh(self, s: Any) -> None:
-        charge, ah, hist, seconds = s["dir"] > 0, s["ah"], s["hist"], s["load_s"]
-        first, width = (3.6, 0.01) if charge else (3.0, 0.02)
-        start = min(max(ceil((s["low"] - first) / width), 0), 60)
-        end = min(max(floor((s["high"] - first) / width), 0), 60)
-        if end > start:
-            bins = hist[90:150] if charge else [hist[b] + hist[b + 1] for b in range(30, 150, 2)]
-            spread = sqrt(max(0.0, s["ii_s"] / seconds - (s["i_s"] / seconds) ** 2))
-            x = [*(q / ah for q in bins), start, end, s["table"] + (not charge), s["r60"]]
-            row = np.array([[*x, s["i_s"] / seconds / ah, spread / ah]], np.float32)
-            soh, low, high, state = (float(y[0]) for y in self.soh.run(None, {"x": row}))
-            if state == 0:
-                s["soh"] = {"soh": soh, "soh_low": low, "soh_high": high, "soh_state": 0}
-            elif state == 2 or s["soh"]["soh_state"] != 0:
-                s["soh"] = {"soh": nan, "soh_low": nan, "soh_high": nan, "soh_state": int(state)}
+    def ask_soh(self, s: Any, x: list[float]) -> None:
+        row = np.array([x], np.float32)
+        soh, low, high, state = (float(y[0]) for y in self.soh.run(None, {"x": row}))
+        if state == 0:
+            s["soh"] = {"soh": soh, "soh_low": low, "soh_high": high, "soh_state": 0}
+        elif state == 2 or s["soh"]["soh_state"] != 0:
+            s["soh"] = {"soh": nan, "soh_low": nan, "soh_high": nan, "soh_state": int(state)}
 
     def check_limits(self, asset: str, k: int, alarms: Any, t: int, out: dict[str, float]) -> None:
         for alarm in alarms:

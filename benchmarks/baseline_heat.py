@@ -19,8 +19,8 @@ class HeatBalance:
     def __init__(self, mean: list[float], spread: list[float]) -> None:
         self.mean, self.variance = np.array(mean), np.array(spread) ** 2
         self.covariance = np.diag(self.variance)
-        self.lagged = np.zeros(3)  # Joule, reversible, deep discharge
-        self.fast = self.slow = 0.0
+        self.lagged = np.zeros(5)  # Joule, reversible, deep discharge, charge and discharge voltage
+        self.fast = self.slow = self.fixture = 0.0
         self.known = False
         self.origin = self.number = 0
         self.samples: list[tuple[float, ...]] = []
@@ -42,17 +42,23 @@ class HeatBalance:
         now, before = rows[1:, 2], rows[:-1, 2]
         square = ((now**2 + now * before + before**2) / 3 * steps).sum() / dt
         hot = exp(f.ARRHENIUS_K * (1 / (temp + 273.15) - 1 / f.REFERENCE_K))
-        deep = max(-c, 0.0) * min(max(f.DEEP_V - v, 0.0), f.DEEP_MOST_V)
-        a = 1 - exp(-dt / f.BALANCE_LAG_S)
-        self.lagged += a * (np.array([square * hot, c, deep]) - self.lagged)
-        x = np.array([self.lagged[0], ambient - temp, 1.0, self.lagged[1], self.lagged[2]])
+        drawn, given = max(-c, 0.0), max(c, 0.0)
+        deep = drawn * min(max(f.DEEP_V - v, 0.0), f.DEEP_MOST_V)
+        charge = given * min(max((v - 4.0) / 0.2, -2.0), 1.0)
+        discharge = drawn * min(max((v - f.DEEP_V) / 0.3, -1.0), 1.5)
+        heats = np.array([square * hot, c, deep, charge, discharge])
+        self.lagged += (1 - exp(-dt / f.BALANCE_LAG_S)) * (heats - self.lagged)
+        self.fixture += (1 - exp(-dt / f.FIXTURE_S)) * (temp - ambient - self.fixture)
+        x = np.array([self.lagged[0], ambient - temp, 1.0, *self.lagged[1:], self.fixture])
         warming = (rows[-1, 3] - rows[0, 3]) / dt
         excess = f.HEAT_CAPACITY_J_PER_K_AH * warming - x @ self.mean
-        margin = f.MODEL_SHARE * (x[0] * abs(self.mean[0]) + x[4] * abs(self.mean[4]))
-        evidence = np.sign(excess) * max(0.0, abs(excess) - margin)
-        evidence = np.clip(evidence, -f.EVIDENCE_MOST_W_PER_AH, f.EVIDENCE_MOST_W_PER_AH)
-        self.fast += (1 - exp(-dt / f.EVIDENCE_FAST_S)) * (evidence - self.fast)
-        self.slow += (1 - exp(-dt / f.EVIDENCE_SLOW_S)) * (evidence - self.slow)
+        own, deep = x[0] * abs(self.mean[0]), x[4] * abs(self.mean[4])
+        margin = np.array([f.FAST_MODEL_SHARE * (own + deep), f.SLOW_MODEL_SHARE * own])
+        left = np.sign(excess) * np.maximum(0.0, abs(excess) - margin)
+        most = (f.FAST_MOST_W_PER_AH, f.SLOW_MOST_W_PER_AH)
+        fast, slow = np.clip(left, f.EVIDENCE_LEAST_W_PER_AH, most)
+        self.fast = max(0.0, self.fast + (1 - exp(-dt / f.EVIDENCE_FAST_S)) * (fast - self.fast))
+        self.slow = max(0.0, self.slow + (1 - exp(-dt / f.EVIDENCE_SLOW_S)) * (slow - self.slow))
         self.known = True
         if self.slow >= f.HOLD_W_PER_AH:
             return
@@ -60,6 +66,6 @@ class HeatBalance:
         np.fill_diagonal(self.covariance, np.minimum(walked, 4 * self.variance))
         gain = self.covariance @ x
         spread = f.BALANCE_NOISE_W_PER_AH**2 * 30 / max(dt, 1.0) + x @ gain
-        most = f.INNOVATION_MOST_W_PER_AH
-        self.mean = self.mean + gain / spread * np.clip(excess, -most, most)
+        clip = f.INNOVATION_MOST_W_PER_AH
+        self.mean = self.mean + gain / spread * np.clip(excess, -clip, clip)
         self.covariance -= np.outer(gain, gain) / spread

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from benchmarks.chaos_influx import Database
 from benchmarks.chaos_monitor import set_clock
 from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from cellpulse.paths import demo_recording
 from monitor.errors import ConfigurationError
 from monitor.warming import compile_kernels
@@ -45,7 +44,7 @@ DISTURBANCES = (
 OF_DATABASE = ("database stopped", "database frozen", "database full", "database killed")
 CLOCK_JUMPS_MS = (-864_000_000, -3_600_000, -5_000, 5_000, 3_600_000, 864_000_000)
 GARBAGE = 150
-COMMAND = "cellpulse chaos"
+PAGE = Page("Everything breaks", "chaos", below_headline(__doc__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,7 @@ class Outcome:
     broker: BrokerLoss
     points: int = 0  # of the uninterrupted run in InfluxDB
     wrong_points: int | None = None  # None: there was no InfluxDB
+    frames_without_point: int = 0
 
 
 class Disturber:
@@ -99,7 +99,7 @@ class Disturber:
         self._dice = dice
         self._pace = pace
         self._database = database
-        self._assets = [packet.topic.split("/")[1] for packet in stream.configs]
+        self._assets = stream.assets
         self._sent: list[Packet] = []
 
     async def part(self, packets: Sequence[Packet], kind: str) -> None:
@@ -193,8 +193,7 @@ async def calm_run(
             await asyncio.to_thread(sender.send, [*stream.configs, *stream.telemetry])
             if not await world.monitor.stored(stream.accepted):
                 raise TimeoutError("the uninterrupted run does not store everything")
-            if database is not None:
-                await asyncio.to_thread(database.settled)
+            await _delivered(database, world)
         finally:
             sender.close()
         await world.monitor.stop()
@@ -208,7 +207,6 @@ async def disturbed_run(
     dice: random.Random,
     pace: Pace,
     database: Database | None = None,
-    points: int = 0,
 ) -> tuple[chaos_rows.Rows, bool, Tally, World]:
     """The rows of a run in which everything breaks, and whether all frames came."""
     async with World(folder, None if database is None else database.settings) as world:
@@ -224,9 +222,8 @@ async def disturbed_run(
                 await disturber.part([], "kill")
             await asyncio.to_thread(sender.settle)
             complete = await world.monitor.stored(stream.accepted)
-            if database is not None:
-                await asyncio.to_thread(database.settled, points)
             await asyncio.sleep(1.0)  # what would be doubled or unexpected may still be on its way
+            await _delivered(database, world)
         finally:
             sender.close()
         status = await world.monitor.stop()
@@ -234,6 +231,15 @@ async def disturbed_run(
             world.monitor.ended.append(status)
         rows = await asyncio.to_thread(chaos_rows.read, world.monitor.store)
         return rows, complete, disturber.tally, world
+
+
+async def _delivered(database: Database | None, world: World) -> None:
+    """Return once the database has confirmed all that the journal holds; raises TimeoutError."""
+    if database is None or await asyncio.to_thread(database.settled, world.monitor.store):
+        return
+    raise TimeoutError(
+        f"InfluxDB is not given everything; the monitor's log ends so:\n{world.monitor.log_end()}"
+    )
 
 
 def make_plan(kills: int, dice: random.Random, more: Sequence[str] = ()) -> list[str]:
@@ -266,7 +272,7 @@ async def measure(
     database = None if make_database is None else await asyncio.to_thread(make_database, "db")
     _say("the disturbed run")
     got, complete, tally, world = await disturbed_run(
-        folder / "disturbed", stream, kills, dice, pace, database, len(points)
+        folder / "disturbed", stream, kills, dice, pace, database
     )
     found = {} if database is None else await asyncio.to_thread(database.points)
     if world.monitor.ended:
@@ -278,6 +284,7 @@ async def measure(
         stream, tally, chaos_rows.compare(wanted, got), complete, monitor.ended, monitor.starts_s,
         monitor.peak_bytes, broker, len(points),
         None if database is None else chaos_rows.count_differing(points, found),
+        0 if database is None else chaos_influx.without_point(found, got),
     )  # fmt: skip
 
 
@@ -286,13 +293,14 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     tally, found, broker = outcome.tally, outcome.difference, outcome.broker
     others = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.done.items()) if kind != "kill")
     run = (
-        f"seed {seed}; {outcome.stream.frames} frames of {len(outcome.stream.configs)} assets in "
-        f"{len(outcome.stream.telemetry)} messages; {others}"
+        f"seed {seed}; {outcome.stream.frames:,} frames of {', '.join(outcome.stream.assets)} in "
+        f"{len(outcome.stream.telemetry):,} messages; {others}"
     )
-    rows = f"of {found.rows} frames of the uninterrupted run"
+    rows = f"of {found.rows:,} frames of the uninterrupted run"
     ready = sorted(outcome.starts_s)
     at_the_broker = (
-        f"{broker.published} frames, mosquitto killed with {broker.waiting} of them not yet stored"
+        f"{broker.published:,} frames, mosquitto killed with {broker.waiting:,} of them not yet "
+        f"stored"
     )
 
     def none_of(name: str, value: float, protocol: str) -> Figure:
@@ -302,7 +310,9 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     if outcome.wrong_points is not None:
         influx = [
             none_of("InfluxDB points that are missing or differ", outcome.wrong_points,
-                    f"of {outcome.points} of the uninterrupted run; influxd 1.x through a shim")
+                    f"of {outcome.points:,} of the undisturbed run; influxd 1.6.7 through a shim"),
+            none_of("frames of the journal without a point in InfluxDB",
+                    outcome.frames_without_point, "both of the disturbed run"),
         ]  # fmt: skip
     return [
         *influx,
@@ -317,9 +327,9 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
         none_of("assets with frames in another order", found.disordered, rows),
         none_of("frames with other estimates", found.results,
                 f"{rows}; largest difference {found.largest:.1e}, allowed 1e-5"),
-        none_of("cycles that differ", found.cycles, f"of {found.of_cycles}"),
+        none_of("cycles that differ", found.cycles, f"of {found.of_cycles} half-cycles"),
         none_of("alarm transitions that differ", found.events,
-                f"of {found.of_events}; all but stale and offline, which depend on the wall clock"),
+                f"of {found.of_events} transitions: all but stale and offline, by the wall clock"),
         none_of("ends of the monitor that nobody asked for", len(outcome.ended), run),
         Figure("start to ready, recovery included, median", ready[len(ready) // 2], "s", None,
                "lower", f"{len(ready)} starts"),
@@ -353,16 +363,7 @@ def main(
         outcome = asyncio.run(_with_influx(recordings, frames, kills, seed, Path(name)))
     found = figures(outcome, seed)
     hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    result = as_object("chaos", hashes, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# Everything breaks\n\nWritten by `{COMMAND}` at commit {result['commit']}.\n\n"
-            f"{__doc__.split(chr(10), 2)[2].strip()}\n\n{text}\n\n{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text)
+    hand_out(PAGE, found, json_out=json_out, file=page, data=hashes)
 
 
 async def _with_influx(

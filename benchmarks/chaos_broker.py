@@ -19,7 +19,7 @@ from monitor.engine import Engine
 from monitor.store.checkpoint import newest
 from monitor.store.journal import connect
 
-SETTLE_S = 30.0
+SETTLE_S = 300.0
 GAP = "sequence_gap"
 
 

@@ -9,20 +9,21 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks import chaos_rows
 from benchmarks.broker import free_port
-from benchmarks.chaos_rows import WALL_CLOCK_ALARMS
+from monitor.store.journal import connect
+from monitor.store.outbox import Position
 from tests.influx_world import BUCKET, ORG, TOKEN, InfluxWorld
 
 EVENT_TIME = ("telemetry", "sensor", "cell", "cycle", "event")
 # What a journal's order and its wall clock make of them, and sentences, which follow their figures.
 LEFT_OUT = ("arrival_ms", "row", "record", "message")
-DRAIN_S = 240.0
-QUIET_S = 8.0
+DRAIN_S = 300.0  # without progress; a sink waits for up to a minute before it asks again
 
 
 def is_here() -> bool:
@@ -75,7 +76,7 @@ class Database:
         for measurement in EVENT_TIME:
             for series in self._world.query(f'SELECT * FROM "{measurement}" GROUP BY *'):
                 tags = series.get("tags", {})
-                if tags.get("code") in WALL_CLOCK_ALARMS:
+                if tags.get("code") in chaos_rows.WALL_CLOCK_ALARMS:
                     continue
                 names = series["columns"]
                 for values in series["values"]:
@@ -89,26 +90,52 @@ class Database:
                     }
         return found
 
-    def settled(self, wanted: int | None = None) -> int:
-        """Return once it has so many points, or none came for a while; how many it has.
-
-        Without `wanted`, once no more have come for `QUIET_S`: nothing holds them up then.
-        """
-        until = time.monotonic() + DRAIN_S
-        newest, since = -1, time.monotonic()
+    def settled(self, journal: Path) -> bool:
+        """Return once everything in a journal is confirmed; False where no more is for long."""
+        newest, since = Position(), time.monotonic()
         while True:
-            count = len(self.points())
-            if count > newest:
-                newest, since = count, time.monotonic()
-            quiet = wanted is None and count > 0 and time.monotonic() - since > QUIET_S
-            if quiet or (wanted is not None and count >= wanted) or time.monotonic() > until:
-                return count
-            time.sleep(1.0)
+            confirmed, wanted = _cursor(journal), _ends(journal)
+            if confirmed == wanted:
+                return True
+            if confirmed != newest:
+                newest, since = confirmed, time.monotonic()
+            if time.monotonic() - since > DRAIN_S:
+                return False
+            time.sleep(0.5)
 
     def close(self) -> None:
         """End everything."""
         self.freeze(False)
         self._world.close()
+
+
+def without_point(points: Mapping[tuple[object, ...], object], rows: chaos_rows.Rows) -> int:
+    """How many frames of a journal have no point; frames of one millisecond share theirs."""
+    there = {key[1:] for key in points if key[0] == "telemetry"}
+    frames = {
+        (("asset", name), stamp * 1_000_000)
+        for name, stamps in rows.order.items()
+        for stamp in stamps
+    }
+    return len(frames - there)
+
+
+def _cursor(journal: Path) -> Position:
+    """Where the outbox of a journal's one target stands."""
+    file = journal.with_name(f"{journal.name}.influx")
+    with closing(connect(file, read_only=True)) as db:
+        row = db.execute("SELECT event, cycle, input FROM cursor").fetchone()
+    return Position() if row is None else Position(*row)
+
+
+def _ends(journal: Path) -> Position:
+    """Where it stands once everything is confirmed."""
+    with closing(connect(journal, read_only=True)) as db:
+        row = db.execute(
+            "SELECT (SELECT ifnull(max(id), 0) FROM event), "
+            "(SELECT ifnull(max(seq), 0) FROM cycle), (SELECT ifnull(max(id), 0) FROM input)"
+        ).fetchone()
+    return Position(*row)
 
 
 @contextmanager

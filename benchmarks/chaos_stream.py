@@ -48,6 +48,11 @@ class Stream:
     frames: int
     accepted: int  # those that come before a clock's step back is believed are late
 
+    @property
+    def assets(self) -> list[str]:
+        """Their names."""
+        return [packet.topic.split("/")[1] for packet in self.configs]
+
     def parts(self, count: int) -> list[list[Packet]]:
         """The telemetry in so many parts of about the same size."""
         n = len(self.telemetry)
@@ -141,7 +146,7 @@ class Sender:
             if ahead > 0.005:
                 time.sleep(ahead)
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 300.0) -> None:
         """Return once the broker has confirmed everything; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         for info in self._sent:

@@ -23,9 +23,9 @@ from monitor.jit import njit
 from monitor.store.sqlite_history import SqliteHistory
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 120.0
-STOP_S = 30.0
-CATCH_UP_S = 120.0
+START_S = 600.0  # with other work on the machine, which may be stopped for minutes as well
+STOP_S = 300.0
+CATCH_UP_S = 300.0
 CHECKPOINT_S = "0.3"  # often, so that kills meet one being written
 
 

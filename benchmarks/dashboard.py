@@ -1,8 +1,12 @@
-"""How long from an MQTT publish to the painted page, how many browsers at once, and what memory.
+"""`cellpulse bench dashboard`: from an MQTT publish to the painted page, and how many browsers.
 
-`main` runs three measurements: a pack of 96 cells at 10 Hz in a real Chromium; 100 WebSocket
-clients on one server; and an hour's worth of updates through the hub. Each side that is timed
-runs on this machine, so publisher, broker, server and browser share its processors.
+Three measurements. A real headless Chromium shows a page that is fed at 10 Hz over mosquitto:
+once a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell
+each on the fleet's page. The time runs from just before the publish until the browser has painted
+the frame with the new text, on one clock of this machine; a value that was never painted, because a
+newer one had come, counts among the skipped. Then 100 WebSocket clients read and confirm as
+browsers do. Last, an hour's worth of updates goes through the hub while its memory is watched.
+Publisher, broker, server and browser are processes that share this machine's processors.
 """
 
 from __future__ import annotations
@@ -13,21 +17,24 @@ import gc
 import itertools
 import json
 import shutil
-import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import aiomqtt
 import numpy as np
 import psutil
-from iotcore import Broker
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from benchmarks.results import Figure, as_object, table
+from benchmarks.broker import Mosquitto, free_port
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
+from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.dashboard.app import make_app, serve
 from monitor.dashboard.feed import Feed
@@ -38,13 +45,19 @@ PAGE_HZ = 10.0
 CLIENTS = 100
 CLIENT_HZ = 6.0  # published, so that 5 a second can be shown to arrive
 SECONDS = 30.0
+LOAD_MS = 90_000  # for the page to be there
+SETTLE_S = 5.0  # what is measured is a page in use, not one that loads
 HOUR_UPDATES = 36_000
+STEPS = 390  # of the shown temperature, 0.1 K each: longer than a measurement, so none comes twice
 TOPICS = Topics()
+PAGE = Page("The speed of the page", "bench dashboard", below_headline(__doc__))
+What = Literal["pack", "fleet"]
+PLACES = {"pack": ("/asset/pack", "a-t", "pack-value-95"), "fleet": ("/", "tile-0-t", "tile-95-t")}
 
-# Every new text of the voltage, and when the frame that carried it to the screen was painted.
-WATCH = """() => {
+# Every new text of an element, and when the frame that carried it to the screen was painted.
+WATCH = """(id) => {
   window.seen = [];
-  const element = document.getElementById("a-v");
+  const element = document.getElementById(id);
   new MutationObserver(() => {
     const text = element.textContent;
     requestAnimationFrame(() => setTimeout(() => window.seen.push([text, Date.now()]), 0));
@@ -52,75 +65,138 @@ WATCH = """() => {
 }"""
 
 
-async def publish(port: int, asset: str, hz: float, sent: dict[str, float]) -> None:
-    """Publish a 96-cell pack until cancelled; `sent` maps a shown voltage to its wall time, ms."""
-    config = AssetConfig(v=1, nominal_capacity_ah=50.0, cells=CELLS)
-    async with aiomqtt.Client("127.0.0.1", port, identifier=f"bench-{asset}") as client:
-        await client.publish(TOPICS.of(asset, "config"), encode(config), qos=1, retain=True)
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """What a browser painted of what was published while it was watched."""
+
+    delays_ms: list[float]
+    published: int
+
+    @property
+    def skipped(self) -> float:
+        """The share of the published values that were never on the screen."""
+        return max(0.0, 1.0 - len(self.delays_ms) / max(1, self.published))
+
+
+async def publish(broker: BrokerAddress, what: What, hz: float) -> None:
+    """Publish until standard input ends; then print when each shown text was published, ms."""
+    names = ["pack"] if what == "pack" else [f"cell-{n + 1:03d}" for n in range(CELLS)]
+    cells = CELLS if what == "pack" else 1
+    config = AssetConfig(v=1, nominal_capacity_ah=50.0, cells=cells)
+    sent: dict[str, float] = {}
+    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    async with aiomqtt.Client(
+        broker.host, broker.port, username=broker.user, password=broker.password
+    ) as client:
+        client.pending_calls_threshold = 4 * CELLS
+        for name in names:
+            await client.publish(TOPICS.of(name, "config"), encode(config), qos=1, retain=True)
         due = time.monotonic()
         for step in itertools.count():
-            voltage = 3.0 + (step % 1_200) / 1_000
-            now = time.time() * 1_000
-            frame = Frame(
-                v=1,
-                session="bench",
-                seq=step,
-                timestamp_ms=int(now),
-                current_a=10.0,
-                voltage_v=[round(voltage + 0.0001 * cell, 4) for cell in range(CELLS)],
-                temperature_c=[25.0 + 0.01 * (step % 100)] * 8,
-                ambient_c=25.0,
+            if ended.done():
+                break
+            celsius = 10.0 + (step % STEPS) / 10
+            sent[f"{celsius:.1f} °C"] = time.time() * 1_000
+            await asyncio.gather(
+                *(
+                    client.publish(
+                        TOPICS.of(name, "telemetry"), encode(_frame(step, celsius, cells, k)), qos=1
+                    )
+                    for k, name in enumerate(names)
+                )
             )
-            sent[f"{voltage:.3f} V"] = now
-            await client.publish(TOPICS.of(asset, "telemetry"), encode(frame), qos=1)
             due += 1.0 / hz
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+    print(json.dumps(sent))
+
+
+def _frame(step: int, celsius: float, cells: int, shift: int) -> Frame:
+    voltages: list[float | None] = [
+        round(3.0 + (step + cell + shift) % 1_200 / 1_000, 4) for cell in range(cells)
+    ]
+    return Frame(
+        v=1,
+        session="bench",
+        seq=step,
+        timestamp_ms=int(time.time() * 1_000),
+        current_a=10.0,
+        voltage_v=voltages if cells > 1 else voltages[0],
+        temperature_c=celsius,
+        ambient_c=25.0,
+    )
 
 
 @contextlib.asynccontextmanager
-async def served() -> AsyncIterator[tuple[int, int]]:
-    """Broker, feed and page of their own; their broker's and page's ports."""
-    broker = Broker(port=_free_port(), listen="127.0.0.1")
-    await asyncio.to_thread(broker.start)
-    hub = Hub()
-    port = _free_port()
-    started = asyncio.Event()
-    tasks = [
-        asyncio.create_task(Feed(hub, f"mqtt://127.0.0.1:{broker.port}").run()),
-        asyncio.create_task(serve(make_app(hub, None), "127.0.0.1", port, started=started)),
-    ]
-    await started.wait()
+async def publishing(
+    broker: BrokerAddress, what: What, hz: float
+) -> AsyncIterator[dict[str, float]]:
+    """A publisher of its own process; what it sent when is in the dictionary after the block."""
+    sent: dict[str, float] = {}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.dashboard", "publish", broker.url(), what, str(hz),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
     try:
-        yield broker.port, port
+        yield sent
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(broker.stop)
+        output, _ = await process.communicate(b"")
+        sent.update(json.loads(output))
 
 
-async def painted_ms(seconds: float) -> list[float]:
-    """Milliseconds from publish to paint of each value that was painted."""
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[tuple[BrokerAddress, int]]:
+    """Broker, feed and page of their own; where to publish, and the page's port."""
+    with tempfile.TemporaryDirectory(prefix="cellpulse-page-") as name:
+        await asyncio.to_thread(Path(name).chmod, 0o755)
+        broker = Mosquitto(Path(name) / "broker")
+        await asyncio.to_thread(broker.start)
+        hub = Hub()
+        port = free_port()
+        started = asyncio.Event()
+        tasks = [
+            asyncio.create_task(Feed(hub, broker.address("monitor").url()).run()),
+            asyncio.create_task(serve(make_app(hub, None), "127.0.0.1", port, started=started)),
+        ]
+        await started.wait()
+        try:
+            yield broker.address("simulator"), port
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(broker.kill)
+
+
+async def painted(what: What, seconds: float) -> Painted:
+    """How long each value took from its publish to the screen."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("this benchmark needs Chromium")
-    sent: dict[str, float] = {}
-    async with served() as (broker, port), async_playwright() as playwright:
-        publishing = asyncio.create_task(publish(broker, "pack", PAGE_HZ, sent))
+    path, watched, last = PLACES[what]
+    async with (
+        served() as (broker, port),
+        async_playwright() as playwright,
+        publishing(broker, what, PAGE_HZ) as sent,
+    ):
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=list(CHROMIUM_ARGS)
         )
-        tab = await browser.new_page(viewport={"width": 1280, "height": 800})
-        await tab.goto(f"http://127.0.0.1:{port}/asset/pack")
-        await tab.wait_for_function("() => document.getElementById('pack-0') !== null")
-        await asyncio.sleep(5.0)  # what follows is a page in use, not one that loads
-        await tab.evaluate(WATCH)
+        tab = await browser.new_page(viewport={"width": 1440, "height": 900})
+        await tab.goto(f"http://127.0.0.1:{port}{path}")
+        await tab.wait_for_function(
+            f"() => document.getElementById('{last}') !== null", timeout=LOAD_MS
+        )
+        await asyncio.sleep(SETTLE_S)
+        await tab.evaluate(WATCH, watched)
+        begin_ms = time.time() * 1_000
         await asyncio.sleep(seconds)
+        end_ms = time.time() * 1_000
         seen: list[tuple[str, float]] = await tab.evaluate("window.seen")
         await browser.close()
-        publishing.cancel()
-        await asyncio.gather(publishing, return_exceptions=True)
-    return [at - sent[text] for text, at in seen if text in sent]
+    # A text comes again after STEPS, so it is known by the publish that came before its paint.
+    delays = [at - sent[text] for text, at in seen if sent.get(text, end_ms) >= begin_ms]
+    published = sum(begin_ms <= at <= end_ms for at in sent.values())
+    return Painted([delay for delay in delays if delay >= 0], published)
 
 
 async def one_client(url: str, seconds: float) -> tuple[int, list[float]]:
@@ -148,20 +224,16 @@ async def clients(url: str, count: int, seconds: float) -> None:
 
 async def many_clients(seconds: float) -> tuple[float, float, float]:
     """Updates a second at the slowest client, p95 delay in ms, and the server's processor share."""
-    sent: dict[str, float] = {}
-    async with served() as (broker, port):
-        publishing = asyncio.create_task(publish(broker, "pack", CLIENT_HZ, sent))
+    async with served() as (broker, port), publishing(broker, "pack", CLIENT_HZ):
         own = psutil.Process()
         used = sum(own.cpu_times()[:2])
         begin = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.dashboard", f"127.0.0.1:{port}", str(seconds),
-            stdout=asyncio.subprocess.PIPE,
+            sys.executable, "-m", "benchmarks.dashboard", "clients", f"127.0.0.1:{port}",
+            str(seconds), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await process.communicate()
         share = (sum(own.cpu_times()[:2]) - used) / (time.monotonic() - begin)
-        publishing.cancel()
-        await asyncio.gather(publishing, return_exceptions=True)
     found = json.loads(output)
     return min(found["rates"]), float(np.percentile(found["delays"], 95)), share
 
@@ -197,33 +269,43 @@ def hours_memory(updates: int) -> tuple[float, float]:
 
 def measure(budget_s: float | None) -> list[Figure]:
     """All figures; a budget in seconds shortens each part alike."""
-    seconds = SECONDS if budget_s is None else max(5.0, min(SECONDS, budget_s / 4))
+    seconds = SECONDS if budget_s is None else max(5.0, min(SECONDS, budget_s / 5))
     updates = HOUR_UPDATES if budget_s is None else min(HOUR_UPDATES, int(budget_s * 300))
     growth, whole = hours_memory(updates)
-    painted = asyncio.run(painted_ms(seconds))
+    figures = []
+    for what, words in (
+        ("pack", f"a pack of {CELLS} cells on its own page"),
+        ("fleet", f"{CELLS} assets of one cell on the fleet's page"),
+    ):
+        found = asyncio.run(painted(what, seconds))  # type: ignore[arg-type]
+        protocol = (
+            f"{words} at {PAGE_HZ:g} Hz for {seconds:g} s, headless Chromium; "
+            f"{len(found.delays_ms)} of {found.published} published values painted"
+        )
+        name = f"{what}: publish to painted"
+        figures += [
+            Figure(f"{name}, p50", _share(found, 50), "ms", None, "lower", protocol),
+            Figure(f"{name}, p95", _share(found, 95), "ms", 200.0, "lower", protocol),
+            Figure(f"{name}, longest", _share(found, 100), "ms", None, "lower", protocol),
+            Figure(f"{what}: values skipped", 100 * found.skipped, "%", None, "lower", protocol),
+        ]
     rate, delay, share = asyncio.run(many_clients(seconds))
-    paint = f"96 cells at 10 Hz, {len(painted)} values painted in {seconds:g} s, headless Chromium"
-    crowd = f"{CLIENTS} clients on one server for {seconds:g} s, {CLIENT_HZ:g} updates published/s"
-    memory = f"{updates} updates of 96 cells, one page looking; {whole:.0f} MiB in all"
+    crowd = (
+        f"{CLIENTS} clients on one server for {seconds:g} s, a pack of {CELLS} cells, "
+        f"{CLIENT_HZ:g} updates published/s"
+    )
+    memory = f"{updates} updates of {CELLS} cells, one page looking; {whole:.0f} MiB in all"
     return [
-        Figure(
-            "publish to painted, p50", float(np.percentile(painted, 50)), "ms", None, "lower", paint
-        ),
-        Figure(
-            "publish to painted, p95",
-            float(np.percentile(painted, 95)),
-            "ms",
-            200.0,
-            "lower",
-            paint,
-        ),
+        *figures,
         Figure("updates at the slowest of 100 clients", rate, "1/s", 5.0, "higher", crowd),
         Figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
-        Figure(
-            "processor share of server, feed and publisher", share, "cores", None, "lower", crowd
-        ),
+        Figure("processor share of server and feed", share, "cores", None, "lower", crowd),
         Figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
     ]
+
+
+def _share(found: Painted, percent: float) -> float:
+    return float(np.percentile(found.delays_ms, percent)) if found.delays_ms else float("inf")
 
 
 def main(json_out: bool, budget_s: float | None, page: Path | None = None) -> None:
@@ -232,24 +314,11 @@ def main(json_out: bool, budget_s: float | None, page: Path | None = None) -> No
     `page` is a Markdown file to write the same to.
     """
     found = measure(budget_s)
-    result = as_object("bench dashboard", {}, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# The page's speed\n\nWritten by `cellpulse bench dashboard` at commit "
-            f"{result['commit']}.\n\n{text}\n\n{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    hand_out(PAGE, found, json_out=json_out, file=page)
 
 
 if __name__ == "__main__":
-    asyncio.run(clients(sys.argv[1], CLIENTS, float(sys.argv[2])))
+    if sys.argv[1] == "publish":
+        asyncio.run(publish(BrokerAddress.parse(sys.argv[2]), sys.argv[3], float(sys.argv[4])))  # type: ignore[arg-type]
+    else:
+        asyncio.run(clients(sys.argv[2], CLIENTS, float(sys.argv[3])))

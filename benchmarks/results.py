@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +47,44 @@ def as_object(command: str, data: dict[str, str], figures: Sequence[Figure]) -> 
         "data": data,
         "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A results page: its title, the command that writes it, and what it says of the way."""
+
+    title: str
+    command: str  # as it is typed, without `cellpulse`
+    about: str = ""
+
+
+def below_headline(docstring: str | None) -> str:
+    """A module's docstring without its first sentence, which names the command."""
+    return (docstring or "").partition("\n")[2].strip()
+
+
+def hand_out(
+    page: Page,
+    figures: Sequence[Figure],
+    *,
+    json_out: bool,
+    file: Path | None,
+    data: dict[str, str] | None = None,
+) -> None:
+    """Print a table, or with `json_out` one object; where a `file` is named, write the page too."""
+    result = as_object(page.command, data or {}, figures)
+    text = table(("figure", "value", "target", ""), [figure.row() for figure in figures])
+    if file is not None:
+        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in figures))
+        parts = (
+            f"# {page.title}",
+            f"Written by `cellpulse {page.command}` at commit {result['commit']}.",
+            page.about,
+            text,
+            protocols,
+        )
+        file.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1) if json_out else text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,8 @@
 """Pictures of every page of the running demo: both languages, both themes, desktop and phone.
 
 `python -m benchmarks.screenshots [FOLDER]` starts `cellpulse demo` on a free port, waits for its
-alarm, and writes `page-<name>-<language>-<theme>[-phone].png`. It needs Chromium and Playwright.
+alarm, and writes `page-<name>-<language>-<theme>[-phone].png`; the page that analyses a file is
+given the demo's own recording. It needs Chromium and Playwright.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Literal
 
 from playwright.async_api import Browser, async_playwright
 
+from cellpulse.paths import demo_recording
+
 CHROMIUM_ARGS = (
     "--headless",
     "--no-sandbox",
@@ -27,7 +30,14 @@ CHROMIUM_ARGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PAGES = {"fleet": "/", "asset": "/asset/twin-shorting", "alarms": "/alarms"}
+PAGES = {"fleet": "/", "asset": "/asset/twin-shorting", "alarms": "/alarms", "analyse": "/analyse"}
+LONG = ("asset", "analyse")  # shown whole, however far they scroll
+READY = {
+    "fleet": "() => document.querySelector('#tile-0-v')?.textContent.includes('V')",
+    "asset": "() => document.querySelector('#traces .scatterlayer path') !== null",
+    "alarms": "() => document.querySelector('#alarm-grid .ag-row') !== null",
+    "analyse": "() => document.querySelector('#n-traces .scatterlayer path') !== null",
+}
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DESKTOP = {"width": 1440, "height": 900}
@@ -39,33 +49,31 @@ ALARM_WITHIN_MS = 180_000
 async def take(browser: Browser, url: str, folder: Path) -> list[Path]:
     """Photograph every page of the demo at `url`; the files written."""
     written = []
-    for (name, path), (language, locale), theme in itertools.product(
-        PAGES.items(), LOCALES.items(), THEMES
-    ):
-        for phone in (False, True):
+    for (language, locale), theme in itertools.product(LOCALES.items(), THEMES):
+        for size, phone in ((DESKTOP, False), (PHONE, True)):
             context = await browser.new_context(
-                viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
+                viewport=size,  # type: ignore[arg-type]
+                has_touch=phone,
+                is_mobile=phone,
                 locale=locale,
                 color_scheme=theme,
                 timezone_id="UTC",
                 reduced_motion="reduce",
             )
+            context.set_default_timeout(ALARM_WITHIN_MS)
             tab = await context.new_page()
-            await tab.goto(url + path)
-            await tab.wait_for_function(
-                "() => window.cellpulse && cellpulse.head && cellpulse.head.alarms > 0",
-                timeout=ALARM_WITHIN_MS,
-            )
-            ready = {
-                "fleet": "() => document.querySelector('#tile-0-v')?.textContent.includes('V')",
-                "asset": "() => document.querySelector('#traces .scatterlayer path') !== null",
-                "alarms": "() => document.querySelector('#alarm-grid .ag-row') !== null",
-            }[name]
-            await tab.wait_for_function(ready)
-            await asyncio.sleep(2)  # let the traces run and the last font settle
-            target = folder / f"page-{name}-{language}-{theme}{'-phone' if phone else ''}.png"
-            await tab.screenshot(path=target)
-            written.append(target)
+            for name, path in PAGES.items():
+                await tab.goto(url + path)
+                await tab.wait_for_function(
+                    "() => window.cellpulse && cellpulse.head && cellpulse.head.alarms > 0"
+                )
+                if name == "analyse":
+                    await tab.set_input_files("#drop-input", demo_recording())
+                await tab.wait_for_function(READY[name])
+                await asyncio.sleep(2)  # let the traces run and the last font settle
+                target = folder / f"page-{name}-{language}-{theme}{'-phone' if phone else ''}.png"
+                await tab.screenshot(path=target, full_page=name in LONG)
+                written.append(target)
             await context.close()
     return written
 

@@ -108,7 +108,7 @@ async def monitor(config: Config, report: Path) -> None:
         acknowledge(messages)
 
     def close() -> None:
-        watch.stages["receive"] = _network_s()  # type: ignore[assignment]
+        watch.stages["network"] = _network_s()  # type: ignore[assignment]
         link_close()
 
     def arrived(client: BlockClient, batch: list[Received]) -> None:
@@ -123,7 +123,8 @@ async def monitor(config: Config, report: Path) -> None:
         (monitor.link, "_on_batch", arrived),
         (monitor.engine, "process", watch.timed("engine", monitor.engine.process)),
         (monitor.journal, "commit", watch.timed("commit", monitor.journal.commit)),
-        (monitor.pipeline, "step", watch.timed("step", monitor.pipeline.step)),
+        (monitor.pipeline, "take", watch.timed("take", monitor.pipeline.take)),
+        (monitor.pipeline, "flush", watch.timed("flush", monitor.pipeline.flush)),
         (monitor.pipeline, "publish_estimates",
          watch.timed("estimates", monitor.pipeline.publish_estimates)),
         (monitor.pipeline, "snapshot", watch.timed("checkpoint", monitor.pipeline.snapshot)),
@@ -142,13 +143,15 @@ async def monitor(config: Config, report: Path) -> None:
 
 
 def _stages(seen: Counter[str]) -> dict[str, float]:
-    """Stages that do not contain each other."""
-    inner = ("engine", "commit", "acknowledge")
-    step = float(seen["step"]) - sum(float(seen[name]) for name in inner)
-    return {
-        "decode and announce": step,
-        **{name: float(seen[name]) for name in (*inner, "estimates", "checkpoint", "receive")},
+    """Stages that do not contain each other; what is left of the network's thread is receiving."""
+    spent = {name: float(seconds) for name, seconds in seen.items()}
+    shown = {
+        "decode and announce": spent["take"] - spent["engine"],
+        **{name: spent[name] for name in ("engine", "commit", "acknowledge", "estimates")},
+        "checkpoint": spent["checkpoint"],
     }
+    inside = spent["take"] + spent["flush"] + spent["estimates"]
+    return {**shown, "receive and send": max(0.0, spent["network"] - inside)}
 
 
 def _network_s() -> float:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from benchmarks.broker import Mosquitto
 from benchmarks.load import Load
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, below_headline, hand_out
 from monitor.store.journal import connect
 from monitor.warming import compile_kernels
 
@@ -35,6 +35,7 @@ TARGET_P99_MS = 50.0
 TARGET_SAMPLES = 100_000.0
 START_S = 60.0
 DRAIN_S = 120.0
+PAGE = Page("From a publish to the durable row", "bench stream", below_headline(__doc__))
 Side = Literal["monitor", "baseline"]
 
 
@@ -205,14 +206,4 @@ def main(json_out: bool, budget_s: float | None, page: Path | None = None) -> No
     with tempfile.TemporaryDirectory(prefix="cellpulse-stream-") as name:
         Path(name).chmod(0o755)
         found = figures(*asyncio.run(measure(budget_s, Path(name))))
-    result = as_object("bench stream", {}, found)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in found])
-    if page is not None:
-        protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in found))
-        page.write_text(
-            f"# From a publish to the durable row\n\nWritten by `cellpulse bench stream` at commit "
-            f"{result['commit']}.\n\n{(__doc__ or '').split(chr(10), 2)[2].strip()}\n\n{text}\n\n"
-            f"{protocols}\n",
-            encoding="utf-8",
-        )
-    print(json.dumps(result, indent=1) if json_out else text)
+    hand_out(PAGE, found, json_out=json_out, file=page)

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cellpulse import cli_alarms, cli_bridge, cli_charging, cli_data, cli_report, cli_soh
+from cellpulse import (
+    cli_alarms,
+    cli_bench,
+    cli_bridge,
+    cli_charging,
+    cli_data,
+    cli_report,
+    cli_soh,
+)
+from cellpulse.cli_options import Broker, ConfigFile, Root, configured
 
 app = typer.Typer(
     name="cellpulse",
@@ -21,10 +30,9 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train the models.", no_args_is_help=True, rich_markup_mode=None)
 evaluate_app = typer.Typer(help="Measure the models.", no_args_is_help=True, rich_markup_mode=None)
-bench_app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(bench_app, name="bench")
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_alarms.app, name="alarms")
 cli_soh.add_commands(app, train_app, evaluate_app)
@@ -32,14 +40,6 @@ cli_charging.add_commands(app, train_app, evaluate_app)
 app.add_typer(cli_bridge.app, name="bridge")
 app.command("report")(cli_report.report)
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
-]
-Broker = Annotated[
-    str | None,
-    typer.Option(help="mqtt://[user:password@]host[:port], mqtts:// for TLS.", show_default=False),
-]
-Root = Annotated[str | None, typer.Option(help="Root topic, `bms` by default.", show_default=False)]
 Store = Annotated[
     Path | None,
     typer.Option(help="SQLite file, cellpulse.sqlite by default.", show_default=False),
@@ -85,6 +85,14 @@ Faults = Annotated[
         "may be given several times. docs/twin.md lists them.",
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Begin with this recording alone; the others can be chosen from the page. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
 Scenario = Annotated[
     Path | None,
     typer.Option(help="TOML or JSON file of many faults and a seed.", show_default=False),
@@ -122,18 +130,24 @@ def demo(
     fault: Faults = None,
     scenario: Scenario = None,
     pack: Pack = None,
+    only: Only = None,
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
     from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_show
 
-    settings = _settings(config, dashboard_host=host, dashboard_port=port, models=models)
+    settings = configured(config, dashboard_host=host, dashboard_port=port, models=models)
     recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     run(
         run_show(
             settings,
-            Show(recordings, _options(recordings, speed, longest_gap, loop, cycle, 1), browser),
+            Show(
+                recordings,
+                _options(recordings, speed, longest_gap, loop, cycle, 1),
+                browser,
+                only=only or (),
+            ),
         ),
         settings,
     )
@@ -155,6 +169,7 @@ def play(
     fault: Faults = None,
     scenario: Scenario = None,
     pack: Pack = None,
+    only: Only = None,
     broker: Broker = None,
     root: Root = None,
     config: ConfigFile = None,
@@ -164,7 +179,7 @@ def play(
     from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_player
 
-    settings = _settings(config, broker=broker, root=root)
+    settings = configured(config, broker=broker, root=root)
     if path is not None and len(path) == 1 and cli_bridge.is_recording(path[0]):
         # What `bridge serial --record` wrote has its own player: raw frames through the decoder.
         authority = settings.broker_ca
@@ -172,9 +187,8 @@ def play(
         return
     recordings = _stacked(_faulty(open_sources(path or [], source), fault, scenario), pack)
     options = _options(recordings, speed, longest_gap, loop, cycle, batch)
-    run(
-        run_player(settings, Show(recordings, options, report=reporter(json_lines)), name), settings
-    )
+    show = Show(recordings, options, report=reporter(json_lines), only=only or ())
+    run(run_player(settings, show, name), settings)
 
 
 @app.command()
@@ -206,7 +220,7 @@ def monitor(
     from cellpulse.running import run
     from cellpulse.wiring import run_monitor
 
-    settings = _settings(
+    settings = configured(
         config, broker=broker, root=root, store=store, models=models, monitor_id=name,
         rules=rules, webhook=webhook, homeassistant=homeassistant, health_port=health_port,
         health_host=health_host, log_format=log_format, log_level=log_level,
@@ -233,7 +247,7 @@ def dashboard(
     from cellpulse.running import run
     from cellpulse.wiring import run_dashboard
 
-    settings = _settings(
+    settings = configured(
         config, broker=broker, root=root, store=store, dashboard_host=host, dashboard_port=port,
         login=login, log_format=log_format, log_level=log_level,
     )  # fmt: skip
@@ -267,7 +281,7 @@ def health(
     """Ask a running part whether it is healthy; status 0 where it is, else 1."""
     from cellpulse.asking import ask_health
 
-    print(ask_health(what, lambda: _settings(config, broker=broker, root=root)))
+    print(ask_health(what, lambda: configured(config, broker=broker, root=root)))
 
 
 @app.command()
@@ -308,37 +322,7 @@ def warm() -> None:
     compile_kernels()
 
 
-@app.command()
-def chaos(
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Recordings, several times; the bundled one if none.", show_default=False
-        ),
-    ] = None,
-    kills: Annotated[
-        int | None, typer.Option(min=1, help="Kills of the monitor, 50 by default.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=100, help="Frames to replay, 60,000 at most by default.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take, about.")] = None,
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """Break everything around the monitor and compare its record with a calm run's."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.chaos import main as run_chaos
-    except ImportError as error:
-        raise ConfigurationError(f"chaos needs a checkout: {error}") from error
-    run_chaos(
-        data or [], kills=kills, frames=frames, seed=seed, budget_s=budget, json_out=json_out,
-        page=page,
-    )  # fmt: skip
-
+app.command("chaos")(cli_bench.chaos)
 
 DataFolder = Annotated[
     Path | None,
@@ -414,24 +398,6 @@ def evaluate_thermal(
     main(arguments)
 
 
-@bench_app.command("engine")
-def bench_engine(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """Samples a second on one core, beside the obvious way in the same run."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.engine import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(
-            f"bench needs a checkout with `make test`'s packages: {error}"
-        ) from error
-    run_benchmark(json_out=json_out, budget_s=budget, page=page)
-
-
 def _data(folder: Path | None) -> Path:
     from monitor.errors import ConfigurationError
 
@@ -452,79 +418,6 @@ def _stacked(recordings: Any, pack: str | None) -> Any:
     if not is_asset_name(pack):
         raise ConfigurationError(f"--pack {pack!r}: expected {ASSET_PATTERN}")
     return [StackedPack(pack, recordings)]
-
-
-def _settings(file: Path | None, **flags: Any) -> Any:
-    from monitor.config import load
-
-    return load(file, **flags)
-
-
-@bench_app.command("stream")
-def bench_stream(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """From a publish to the durable row through mosquitto, beside the obvious way."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.streaming import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page)
-
-
-@bench_app.command("alarm")
-def bench_alarm(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
-) -> None:
-    """From a frame's arrival to its alarm on the wire, at 10,000 samples a second."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.alarm import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page, seed)
-
-
-@bench_app.command("storage")
-def bench_storage(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """How quickly a month of 100 cells answers, and how fast the database is fed."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.storage import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(f"bench needs a checkout: {error}") from error
-    run_benchmark(json_out, budget, page)
-
-
-@bench_app.command("dashboard")
-def bench_dashboard(
-    json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    budget: Annotated[float | None, typer.Option(help="Seconds it may take.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write as well.")] = None,
-) -> None:
-    """From an MQTT publish to the painted page, and how many browsers at once."""
-    from monitor.errors import ConfigurationError
-
-    try:
-        from benchmarks.dashboard import main as run_benchmark
-    except ImportError as error:
-        raise ConfigurationError(
-            f"bench needs a checkout with `make test`'s packages: {error}"
-        ) from error
-    run_benchmark(json_out, budget, page)
 
 
 def _faulty(recordings: Any, fault: list[str] | None, scenario: Path | None) -> Any:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cellpulse.cli_options import Broker, ConfigFile, Root, configured
+
+if TYPE_CHECKING:
+    from monitor.config import Config
 
 app = typer.Typer(
     help="Alarms: list, watch, acknowledge, shelve, count.",
@@ -16,14 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Broker = Annotated[
-    str | None,
-    typer.Option(help="mqtt://[user:password@]host[:port], mqtts:// for TLS.", show_default=False),
-]
-Root = Annotated[str | None, typer.Option(help="Root topic, `bms` by default.", show_default=False)]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
-]
 Chinese = Annotated[bool, typer.Option("--zh", help="Texts in Chinese.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Asset = Annotated[str, typer.Argument(help="The asset.")]
@@ -48,7 +46,7 @@ def list_alarms(
     from monitor.contract import AlarmRecord, decode
     from monitor.mqtt import collect_retained
 
-    settings = _settings(config, broker=broker, root=root)
+    settings = configured(config, broker=broker, root=root)
 
     async def work() -> None:
         found = await collect_retained(
@@ -80,7 +78,7 @@ def watch(
     """
     from monitor.contract import Event, decode
 
-    settings = _settings(config, broker=broker, root=root)
+    settings = configured(config, broker=broker, root=root)
 
     async def work() -> None:
         async with _client(settings) as client:
@@ -104,7 +102,8 @@ def ack(
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Acknowledge an alarm."""
-    _command("acknowledge", asset, code, source, user, comment, None, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("acknowledge", alarm, configured(config, broker=broker, root=root), user, comment)
 
 
 @app.command()
@@ -114,7 +113,8 @@ def comment(
     user: Who = None, broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Write a comment on an alarm into the journal."""
-    _command("comment", asset, code, source, user, text, None, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("comment", alarm, configured(config, broker=broker, root=root), user, text)
 
 
 @app.command()
@@ -125,7 +125,8 @@ def shelve(
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Shelve an alarm for a time."""
-    _command("shelve", asset, code, source, user, comment, hours, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("shelve", alarm, configured(config, broker=broker, root=root), user, comment, hours)
 
 
 @app.command()
@@ -134,7 +135,8 @@ def unshelve(
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Bring a shelved alarm back before its time."""
-    _command("unshelve", asset, code, source, user, comment, None, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("unshelve", alarm, configured(config, broker=broker, root=root), user, comment)
 
 
 @app.command("out-of-service")
@@ -144,7 +146,8 @@ def out_of_service(
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Take an alarm out of service for maintenance, or without a code the whole asset."""
-    _command("out_of_service", asset, code, source, user, comment, None, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("out_of_service", alarm, configured(config, broker=broker, root=root), user, comment)
 
 
 @app.command("in-service")
@@ -154,7 +157,8 @@ def in_service(
     broker: Broker = None, root: Root = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Put an alarm back into service, or without a code the whole asset."""
-    _command("in_service", asset, code, source, user, comment, None, broker, root, config)
+    alarm = _Alarm(asset, code, source)
+    _command("in_service", alarm, configured(config, broker=broker, root=root), user, comment)
 
 
 @app.command()
@@ -176,7 +180,7 @@ def stats(
     from monitor.contract import AlarmRecord
     from monitor.store.sqlite_history import SqliteHistory
 
-    events = list(SqliteHistory(_settings(config, store=store).store).events(limit=100_000))
+    events = list(SqliteHistory(configured(config, store=store).store).events(limit=100_000))
     standing: dict[tuple[str, str, str], AlarmRecord] = {}
     for event in reversed(events):
         standing[event.alarm.asset, event.alarm.code, event.alarm.source] = event.alarm
@@ -202,9 +206,18 @@ def stats(
         print(f"  {times:>6} x {code}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """Which alarm a command is about."""
+
+    asset: str
+    code: str
+    source: str
+
+
 def _command(
-    action: Any, asset: str, code: str, source: str, user: str | None, comment: str | None,
-    hours: float | None, broker: str | None, root: str | None, config: Path | None,
+    action: Any, alarm: _Alarm, settings: Config, user: str | None, comment: str | None,
+    hours: float | None = None,
 ) -> None:  # fmt: skip
     import asyncio
     import uuid
@@ -214,24 +227,23 @@ def _command(
     from monitor.contract import VERSION, Command, Reply, Topics, decode, encode
     from monitor.errors import CellpulseError
 
-    settings = _settings(config, broker=broker, root=root)
     topics = Topics(settings.root)
     who = user or settings.broker.user or getpass.getuser()
     command = Command(
         v=VERSION,
         id=uuid.uuid4().hex,
         action=action,
-        code=code,
-        source=source,
+        code=alarm.code,
+        source=alarm.source,
         duration_s=None if hours is None else hours * 3600.0,
         comment=comment,
     )
 
     async def answer() -> Reply:
         async with _client(settings) as client:
-            await client.subscribe(topics.of(asset, "reply"), 1)
+            await client.subscribe(topics.of(alarm.asset, "reply"), 1)
             try:
-                await client.publish(topics.of(asset, "command", who), encode(command), 1)
+                await client.publish(topics.of(alarm.asset, "command", who), encode(command), 1)
                 async for message in client.messages:
                     reply = decode(Reply, bytes(message.payload))
                     if reply.id == command.id:
@@ -253,7 +265,7 @@ def _command(
             ) from error
         if reply.result == "refused":
             raise CellpulseError(f"refused: {reply.reason}")
-        print(f"{action} {asset} {code} {source}: done, by {who}")
+        print(f"{action} {alarm.asset} {alarm.code} {alarm.source}: done, by {who}")
 
     _run(work())
 
@@ -269,7 +281,7 @@ def _print_alarm(alarm: Any, zh: bool, as_json: bool) -> None:
     print(f"[{alarm.severity}] {alarm.state:<24} {alarm.code:<24} {message}. {action}", flush=True)
 
 
-def _client(settings: Any) -> Any:
+def _client(settings: Config) -> Any:
     from monitor.mqtt import tls_context
     from monitor.mqtt_client import Client
 
@@ -281,12 +293,6 @@ def _client(settings: Any) -> Any:
         password=broker.password,
         tls_context=tls_context(broker, settings.broker_ca),
     )
-
-
-def _settings(file: Path | None, **flags: Any) -> Any:
-    from monitor.config import load
-
-    return load(file, **flags)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -36,12 +36,26 @@ BROKER_PAYLOAD = 1024 * 1024  # the embedded broker drops a publisher past its l
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """What `run_show` plays: recordings, how, and whether a browser is opened."""
+    """What `run_show` plays: recordings, how, and whether a browser is opened.
+
+    `only` names those to begin with; the others wait to be chosen. Empty: all play.
+    """
 
     recordings: Sequence[Recording]
     options: ReplayOptions
     open_browser: bool = False
     report: Callable[[Progress], None] = lambda progress: None
+    only: Sequence[str] = ()
+
+    def first(self) -> Sequence[Recording]:
+        """Those that play at the start; raises ConfigurationError for a name that is none."""
+        names = [recording.info.asset for recording in self.recordings]
+        unknown = [name for name in self.only if name not in names]
+        if unknown:
+            raise ConfigurationError(
+                f"--only {unknown[0]}: no such recording; there are {', '.join(names)}"
+            )
+        return [one for one in self.recordings if not self.only or one.info.asset in self.only]
 
 
 def connector(
@@ -172,7 +186,9 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
 async def run_player(config: Config, show: Show, name: str = "simulator") -> None:
     """The replay alone; returns when the recordings have ended."""
-    player = Player(show.recordings, show.options, Topics(config.root), name, show.report)
+    player = Player(
+        show.first(), show.options, Topics(config.root), name, show.report, show.recordings
+    )
     try:
         await player.run(connector(config))
     except aiomqtt.MqttError as error:
@@ -187,6 +203,7 @@ async def run_show(config: Config, show: Show) -> None:
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cellpulse-")))
         check_port(config.dashboard_host, config.dashboard_port)
+        show.first()
         address = await stack.enter_async_context(embedded_broker())
         config = replace(config, broker=address, store=folder / "store.sqlite")
         monitoring, serving = asyncio.Event(), asyncio.Event()

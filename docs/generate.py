@@ -25,6 +25,7 @@ TOPICS = (
     ("bms/<asset>/command/<user>", "command", "operator", "1"),
     ("bms/<asset>/reply", "reply", "monitor", "1"),
     ("bms/_simulator/<id>/command", "simulator_command", "operator", "1"),
+    ("bms/_simulator/<id>/state", "simulator_state", "simulator", "1, retained"),
     ("bms/_monitor/<id>/status", None, "monitor, or its will", "1, retained"),
     ("bms/_monitor/<id>/metrics", "metrics", "monitor", "0"),
     ("bms/_monitor/<id>/rejected", "rejected", "monitor", "0"),

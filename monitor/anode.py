@@ -89,7 +89,15 @@ def potential_v(
     return np.asarray(open_circuit_v(x) - eta - drop)
 
 
-def steady_potential_v(soc: ArrayLike, current_c: ArrayLike, temperature_c: ArrayLike) -> Floats:
+def steady_potential_v(
+    soc: ArrayLike,
+    current_c: ArrayLike,
+    temperature_c: ArrayLike,
+    exchange: ArrayLike = 1.0,
+    diffusion: ArrayLike = 1.0,
+    resistance: ArrayLike = 1.0,
+) -> Floats:
     """Potential once the particles' profile has settled: the least that this current leads to."""
-    ahead = SURFACE_STEADY / arrhenius(temperature_c, DIFFUSION_J_PER_MOL)
-    return potential_v(stoichiometry(soc) + ahead * np.asarray(current_c), current_c, temperature_c)
+    speed = np.asarray(diffusion) * arrhenius(temperature_c, DIFFUSION_J_PER_MOL)
+    surface_x = stoichiometry(soc) + SURFACE_STEADY / speed * np.asarray(current_c)
+    return potential_v(surface_x, current_c, temperature_c, exchange, resistance)

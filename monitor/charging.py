@@ -16,12 +16,30 @@ from monitor import anode
 
 Floats = NDArray[np.float64]
 
-# Every parameter 10 % off to the bad side with the estimates' worst errors (2 % of state of charge,
-# 3 % of health) brought the anode 43 mV below what was thought.
-ANODE_MARGIN_V = 0.045
-HEAT_MARGIN_K = 0.5
-DERATING_K = 4.0  # below the limit the current falls to nothing over so many kelvin
+LOWEST_SOH = 0.8  # at which the tolerance's error of health weighs as much as it ever does
 _SOC_POINTS, _TEMPERATURES_C = 101, (-20.0, 60.0, 41)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far the cell and what is thought of it may be off, to the bad side all at once.
+
+    The margin at the anode is worked out from it at every state of charge and temperature: where
+    little current flows little can go wrong, so a margin in volts for all of them would be either
+    too small somewhere or too large elsewhere.
+    """
+
+    parameters: float = 0.10  # of the anode's and the capacity
+    soc: float = 0.02
+    soh: float = 0.03
+    hold_s: float = 20.0  # how long a current is held before the shield looks again
+    rest_v: float = 0.005  # the table's own error, and a profile that lags behind its current
+    heat_margin_k: float = 0.5
+    derating_k: float = 4.0  # below the limit the current falls to nothing over so many kelvin
+
+
+# Of one who knows the cell: for a bound on what any shield could let through, not for use.
+PERFECT = Tolerance(0.0, 0.0, 0.0, 0.0, 0.0, heat_margin_k=0.3, derating_k=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,7 @@ class Limits:
     current_max_c: float = 3.0
     temperature_max_c: float = 45.0
     anode_min_v: float = 0.0
+    tolerance: Tolerance = Tolerance()
 
 
 def allowed_c(soc: ArrayLike, soh: ArrayLike, temperature_c: ArrayLike, limits: Limits) -> Floats:
@@ -41,10 +60,9 @@ def allowed_c(soc: ArrayLike, soh: ArrayLike, temperature_c: ArrayLike, limits: 
     the anode's bound goes on falling; nothing is allowed outside -20 to 60 degrees.
     """
     temperature_c = np.asarray(temperature_c, dtype=np.float64)
-    by_heat = (limits.temperature_max_c - HEAT_MARGIN_K - temperature_c) / DERATING_K
-    by_heat = limits.current_max_c * np.clip(by_heat, 0.0, 1.0)
+    by_heat = limits.current_max_c * _cool(temperature_c, limits)
     by_anode = np.minimum(
-        _anode_c(limits.anode_min_v, soc, temperature_c) * np.asarray(soh), limits.current_max_c
+        _anode_c(limits, soc, temperature_c) * np.asarray(soh), limits.current_max_c
     )
     low, high, _ = _TEMPERATURES_C
     usable = (temperature_c >= low) & (temperature_c <= high)
@@ -53,17 +71,23 @@ def allowed_c(soc: ArrayLike, soh: ArrayLike, temperature_c: ArrayLike, limits: 
 
 def which_limit(soc: float, soh: float, temperature_c: float, limits: Limits) -> str:
     """Which bound `allowed_c` comes from: "current", "temperature" or "plating"."""
-    by_anode = float(_anode_c(limits.anode_min_v, soc, temperature_c) * soh)
-    heat = (limits.temperature_max_c - HEAT_MARGIN_K - temperature_c) / DERATING_K
-    by_heat = limits.current_max_c * min(max(heat, 0.0), 1.0)
+    by_anode = float(_anode_c(limits, soc, temperature_c) * soh)
+    by_heat = limits.current_max_c * float(_cool(temperature_c, limits))
     if min(by_anode, by_heat) >= limits.current_max_c:
         return "current"
     return "temperature" if by_heat < by_anode else "plating"
 
 
-def _anode_c(anode_min_v: float, soc: ArrayLike, temperature_c: ArrayLike) -> Floats:
-    """Current of present capacity at which the settled anode stands ANODE_MARGIN_V above."""
-    table = _anode_table(anode_min_v)
+def _cool(temperature_c: ArrayLike, limits: Limits) -> Floats:
+    """1 where it is cool enough for any current, falling to 0 at the limit less its margin."""
+    tolerance = limits.tolerance
+    below_k = limits.temperature_max_c - tolerance.heat_margin_k - np.asarray(temperature_c)
+    return np.asarray(np.clip(below_k / tolerance.derating_k, 0.0, 1.0))
+
+
+def _anode_c(limits: Limits, soc: ArrayLike, temperature_c: ArrayLike) -> Floats:
+    """Current of present capacity, as it is thought to be, that the anode bears at the worst."""
+    table = _anode_table(limits.anode_min_v, limits.tolerance)
     low, high, count = _TEMPERATURES_C
     row = np.clip(np.asarray(soc, dtype=np.float64), 0.0, 1.0) * (_SOC_POINTS - 1)
     column = (np.asarray(temperature_c, dtype=np.float64) - low) / (high - low) * (count - 1)
@@ -77,15 +101,32 @@ def _anode_c(anode_min_v: float, soc: ArrayLike, temperature_c: ArrayLike) -> Fl
 
 
 @lru_cache(maxsize=8)
-def _anode_table(anode_min_v: float) -> Floats:
+def _anode_table(anode_min_v: float, tolerance: Tolerance) -> Floats:
     """`_anode_c` on a grid of state of charge and temperature, by bisection. (101, 41)"""
     low_c, high_c, count = _TEMPERATURES_C
     soc = np.linspace(0.0, 1.0, _SOC_POINTS)[:, None]
     temperature_c = np.linspace(low_c, high_c, count)[None, :]
     low, high = np.zeros((_SOC_POINTS, count)), np.full((_SOC_POINTS, count), 10.0)
+    least_v = anode_min_v + tolerance.rest_v
     for _ in range(24):
         middle = 0.5 * (low + high)
-        fine = anode.steady_potential_v(soc, middle, temperature_c) > anode_min_v + ANODE_MARGIN_V
+        fine = worst_anode_v(soc, middle, temperature_c, tolerance) > least_v
         low, high = np.where(fine, middle, low), np.where(fine, high, middle)
     low.setflags(write=False)
     return low
+
+
+def worst_anode_v(
+    soc: ArrayLike, current_c: ArrayLike, temperature_c: ArrayLike, tolerance: Tolerance
+) -> Floats:
+    """The settled anode of the worst cell within the tolerance, V against lithium.
+
+    `soc` and `current_c` are what the BMS thinks, the current in C of the capacity that it thinks
+    the cell has. The potential falls with each of the deviations, so the worst is all at once.
+    """
+    off = tolerance.parameters
+    own_c = np.asarray(current_c) * (1.0 + tolerance.soh / LOWEST_SOH) / (1.0 - off)
+    fuller = np.asarray(soc) + tolerance.soc + own_c * tolerance.hold_s / 3600.0
+    return anode.steady_potential_v(
+        fuller, own_c, temperature_c, exchange=1.0 - off, diffusion=1.0 - off, resistance=1.0 + off
+    )

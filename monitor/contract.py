@@ -343,12 +343,23 @@ class SimulatorCommand(Struct, frozen=True, omit_defaults=True):
     """What an operator asks of a replay, on `_simulator/<id>/command`."""
 
     v: Literal[1]
-    action: Literal["pause", "resume", "seek", "speed", "step", "inject"]
-    asset: Name | None = None
+    action: Literal["pause", "resume", "seek", "speed", "step", "inject", "play"]
+    asset: Name | None = None  # of `play`: that recording alone, none: every one
     cycle: Annotated[int, Meta(ge=1)] | None = None
     time_s: Annotated[float, Meta(ge=0)] | None = None
     speed: Positive | None = None
     fault: Text | None = None
+
+
+class SimulatorState(Struct, frozen=True, omit_defaults=True):
+    """What a replay can play and what it does, on `_simulator/<id>/state`; empty once it ended."""
+
+    v: Literal[1]
+    recordings: Annotated[list[Name], Meta(max_length=1_000)]
+    playing: Annotated[list[Name], Meta(max_length=1_000)]
+    speed: Positive | None = None  # event seconds a second; None: as fast as the broker takes it
+    paused: bool = False
+    refused: Text | None = None  # why the newest command was not obeyed
 
 
 class Rejected(Struct, frozen=True):
@@ -424,6 +435,7 @@ MESSAGES: dict[str, type[Struct]] = {
     "command": Command,
     "reply": Reply,
     "simulator_command": SimulatorCommand,
+    "simulator_state": SimulatorState,
     "rejected": Rejected,
     "metrics": MonitorMetrics,
 }
@@ -519,6 +531,7 @@ def sensor_name(index: int) -> str:
     return f"t{index + 1:02d}"
 
 
+REMEMBERED_TOPICS, REMEMBERED_TOPIC = 10_000, 256  # so many, up to that length
 _OURS = ("_monitor", "_simulator", "_gateway", GROUP_ASSET)
 
 
@@ -530,6 +543,7 @@ class Topics:
             raise PayloadError(f"topic root {root!r}: expected words parted by `/`, such as `bms`")
         self.root = root
         self._prefix = f"{root}/"
+        self._known: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def of(self, asset: str, *rest: str) -> str:
         """`<root>/<asset>/<rest...>`; raises PayloadError for a name that may not be a topic."""
@@ -551,11 +565,18 @@ class Topics:
         Raises PayloadError where the topic is not under the root or the asset's name is not legal.
         A level that begins with `_` is returned as it is.
         """
+        known = self._known.get(topic)
+        if known is not None:
+            return known
         if not topic.startswith(self._prefix):
             raise PayloadError(f"topic is not under {self.root}/")
         asset, *rest = topic[len(self._prefix) :].split("/")
         if not is_asset_name(asset) and asset not in _OURS:
             raise PayloadError(f"asset name {asset[:80]!r}: expected {ASSET_PATTERN}")
+        if len(topic) <= REMEMBERED_TOPIC:
+            if len(self._known) >= REMEMBERED_TOPICS:
+                self._known.clear()
+            self._known[topic] = asset, tuple(rest)
         return asset, tuple(rest)
 
 

@@ -93,6 +93,8 @@ NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
+QUALITY_BITS = tuple((int(bit), bit.name.lower()) for bit in Quality)
+UNTROUBLED = Assessment(Risk.NORMAL, (), ())
 PHASES = tuple(phase.name.lower() for phase in Phase)
 
 
@@ -116,6 +118,17 @@ class Results:
     touched: set[str] = field(default_factory=set)  # assets with something new
     changed: dict[Key, None] = field(default_factory=dict)  # alarm records that no event tells of
     samples: int = 0
+
+    def add(self, later: Results) -> None:
+        """Take over what came of the batch behind this one."""
+        self.verdicts += later.verdicts
+        self.rows += later.rows
+        self.replies += later.replies
+        self.cycles += later.cycles
+        self.events += later.events
+        self.touched |= later.touched
+        self.changed |= later.changed
+        self.samples += later.samples
 
 
 @dataclass(slots=True)
@@ -203,35 +216,35 @@ class Engine:
         if asset is None:
             return None
         rows = self.fleet.slice(asset)
-        value, ms = self.fleet.value[rows], self.fleet.value_ms[rows]
-        newest = int(ms.max())
+        value: list[list[float]] = self.fleet.value[rows].T.tolist()  # a list a column, of cells
+        ms: list[list[int]] = self.fleet.value_ms[rows].T.tolist()
+        newest = max(map(max, ms))
         if newest < 0:
             return None
 
         def reading(column: Result) -> Reading:
-            return Reading(_times(ms[:, column]), _readings(value[:, column]))
+            return Reading(_times(ms[column]), _readings(value[column]))
 
-        states = [SOH_STATES[int(x) if x == x else 1] for x in value[:, Result.SOH_STATE]]
         return Estimate(
             v=VERSION,
             timestamp_ms=newest,
-            phase=[PHASES[int(x) if x == x else 0] for x in value[:, Result.PHASE]],
+            phase=[PHASES[int(x) if x == x else 0] for x in value[Result.PHASE]],
             soc=reading(Result.SOC),
             soh=SohReading(
-                _times(ms[:, Result.SOH]),
-                _readings(value[:, Result.SOH]),
-                _readings(value[:, Result.SOH_LOW]),
-                _readings(value[:, Result.SOH_HIGH]),
-                states,
+                _times(ms[Result.SOH]),
+                _readings(value[Result.SOH]),
+                _readings(value[Result.SOH_LOW]),
+                _readings(value[Result.SOH_HIGH]),
+                [SOH_STATES[int(x) if x == x else 1] for x in value[Result.SOH_STATE]],
             ),
             resistance_ohm=reading(Result.RESISTANCE_OHM),
             thermal_score=reading(Result.THERMAL_SCORE),
             excess_heat_w=reading(Result.EXCESS_HEAT_W),
             quality=[
-                [bit.name.lower() for bit in Quality if x == x and int(x) & bit]
-                for x in value[:, Result.QUALITY]
+                [name for bit, name in QUALITY_BITS if int(x) & bit] if x == x and x else []
+                for x in value[Result.QUALITY]
             ],
-            risk=self._risk(asset),
+            risk=self._risk(asset, ms[Result.RISK], value[Result.RISK]),
             fade=_fade_reading(asset) if asset.fades else None,
         )
 
@@ -256,12 +269,11 @@ class Engine:
             ambient_c=float(scalars[0, S.AMBIENT]),
         )
 
-    def _risk(self, asset: Asset) -> RiskReading:
-        rows = self.fleet.slice(asset)
-        ms = self.fleet.value_ms[rows, Result.RISK]
+    def _risk(self, asset: Asset, ms: list[int], judged: list[float]) -> RiskReading:
+        """The risk of every cell; the reasons, which take their time, only where there is one."""
         found = [
-            self._assessed(asset, row) if at >= 0 else None
-            for row, at in zip(range(rows.start, rows.stop), ms.tolist(), strict=True)
+            None if at < 0 else UNTROUBLED if risk == 0.0 else self._assessed(asset, row)
+            for row, (at, risk) in enumerate(zip(ms, judged, strict=True), asset.first_row)
         ]
         return RiskReading(
             _times(ms),
@@ -285,6 +297,7 @@ class Engine:
                 temperature_max_c=asset.config.limits.temperature_max_c,
                 slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
                 heating_c_per_s=_value(self.fleet.cells.scalars[row, H.HEATING]),
+                rising_c_per_s=_value(self.fleet.cells.scalars[row, H.RISING]),
                 score=of_now(Result.THERMAL_SCORE),
                 excess_heat_w=of_now(Result.EXCESS_HEAT_W),
                 sensor_fault=fault,
@@ -796,9 +809,9 @@ def _value(x: np.floating) -> float | None:
     return None if np.isnan(x) else float(x)
 
 
-def _readings(values: NDArray[np.float64]) -> Readings:
-    return [x if x == x else None for x in values.tolist()]
+def _readings(values: list[float]) -> Readings:
+    return [x if x == x else None for x in values]
 
 
-def _times(values: NDArray[np.int64]) -> Times:
-    return [x if x >= 0 else None for x in values.tolist()]
+def _times(values: list[int]) -> Times:
+    return [x if x >= 0 else None for x in values]

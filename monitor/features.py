@@ -10,7 +10,8 @@ What is computed, with dt the real step between a cell's consecutive samples:
 * `soc`: coulomb counting from the last full (CV with the current under C/20) or empty (a
   discharge at the cut-off voltage) instant, over the capacity last measured between the two,
   else nominal;
-* `heating_c_per_s`: the slope of T over the last second or two, for what happens in seconds;
+* `heating_c_per_s`: the slope of T over the last second or two, for what happens in seconds, and
+  `rising_c_per_s`, the same one reading earlier and with less proof;
 * mean, variance and slope of V, I, T: exponential in event time with `TAU_S`, weight
   1 - exp(-dt/τ); the variance recursion is Finch (2009), "Incremental calculation of weighted
   mean and variance", equation 143;
@@ -21,7 +22,7 @@ What is computed, with dt the real step between a cell's consecutive samples:
   step's charge spread evenly over the voltages it crossed;
 * `excess_heat_w`: C·dT/dt + hA·(T - T_ambient) - I²R, each term through the same filter; what is
   left when the lumped heat balance (Bernardi et al. 1985 without the entropic term) is paid;
-* heat evidence, the thermal model's input: what an adaptive balance of five terms leaves over, in
+* heat evidence, the thermal model's input: what an adaptive balance of eight terms leaves over, in
   two exponential windows (see `balance_slot_inplace`).
 
 A missing value is NaN. A sample whose voltage or temperature is impossible or frozen, or whose
@@ -49,6 +50,8 @@ Ints = NDArray[np.int64]
 
 TAU_S = 60.0
 QUICK_S = 0.9  # the least span of the quick slope; thermal runaway is a matter of seconds
+RISING_TIMES = 4.0  # a reading that stands alone on a steady temperature is no rise
+RISING_NOISES = 6.0  # nor is one that the thermometer's own flicker may have made
 REST_C_RATE = 0.01  # below it a current counts as rest
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
 FULL_C_RATE = 0.05
@@ -71,7 +74,7 @@ STILL_RUNS = 3.0  # times the longest run that it has shown before: some are rea
 FLICKERS = 0.4  # above it changes turn back so often, even under load, that they are noise
 FLICKER_STEPS = 3.0  # noise over the smallest step seen
 # One that does not flicker is frozen where the load should have moved it by so many steps.
-STILL_STEPS = 6.0
+STILL_STEPS = 10.0
 STILL_LEAST_C = 3.0  # the balance is no finer
 STILL_UNSEEN_C = 2.0  # for a thermometer that has never changed
 STILL_LAG_S = 60.0  # from the cell's core to its sensor
@@ -155,21 +158,33 @@ THERMAL_WIDTH = len(THERMAL_INPUTS)
 
 
 # The adaptive heat balance, per nominal Ah and in slots of SLOT_MS.
-BALANCE_TERMS = ("joule", "cooling", "offset", "reversible", "deep_discharge")
+BALANCE_TERMS = (
+    "joule", "cooling", "offset", "reversible", "deep_discharge", "charge_voltage",
+    "discharge_voltage", "fixture",
+)  # fmt: skip
+TERMS = len(BALANCE_TERMS)
 HEAT_CAPACITY_J_PER_K_AH = 20.0  # an 18650: 45 g at 0.9 to 1.0 J/(g K) over 2.0 to 2.6 Ah
 BALANCE_LAG_S = 45.0  # from the core to the sensor
+FIXTURE_S = 3_600.0  # what holds the cell warms with it and gives the heat back
 ARRHENIUS_K = 2_000.0  # of the Joule term, over the gas constant
 REFERENCE_K = 298.15
 DEEP_V = 3.4  # below it polarisation grows out of proportion
 DEEP_MOST_V = 1.0
+USUAL_V = 3.8  # where no voltage is known
 WALK_S = 2.0 * 86_400.0  # in this time the coefficients' walk has the prior's variance again
 BALANCE_NOISE_W_PER_AH = 0.3  # of one slot; model error lasts many slots, so it is large
 INNOVATION_MOST_W_PER_AH = 0.2
-HOLD_W_PER_AH = 0.06  # slow evidence above which nothing is learned
-MODEL_SHARE = 0.2  # of the load's own heat that the balance may be wrong by
-EVIDENCE_MOST_W_PER_AH = 0.4
-EVIDENCE_FAST_S = 300.0
-EVIDENCE_SLOW_S = 1_200.0
+HOLD_W_PER_AH = 0.08  # slow evidence above which nothing is learned
+# Two windows of evidence. The fast one is for much heat at once and must allow for what a heavy
+# load's start does to the balance; the slow one is for little heat that stays, so a slot cannot
+# weigh much in it. Neither falls under zero: heat that was missing earlier pays for nothing.
+EVIDENCE_FAST_S = 150.0
+EVIDENCE_SLOW_S = 400.0
+FAST_MOST_W_PER_AH = 0.6
+SLOW_MOST_W_PER_AH = 0.15
+EVIDENCE_LEAST_W_PER_AH = -0.4
+FAST_MODEL_SHARE = 0.5  # of the load's own heat that the balance may be wrong by
+SLOW_MODEL_SHARE = 0.1  # the same, of the Joule heat
 AMBIENT_UNKNOWN_C = -1_000.0
 
 
@@ -234,6 +249,8 @@ class Feature(IntEnum):
     # The smaller of the last two slopes over QUICK_S and more; of a reading that is not believed
     # because it stepped up, how far, K.
     HEATING_C_PER_S = 26
+    # The newest slope as far as the one before bears it out: at most RISING_TIMES as steep.
+    RISING_C_PER_S = 27
 
 
 class Ended(IntEnum):
@@ -266,8 +283,8 @@ class Param(IntEnum):
     RESISTANCE_OHM = 6
     TABLE = 7  # first table of the cell's family in the SOH model, -1 for none
     CONFIGURED = 8
-    BALANCE_MEAN = 9  # five columns: the prior of the adaptive balance; NaN where no model has one
-    BALANCE_SPREAD = 14  # five columns: its standard deviations
+    BALANCE_MEAN = 9  # TERMS columns: the adaptive balance's prior; NaN where no model has one
+    BALANCE_SPREAD = 17  # TERMS columns: its standard deviations
 
 
 class S(IntEnum):
@@ -360,60 +377,64 @@ class B(IntEnum):
     JOULE = 81  # lagged heat terms
     REVERSIBLE = 82
     DEEP = 83
-    FAST = 84  # evidence, W per nominal Ah
-    SLOW = 85
-    AMBIENT_USED = 86
-    COEFFICIENT = 87  # five
-    COVARIANCE = 92  # five times five
+    CHARGE_V = 84
+    DISCHARGE_V = 85
+    FIXTURE = 86  # its rise over ambient
+    FAST = 87  # evidence, W per nominal Ah
+    SLOW = 88
+    AMBIENT_USED = 89
+    COEFFICIENT = 90  # TERMS
+    COVARIANCE = 98  # TERMS times TERMS
 
 
 class G(IntEnum):
     """Columns of what is known of the thermometer itself, after those of `B` in the same row."""
 
-    RAW_MS = 117  # of the last plausible reading
-    SMALLEST_C = 118  # change ever seen: the sensor's step, NaN before any
-    CHANGE_C = 119  # the last one, with its sign
-    NOISE_C = 120  # mean size of changes that turn back
-    TURNS = 121  # how often changes turn back, 0 to 1: quick to rise, slow to fall
-    STILL = 122  # samples since the last change
-    LONGEST = 123  # run of unchanged samples before a change, forgotten slowly
-    EXPECTED_C = 124  # what the load's change should have moved the reading since
-    EXTRA_HEAT = 125  # the load's change, lagged, W per nominal Ah
-    WAS_FROZEN = 126
-    OFFSET_C = 127  # sum of the impossible steps; 0 is a believed reading
-    STEPPED_MS = 128
-    CLIMB = 129  # impossible steps up in a row
-    VOLTS_BEFORE = 130  # the first of them
+    RAW_MS = 162  # of the last plausible reading
+    SMALLEST_C = 163  # change ever seen: the sensor's step, NaN before any
+    CHANGE_C = 164  # the last one, with its sign
+    NOISE_C = 165  # mean size of changes that turn back
+    TURNS = 166  # how often changes turn back, 0 to 1: quick to rise, slow to fall
+    STILL = 167  # samples since the last change
+    LONGEST = 168  # run of unchanged samples before a change, forgotten slowly
+    EXPECTED_C = 169  # what the load's change should have moved the reading since
+    EXTRA_HEAT = 170  # the load's change, lagged, W per nominal Ah
+    WAS_FROZEN = 171
+    OFFSET_C = 172  # sum of the impossible steps; 0 is a believed reading
+    STEPPED_MS = 173
+    CLIMB = 174  # impossible steps up in a row
+    VOLTS_BEFORE = 175  # the first of them
 
 
 class J(IntEnum):
     """Columns of what tells a jump of the voltage, after those of `G` in the same row."""
 
-    V = 131  # the last good voltage, its time and the current then
-    V_MS = 132
-    V_I = 133
-    SUSPECT = 134  # a jump that the next sample has to confirm, NaN for none
-    RUN = 135  # where the newest good sample jumped to, +1 up or -1 down, 0 if it did not
-    COUNT = 136
-    SPIKED = 137  # 1 where the temperature before was a spike
+    V = 176  # the last good voltage, its time and the current then
+    V_MS = 177
+    V_I = 178
+    SUSPECT = 179  # a jump that the next sample has to confirm, NaN for none
+    RUN = 180  # where the newest good sample jumped to, +1 up or -1 down, 0 if it did not
+    COUNT = 181
+    SPIKED = 182  # 1 where the temperature before was a spike
 
 
 class H(IntEnum):
     """Columns of the quick slope of the temperature, after those of `J` in the same row."""
 
-    START_MS = 138  # where the slope is taken from: one to two spans ago, or the next one
-    START_C = 139
-    NEXT_MS = 140  # and where the next is
-    NEXT_C = 141
-    SLOPE = 142  # as it was at the last sample
-    HEATING = 143  # the newest sample's feature
+    START_MS = 183  # where the slope is taken from: one to two spans ago, or the next one
+    START_C = 184
+    NEXT_MS = 185  # and where the next is
+    NEXT_C = 186
+    SLOPE = 187  # as it was at the last sample
+    HEATING = 188  # the newest sample's feature
+    RISING = 189
 
 
 class K(IntEnum):
     """Columns of a discharge's marks, after those of `H` in the same row."""
 
-    PASSED = 144  # how many marks, -1 where it did not begin full from a known rest
-    DROP = 145  # one a mark, V below the rest before
+    PASSED = 190  # how many marks, -1 where it did not begin full from a known rest
+    DROP = 191  # one a mark, V below the rest before
 
 
 STATE_WIDTH = int(K.DROP) + len(MARKS)
@@ -424,7 +445,7 @@ PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
 
 @dataclass(slots=True)
 class CellState:
-    """Everything the kernel remembers, one row a cell. About 2.8 KB a cell."""
+    """Everything the kernel remembers, one row a cell. About 3.3 KB a cell."""
 
     scalars: Floats  # (rows, STATE_WIDTH)
     histogram: Floats32  # (rows, 2, BINS): charge, discharge; Ah of the running half-cycle
@@ -1167,28 +1188,30 @@ def balance_slot_inplace(
 ) -> tuple[float, float]:  # fmt: skip
     """One slot of the adaptive heat balance; returns what is left over and the rise over ambient.
 
-    Per nominal Ah: C dT/dt = r j(c², T) - h (T - T_ambient) + b + s c' + d q + what is left over.
-    j is Joule heat with Arrhenius resistance, b an offset of an ambient that nobody measures, s c'
-    reversible heat (Bernardi et al. 1985, J. Electrochem. Soc. 132, 5, eq. 25, with a constant
-    entropic coefficient), q the discharge rate times how far the voltage is below DEEP_V; the heat
-    terms pass a lag. The coefficients start at the prior and follow the cell as a random walk
-    (Kalman 1960), with an innovation that is clipped and a stop while evidence stands, so that a
-    fault is not learned away. What is left over, less MODEL_SHARE of the load's heat and clipped,
-    goes into the two windows of evidence. `gap_s` is the unseen time before the slot, -1 for none;
-    evidence fades through it.
+    Per nominal Ah: C dT/dt = r j(c², T) - h (T - T_ambient) + b + s c' + d q + e u + f w + g T_fix
+    + what is left over. j is Joule heat with Arrhenius resistance, b an offset of an ambient that
+    nobody measures, s c' reversible heat (Bernardi et al. 1985, J. Electrochem. Soc. 132, 5, eq.
+    25), q the discharge rate times how far the voltage is below DEEP_V, u and w the charge and the
+    discharge rate times where in its window the voltage is (the entropic coefficient and the
+    resistance depend on the state of charge), T_fix the rise of what holds the cell; the heat terms
+    pass a lag. The coefficients start at the prior and follow the cell as a random walk (Kalman
+    1960), with an innovation that is clipped and a stop while evidence stands, so that a fault is
+    not learned away. What is left over, less a share of the load's heat and clipped, goes into the
+    two windows of evidence. `gap_s` is the unseen time before the slot, -1 for none; evidence fades
+    through it.
     """
     if np.isnan(s[B.COEFFICIENT]):
-        for j in range(5):
+        for j in range(TERMS):
             s[B.COEFFICIENT + j] = p[Param.BALANCE_MEAN + j]
-            for n in range(5):
-                s[B.COVARIANCE + 5 * j + n] = 0.0
-            s[B.COVARIANCE + 6 * j] = p[Param.BALANCE_SPREAD + j] ** 2
+            for n in range(TERMS):
+                s[B.COVARIANCE + TERMS * j + n] = 0.0
+            s[B.COVARIANCE + (TERMS + 1) * j] = p[Param.BALANCE_SPREAD + j] ** 2
     if gap_s >= 0.0:
         s[B.FAST] *= np.exp(-gap_s / EVIDENCE_FAST_S)
         s[B.SLOW] *= np.exp(-gap_s / EVIDENCE_SLOW_S)
-        s[B.JOULE] = 0.0
-        s[B.REVERSIBLE] = 0.0
-        s[B.DEEP] = 0.0
+        s[B.FIXTURE] *= np.exp(-gap_s / FIXTURE_S)
+        for column in range(B.JOULE, B.FIXTURE):
+            s[column] = 0.0
     if not np.isnan(ambient):
         s[B.AMBIENT_USED] = ambient
     elif s[B.AMBIENT_USED] == AMBIENT_UNKNOWN_C or temp < s[B.AMBIENT_USED]:
@@ -1197,46 +1220,69 @@ def balance_slot_inplace(
         s[B.AMBIENT_USED] = min(temp, s[B.AMBIENT_USED] + AMBIENT_RISE_C_PER_S * dt)
     rise = temp - s[B.AMBIENT_USED]
     a = 1.0 - np.exp(-dt / BALANCE_LAG_S)
+    if np.isnan(v):
+        v = USUAL_V
+    charging = max(c, 0.0)
+    discharging = max(-c, 0.0)
     joule = c2 * np.exp(ARRHENIUS_K * (1.0 / (temp + 273.15) - 1.0 / REFERENCE_K))
-    below = 0.0 if np.isnan(v) else min(max(DEEP_V - v, 0.0), DEEP_MOST_V)
+    below = min(max(DEEP_V - v, 0.0), DEEP_MOST_V)
     s[B.JOULE] += a * (joule - s[B.JOULE])
     s[B.REVERSIBLE] += a * (c - s[B.REVERSIBLE])
-    s[B.DEEP] += a * (max(-c, 0.0) * below - s[B.DEEP])
-    x = (s[B.JOULE], -rise, 1.0, s[B.REVERSIBLE], s[B.DEEP])
+    s[B.DEEP] += a * (discharging * below - s[B.DEEP])
+    s[B.CHARGE_V] += a * (charging * min(max((v - 4.0) / 0.2, -2.0), 1.0) - s[B.CHARGE_V])
+    where = min(max((v - DEEP_V) / 0.3, -1.0), 1.5)
+    s[B.DISCHARGE_V] += a * (discharging * where - s[B.DISCHARGE_V])
+    s[B.FIXTURE] += (1.0 - np.exp(-dt / FIXTURE_S)) * (rise - s[B.FIXTURE])
+    x = (
+        s[B.JOULE], -rise, 1.0, s[B.REVERSIBLE], s[B.DEEP], s[B.CHARGE_V], s[B.DISCHARGE_V],
+        s[B.FIXTURE],
+    )  # fmt: skip
     expected = 0.0
-    for j in range(5):
+    for j in range(TERMS):
         expected += x[j] * s[B.COEFFICIENT + j]
     excess = HEAT_CAPACITY_J_PER_K_AH * warming_c / dt - expected
-    load = x[0] * abs(s[B.COEFFICIENT]) + x[4] * abs(s[B.COEFFICIENT + 4])
-    margin = MODEL_SHARE * load
-    evidence = max(0.0, excess - margin) if excess > 0.0 else min(0.0, excess + margin)
-    evidence = min(max(evidence, -EVIDENCE_MOST_W_PER_AH), EVIDENCE_MOST_W_PER_AH)
-    s[B.FAST] += (1.0 - np.exp(-dt / EVIDENCE_FAST_S)) * (evidence - s[B.FAST])
-    s[B.SLOW] += (1.0 - np.exp(-dt / EVIDENCE_SLOW_S)) * (evidence - s[B.SLOW])
+    own = x[0] * abs(s[B.COEFFICIENT])
+    load = own + x[4] * abs(s[B.COEFFICIENT + 4])
+    fast = _evidence(excess, FAST_MODEL_SHARE * load, FAST_MOST_W_PER_AH)
+    slow = _evidence(excess, SLOW_MODEL_SHARE * own, SLOW_MOST_W_PER_AH)
+    s[B.FAST] += (1.0 - np.exp(-dt / EVIDENCE_FAST_S)) * (fast - s[B.FAST])
+    s[B.SLOW] += (1.0 - np.exp(-dt / EVIDENCE_SLOW_S)) * (slow - s[B.SLOW])
+    s[B.FAST] = max(s[B.FAST], 0.0)
+    s[B.SLOW] = max(s[B.SLOW], 0.0)
     if not adapt or s[B.SLOW] >= HOLD_W_PER_AH:
         return excess, rise
     spread = BALANCE_NOISE_W_PER_AH * BALANCE_NOISE_W_PER_AH * 30.0 / max(dt, 1.0)
-    for j in range(5):
+    for j in range(TERMS):
         prior = p[Param.BALANCE_SPREAD + j] ** 2
-        cell = B.COVARIANCE + 6 * j
+        cell = B.COVARIANCE + (TERMS + 1) * j
         s[cell] = min(s[cell] + prior * dt / WALK_S, 4.0 * prior)
-    gain = (_gain(s, x, 0), _gain(s, x, 1), _gain(s, x, 2), _gain(s, x, 3), _gain(s, x, 4))
-    for j in range(5):
+    gain = (
+        _gain(s, x, 0), _gain(s, x, 1), _gain(s, x, 2), _gain(s, x, 3), _gain(s, x, 4),
+        _gain(s, x, 5), _gain(s, x, 6), _gain(s, x, 7),
+    )  # fmt: skip
+    for j in range(TERMS):
         spread += x[j] * gain[j]
     innovation = min(max(excess, -INNOVATION_MOST_W_PER_AH), INNOVATION_MOST_W_PER_AH)
-    for j in range(5):
+    for j in range(TERMS):
         s[B.COEFFICIENT + j] += gain[j] / spread * innovation
-        for n in range(5):
-            s[B.COVARIANCE + 5 * j + n] -= gain[j] * gain[n] / spread
+        for n in range(TERMS):
+            s[B.COVARIANCE + TERMS * j + n] -= gain[j] * gain[n] / spread
     return excess, rise
 
 
 @kernel
-def _gain(s: Floats, x: tuple[float, float, float, float, float], row: int) -> float:
+def _evidence(excess: float, margin: float, most: float) -> float:
+    """What of the excess the balance's own error does not explain, clipped."""
+    left: float = max(0.0, excess - margin) if excess > 0.0 else min(0.0, excess + margin)
+    return float(min(max(left, EVIDENCE_LEAST_W_PER_AH), most))
+
+
+@kernel
+def _gain(s: Floats, x: tuple[float, ...], row: int) -> float:
     """One element of the covariance times x."""
     total = 0.0
-    for n in range(5):
-        total += s[B.COVARIANCE + 5 * row + n] * x[n]
+    for n in range(TERMS):
+        total += s[B.COVARIANCE + TERMS * row + n] * x[n]
     return total
 
 
@@ -1250,7 +1296,12 @@ def _slot_inplace(slot: Floats32, s: Floats, p: Floats, i: float, rise_c: float)
 
 @kernel
 def _heating_inplace(s: Floats, p: Floats, t: int, temp: float) -> float:
-    """The quick slope of the temperature, C/s; two in a row, so that one odd reading is none."""
+    """The quick slope of the temperature, C/s; two in a row, so that one odd reading is none.
+
+    `H.RISING` is the newest slope as far as the one before rose too: an odd reading stands on a
+    steady temperature, a cell that heats has begun to.
+    """
+    s[H.RISING] = np.nan
     if np.isnan(temp):
         return np.nan
     last = s[S.T_LAST_MS]
@@ -1271,7 +1322,12 @@ def _heating_inplace(s: Floats, p: Floats, t: int, temp: float) -> float:
         return np.nan
     before = s[H.SLOPE]
     s[H.SLOPE] = (temp - s[H.START_C]) * 1000.0 / span_ms
-    return np.nan if np.isnan(before) else min(before, s[H.SLOPE])
+    if np.isnan(before):
+        return np.nan
+    s[H.RISING] = min(s[H.SLOPE], RISING_TIMES * before)
+    if temp - s[H.START_C] < RISING_NOISES * s[G.NOISE_C]:
+        s[H.RISING] = min(s[H.RISING], 0.0)
+    return float(min(before, s[H.SLOPE]))
 
 
 @kernel
@@ -1415,3 +1471,4 @@ def _features_inplace(
     x[Feature.DIRECTION] = s[S.DIRECTION]
     x[Feature.GLITCHES] = s[J.COUNT]
     x[Feature.HEATING_C_PER_S] = heating
+    x[Feature.RISING_C_PER_S] = s[H.RISING]

@@ -13,7 +13,7 @@ from monitor.admission import ADMISSION_WIDTH, empty_admission
 from monitor.contract import AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
-from monitor.features import CellState, G, Param
+from monitor.features import TERMS, CellState, G, Param
 from monitor.latest import RESULTS, Result
 from monitor.models import SohModel, ThermalModel
 from monitor.rules import Rule
@@ -285,8 +285,8 @@ class Fleet:
             params[:, Param.COOLING_W_PER_K] = prior.cooling_w_per_k_ah * capacity
             params[:, Param.RESISTANCE_OHM] = prior.resistance_ohm_ah / capacity
             mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
-            params[:, mean : mean + 5] = prior.balance_mean
-            params[:, spread : spread + 5] = prior.balance_spread
+            params[:, mean : mean + TERMS] = prior.balance_mean
+            params[:, spread : spread + TERMS] = prior.balance_spread
         self.temperature_max_c[rows] = config.limits.temperature_max_c
         self.has_model[rows] = params[:, Param.TABLE] >= 0.0
         self.value[rows, Result.SOH_STATE] = np.where(

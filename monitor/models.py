@@ -36,15 +36,15 @@ class ThermalPrior(Struct, frozen=True):
     """The heat balances' parameters before anything is known of a cell.
 
     Heat capacity and cooling scale with nominal capacity, resistance with its inverse.
-    `balance_mean` and `balance_spread` are the five coefficients of the adaptive balance, in the
+    `balance_mean` and `balance_spread` are the eight coefficients of the adaptive balance, in the
     order of `monitor.features.BALANCE_TERMS`, and their standard deviations over groups of cells.
     """
 
     heat_capacity_j_per_k_ah: float
     cooling_w_per_k_ah: float
     resistance_ohm_ah: float
-    balance_mean: Annotated[list[float], Meta(min_length=5, max_length=5)]
-    balance_spread: Annotated[list[float], Meta(min_length=5, max_length=5)]
+    balance_mean: Annotated[list[float], Meta(min_length=8, max_length=8)]
+    balance_spread: Annotated[list[float], Meta(min_length=8, max_length=8)]
 
 
 class Card(Struct, frozen=True):

@@ -33,7 +33,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
-from monitor.mqtt_client import Client
+from monitor.mqtt_client import Client, SecureSocket
 from monitor.mqtt_receive import BlockClient, BlockSocket, Received
 
 log = logging.getLogger(__name__)
@@ -75,14 +75,15 @@ class MqttLink:
         subscriptions: Sequence[tuple[str, int]] = (),
         presence: str | None = None,
         ca: Path | None = None,
-        wake: Callable[[], object] = lambda: None,
+        turn: Callable[[], float | None] | None = None,
         home_assistant: str | None = None,
         clock: Clock = wall_clock_ms,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         """`presence` is the topic that says `online`, and by the will `offline`, retained.
 
-        `wake` is called from the network thread when the queue stops being empty.
+        `turn` is called in the network thread after every pass of reading and writing, and returns
+        within how many seconds it wants to be called again (None: when something comes).
         """
         self.address = address
         self.connected = threading.Event()
@@ -92,7 +93,7 @@ class MqttLink:
         self._subscriptions = list(subscriptions)
         self._presence = presence
         self._ca = ca
-        self._wake = wake
+        self._turn = turn
         self._home_assistant = None if home_assistant is None else f"{home_assistant}/status"
         self._returned = threading.Event()
         self._clock_ms = clock
@@ -182,6 +183,11 @@ class MqttLink:
             properties.MessageExpiryInterval = expiry_s
         client.publish(topic, payload, qos, retain, properties)
 
+    def send(self) -> None:
+        """In the network thread: let what was published leave now, not after what is done next."""
+        if self._client is not None:
+            self._client.send_now()
+
     def home_assistant_returned(self) -> bool:
         """Whether Home Assistant has said `online` since the last call."""
         returned = self._returned.is_set()
@@ -225,6 +231,7 @@ class MqttLink:
         self.connected.clear()
         deadline = time.monotonic() + 1.0
         while client.want_write() and time.monotonic() < deadline:
+            client.send_now()
             time.sleep(0.001)
         with suppress(OSError):
             # The base class's method: the one of a TLS socket forgets that it is encrypted.
@@ -260,6 +267,7 @@ class MqttLink:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_batch = partial(self._on_batch, client)
+        client.on_turn = self._turn
         return client
 
     def _on_connect(
@@ -290,7 +298,6 @@ class MqttLink:
         now_ms, connection = self._clock_ms(), self.connection
         queue = self._queue
         with self._queue_lock:
-            was_empty = not queue
             for one in batch:
                 if one.topic == self._home_assistant:
                     if one.payload == b"online":
@@ -305,8 +312,6 @@ class MqttLink:
                     continue
                 self._queue_bytes += len(one.payload) + MESSAGE_BYTES
                 queue.append(Message(*one, now_ms, connection))
-        if was_empty and queue:
-            self._wake()
 
 
 def _size(message: Message) -> int:
@@ -350,6 +355,7 @@ def tls_context(address: BrokerAddress, ca: Path | None) -> ssl.SSLContext | Non
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except OSError as error:
         raise ConfigurationError(f"broker_ca = {ca}: {_tls_reason(error)}") from error
+    context.sslsocket_class = SecureSocket
     if address.cert is not None:
         try:
             # A password for the key is never asked for on the terminal of a service.

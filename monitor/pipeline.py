@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Protocol
 
 import msgspec
@@ -47,11 +48,12 @@ from monitor.inputs import (
 )
 from monitor.mqtt import Message
 from monitor.rules import Rule
-from monitor.store.checkpoint import Checkpoint, newest, write
+from monitor.store.checkpoint import Checkpoint, newest_within, write
 from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
+COMMIT_EVERY_S = 0.01  # the least time from one commit to the next on a busy stream
 ESTIMATE_EVERY_S = 0.25
 ESTIMATE_EXPIRY_S = 3_600
 ADVICE_EVERY_S = 10.0
@@ -92,8 +94,10 @@ class Pipeline:
         self._publisher = publisher
         self._topics = topics
         self._id = monitor_id
-        self._unwritten: tuple[Sequence[Input], Results, Sequence[Message]] | None = None
-        self._dirty: set[str] = set()
+        self._unwritten: tuple[list[Input], Results, list[Message]] | None = None
+        self._committed_s = -1e9
+        self._dirty: set[str] = set()  # assets with something to tell
+        self._due: list[tuple[float, str]] = []  # when, and whose turn; a heap
         self._published: dict[str, float] = {}
         self._policy = policy
         self._advised: dict[str, tuple[float, Advice | None]] = {}
@@ -101,9 +105,9 @@ class Pipeline:
 
     def recover(self) -> int:
         """Bring the engine to where the journal ends; returns how many inputs were run again."""
-        checkpoint = newest(self._journal.path)
+        checkpoint = newest_within(self._journal.path, self._journal.last_id)
         after = 0
-        if checkpoint is not None and checkpoint.input_id <= self._journal.last_id:
+        if checkpoint is not None:
             for state in checkpoint.assets:
                 self.engine.put_asset_state(state)
             if checkpoint.groups:
@@ -120,22 +124,19 @@ class Pipeline:
         self.engine.process(batch)
         return count
 
-    def snapshot(self) -> Checkpoint | None:
-        """The engine's state for a checkpoint; None while it is ahead of the journal.
+    def snapshot(self) -> Checkpoint:
+        """The engine's state for a checkpoint.
 
         What the store has not taken yet must not be in a checkpoint: after a kill it comes again,
-        and an engine that had seen it would drop it. Raises StoreError.
+        and an engine that had seen it would drop it. Raises StoreError where it cannot take it.
         """
-        if self._unwritten is not None:
-            return None
+        self.flush()
         states = [self.engine.asset_state(name) for name in self.engine.fleet.assets]
         return Checkpoint(self._journal.last_id, states, self.engine.group_state())
 
     def checkpoint(self) -> None:
-        """Write the engine's state beside the journal; raises OSError."""
-        state = self.snapshot()
-        if state is not None:
-            write(self._journal.path, state)
+        """Write the engine's state beside the journal; raises StoreError, OSError."""
+        write(self._journal.path, self.snapshot())
 
     def step(self, messages: Sequence[Message], now_ms: int) -> Results:
         """Take messages through to the commit and acknowledge them.
@@ -143,6 +144,23 @@ class Pipeline:
         Raises StoreError where the journal cannot be written. What was computed is kept then and
         nothing acknowledged: call `flush` until it works, before the next step.
         """
+        self.flush()
+        results = self.take(messages, now_ms)
+        self.flush()
+        return results
+
+    def commit_in_s(self, now_s: float) -> float | None:
+        """How long what was taken may wait for others to share its commit; None where none does.
+
+        A commit costs about as much for one message as for twenty. On a quiet stream the last one
+        is long past, and nothing waits.
+        """
+        if self._unwritten is None:
+            return None
+        return max(0.0, self._committed_s + COMMIT_EVERY_S - now_s)
+
+    def take(self, messages: Sequence[Message], now_ms: int) -> Results:
+        """Compute what came and announce its alarms; `flush` commits and acknowledges it."""
         inputs: list[Input] = []
         for message in messages:
             try:
@@ -166,23 +184,35 @@ class Pipeline:
         self.flush()
         results = self.engine.set_rules(rules, now_ms)
         self._announce_all(results)
-        self._unwritten = ([], results, [])
+        self._keep([], results, [])
         self.flush()
 
     def tick(self, now_ms: int) -> Results:
-        """What depends on the wall clock."""
-        return self._take([Tick(now_ms)], [])
+        """What depends on the wall clock; a tick that changes nothing leaves nothing behind."""
+        self.flush()
+        tick = Tick(now_ms)
+        results = self.engine.process([tick])
+        if results.touched:
+            self._announce_all(results)
+            self._keep([tick], results, [])
+            self.flush()
+        return results
 
     def flush(self) -> None:
-        """Commit what could not be committed yet; raises StoreError where it still cannot."""
+        """Commit and acknowledge what was taken; raises StoreError, and keeps it, where it cannot.
+
+        In the order of journal, broker, estimates: what is acknowledged is stored.
+        """
         if self._unwritten is None:
             return
         inputs, results, messages = self._unwritten
         self._journal.commit(inputs, results)
         self._unwritten = None
+        self._committed_s = time.monotonic()
         self.commits += 1
         self._publisher.acknowledge(messages)
-        self.latencies_ms.extend(_ms_since(message) for message in messages)
+        now_ms = time.time() * 1000.0
+        self.latencies_ms.extend([max(0.0, now_ms - message.arrival_ms) for message in messages])
         for item, reply in zip(inputs, results.replies, strict=True):
             if reply is not None and isinstance(item, CommandIn):
                 self._publisher.publish(self._topics.of(item.asset, "reply"), encode(reply))
@@ -190,13 +220,23 @@ class Pipeline:
             name = cycle.summary.asset
             self._publisher.publish(self._topics.of(name, "cycle"), encode(cycle.summary))
             self._publish_estimate(name, time.monotonic())
-        self._dirty |= results.touched
+        for name in results.touched - self._dirty:
+            self._dirty.add(name)
+            heappush(self._due, (self._published.get(name, -1e9) + ESTIMATE_EVERY_S, name))
 
-    def publish_estimates(self, now_s: float, *, force: bool = False) -> None:
-        """Publish what is new of each asset, at most every `ESTIMATE_EVERY_S`."""
-        for name in list(self._dirty):
-            if force or now_s - self._published.get(name, -1e9) >= ESTIMATE_EVERY_S:
+    def publish_estimates(self, now_s: float, *, most: int | None = None) -> float | None:
+        """Publish what is new of each asset, at most every `ESTIMATE_EVERY_S`.
+
+        With `most`, so many of them at once at the most. Returns in how many seconds the next one
+        is due, None where nothing is to be told.
+        """
+        due = self._due
+        while due and due[0][0] <= now_s and most != 0:
+            _, name = heappop(due)
+            if name in self._dirty:
                 self._publish_estimate(name, now_s)
+                most = None if most is None else most - 1
+        return max(0.0, due[0][0] - now_s) if due else None
 
     def reconcile(self, retained: dict[str, bytes]) -> None:
         """Make the broker's retained alarm records right; only differences are sent."""
@@ -210,12 +250,19 @@ class Pipeline:
             self._publisher.publish(topic, b"", retain=True)
 
     def _take(self, inputs: Sequence[Input], messages: Sequence[Message]) -> Results:
-        self.flush()
         results = self.engine.process(inputs)
         self._announce_all(results)
-        self._unwritten = (inputs, results, messages)
-        self.flush()
+        self._keep(inputs, results, messages)
         return results
+
+    def _keep(self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]) -> None:
+        """Have it committed with whatever waits already."""
+        if self._unwritten is None:
+            self._unwritten = ([], Results(), [])
+        taken, came, told = self._unwritten
+        taken += inputs
+        came.add(results)
+        told += messages
 
     def _announce_all(self, results: Results) -> None:
         for event in results.events:
@@ -317,7 +364,3 @@ class Pipeline:
 def _check_name(kind: str, name: str) -> None:
     if not is_asset_name(name):
         raise PayloadError(f"{kind} name {name[:80]!r}: expected {ASSET_PATTERN}")
-
-
-def _ms_since(message: Message) -> float:
-    return max(0.0, time.time() * 1000.0 - message.arrival_ms)

@@ -77,7 +77,8 @@ class ThermalSigns:
     temperature_c: float | None
     temperature_max_c: float
     slope_c_per_s: float | None = None  # over a minute
-    heating_c_per_s: float | None = None  # over a second or two
+    heating_c_per_s: float | None = None  # over a second or two, twice in a row
+    rising_c_per_s: float | None = None  # the newest, where the temperature rose before it too
     score: float | None = None
     excess_heat_w: float | None = None
     sensor_fault: str | None = None  # one of SENSOR_FAULTS
@@ -97,12 +98,13 @@ class Assessment:
 @kernel
 def levels(
     temperature_c: float, temperature_max_c: float, slope_c_per_s: float, heating_c_per_s: float,
-    score: float, lost: bool, held: int,
+    rising_c_per_s: float, score: float, lost: bool, held: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """The level that each of `Cause` 1 to 4 gives; NaN is unknown, `lost` without temperature.
 
     A reading that stepped up further than a cell can may be a broken sensor or a runaway: until it
-    is known which, that is a warning.
+    is known which, that is a warning. A steep reading is a warning at once where the one before
+    rose too, and a danger when the next one is as steep.
     """
     hot = 0
     over = temperature_c - temperature_max_c
@@ -115,7 +117,7 @@ def levels(
     steep = 0
     if slope_c_per_s > DANGER_SLOPE_C_PER_S or heating_c_per_s > DANGER_SLOPE_C_PER_S:
         steep = 3
-    elif slope_c_per_s > WARNING_SLOPE_C_PER_S:
+    elif slope_c_per_s > WARNING_SLOPE_C_PER_S or rising_c_per_s > DANGER_SLOPE_C_PER_S:
         steep = 2
     unexplained = 0
     if score > DANGER_SCORE:
@@ -151,7 +153,10 @@ def judge_inplace(
         held = value[r, Result.RISK]
         before = 0 if np.isnan(held) else int(held)
         heating = features[k, Feature.HEATING_C_PER_S]
-        found = levels(temperature, temperature_max_c[r], slope, heating, score, lost, before)
+        rising = features[k, Feature.RISING_C_PER_S]
+        found = levels(
+            temperature, temperature_max_c[r], slope, heating, rising, score, lost, before
+        )
         most = max(found[0], found[1], found[2], found[3])
         why = 0
         if most > 0:
@@ -182,6 +187,7 @@ def assess(signs: ThermalSigns) -> Assessment:
         signs.temperature_max_c,
         _number(signs.slope_c_per_s),
         _number(signs.heating_c_per_s),
+        _number(signs.rising_c_per_s),
         _number(signs.score),
         lost,
         int(signs.held),
@@ -212,7 +218,8 @@ def _temperature(signs: ThermalSigns) -> tuple[str, str]:
 
 
 def _slope(signs: ThermalSigns) -> tuple[str, str]:
-    slope = max(signs.slope_c_per_s or 0.0, signs.heating_c_per_s or 0.0)
+    seen = (signs.slope_c_per_s, signs.heating_c_per_s, signs.rising_c_per_s)
+    slope = max(one or 0.0 for one in seen)
     return (
         f"temperature rises by {slope:.2f} °C/s, expected at most {WARNING_SLOPE_C_PER_S:g} °C/s",
         f"温度以 {slope:.2f} °C/s 上升，预期不超过 {WARNING_SLOPE_C_PER_S:g} °C/s",

@@ -1,6 +1,8 @@
-"""The monitor as a service: one TaskGroup around the pipeline, a link to the broker, a clock.
+"""The monitor as a service: the pipeline in the network's thread, one TaskGroup around it, a clock.
 
-The pipeline's step runs in a worker thread, one at a time; the loop only waits and hands over.
+What comes is computed in the thread that reads it, between reading and writing: nothing is handed
+over, and no two threads want the interpreter at once, which cost more than the work itself. What
+is done now and then (ticks, checkpoints, upkeep) waits for its turn in a worker thread.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +25,7 @@ import aiomqtt
 
 from monitor.advice import AdviceModel
 from monitor.config import Config
-from monitor.contract import GROUP_ASSET, Topics, encode
+from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
@@ -30,7 +33,7 @@ from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
-from monitor.pipeline import Pipeline
+from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
 from monitor.rules import DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
 from monitor.store.checkpoint import write
@@ -49,6 +52,8 @@ T = TypeVar("T")
 BATCH_MESSAGES = 5_000
 TICK_S = 1.0
 METRICS_S = 5.0
+TURN_S = 0.05  # the network's thread waits so long at once for a turn
+ESTIMATES_AT_ONCE = 4
 STUCK_S = 15.0  # without a finished tick for so long, /healthz says that the pipeline stands
 INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
 
@@ -112,8 +117,9 @@ class Monitor:
         self.journal = Journal(config.store, durable=config.durable)
         self.engine = Engine(soh, thermal, read_rules(config.rules))
         self.sink = make_sink(config)
-        self._wake = asyncio.Event()
-        self._lock = asyncio.Lock()
+        self._turn = threading.Lock()  # whoever holds it may touch engine and journal
+        self._ending = False
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # One thread for all of it: what is cancelled in the middle ends before `_finish` begins.
         self._worker = ThreadPoolExecutor(1, "pipeline")
         self._saver = ThreadPoolExecutor(1, "checkpoint")
@@ -131,7 +137,7 @@ class Monitor:
             ],
             presence=presence,
             ca=config.broker_ca,
-            wake=lambda: self._loop.call_soon_threadsafe(self._wake.set),
+            turn=self._after_reading,
             home_assistant=config.homeassistant,
             clock=clock,
         )
@@ -164,9 +170,8 @@ class Monitor:
         try:
             await asyncio.to_thread(self.link.open)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._ingest(), name="ingest")
+                tasks.create_task(self._ingested(), name="ingest")
                 tasks.create_task(self._clock(), name="clock")
-                tasks.create_task(self._estimates(), name="estimates")
                 tasks.create_task(self._health(), name="health")
                 tasks.create_task(self._checkpoints(), name="checkpoints")
                 tasks.create_task(self._reconcile(), name="reconcile")
@@ -184,6 +189,7 @@ class Monitor:
                     tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
                 self.ready.set()
         finally:
+            self._ending = True
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)
 
@@ -215,12 +221,16 @@ class Monitor:
         }
 
     def _work(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._worker, work)
+        """Work on engine and journal, in the worker thread, between two micro-batches."""
+
+        def in_turn() -> T:
+            with self._turn:
+                return work()
+
+        return self._loop.run_in_executor(self._worker, in_turn)
 
     async def _between(self, work: Callable[[], T]) -> T:
-        """Work on the pipeline's thread between two micro-batches."""
-        async with self._lock:
-            return await self._work(work)
+        return await self._work(work)
 
     def _finish(self) -> None:
         """Take what has come, as far as the store can; what it cannot comes again next time."""
@@ -230,7 +240,7 @@ class Monitor:
             messages = self.link.drain(BATCH_MESSAGES)
             if messages:
                 self.pipeline.step(messages, self._clock_ms())
-            self.pipeline.publish_estimates(time.monotonic(), force=True)
+            self.pipeline.publish_estimates(time.monotonic() + ESTIMATE_EVERY_S)
             self.pipeline.checkpoint()
         except (StoreError, OSError) as error:
             log.error("not everything could be stored at the end: %s", error)
@@ -238,32 +248,63 @@ class Monitor:
             self.link.close()
             self.journal.close()
 
-    async def _ingest(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self.link.waiting:
-                async with self._lock:
-                    if not await self._stored(self._take):
-                        break
+    async def _ingested(self) -> None:
+        """Fail where the network's thread did: a programming error ends the monitor."""
+        await asyncio.shield(self._broken)
 
-    def _take(self) -> None:
-        """One micro-batch: whatever has come. Raises StoreError; nothing new is taken then."""
-        self.pipeline.flush()
-        self.pipeline.step(self.link.drain(BATCH_MESSAGES), self._clock_ms())
+    def _after_reading(self) -> float | None:
+        """In the network's thread: compute what has come. When to call again, seconds."""
+        if self._ending:
+            return None
+        if not self._turn.acquire(timeout=TURN_S):  # the broker's pings are answered meanwhile
+            return 0.0
+        try:
+            return self._take()
+        except Exception as error:  # it would end this thread alone and the monitor stand
+            self._ending = True
+            self._loop.call_soon_threadsafe(self._broken.set_exception, error)
+            return None
+        finally:
+            self._turn.release()
+
+    def _take(self) -> float | None:
+        """One micro-batch: alarms leave at once, then the commit where it is due, then estimates.
+
+        Returns within how many seconds there is more to do, None for whenever something comes.
+        """
+        if self._store_failed:
+            return None  # nothing new is taken; the clock tries again
+        messages = self.link.drain(BATCH_MESSAGES)
+        if messages:
+            self.pipeline.take(messages, self._clock_ms())
+            self.link.send()
+        if self.pipeline.commit_in_s(time.monotonic()) == 0.0 and not self._stored(
+            self.pipeline.flush
+        ):
+            return None
+        now_s = time.monotonic()
+        waits = (
+            self.pipeline.publish_estimates(now_s, most=ESTIMATES_AT_ONCE),
+            self.pipeline.commit_in_s(now_s),
+            0.0 if self.link.waiting else None,
+        )
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     async def _clock(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            async with self._lock:
-                if await self._stored(partial(self.pipeline.tick, self._clock_ms())):
-                    self._wake.set()  # what waited for the store may go on
+            await self._work(self._tick)
             self._ticked_s = time.monotonic()
 
-    async def _stored(self, work: Callable[[], object]) -> bool:
-        """Run work that ends in a commit; False where the store cannot take it now."""
+    def _tick(self) -> None:
+        """What depends on the wall clock; and what the network's thread left while it connects."""
+        if self._stored(partial(self.pipeline.tick, self._clock_ms())):
+            self._take()
+
+    def _stored(self, work: Callable[[], object]) -> bool:
+        """Do work that ends in a commit; False where the store cannot take it now."""
         try:
-            await self._work(work)
+            work()
         except StoreError as error:
             if not self._store_failed:
                 log.error("%s; nothing is lost, trying again every second", error)
@@ -288,38 +329,42 @@ class Monitor:
             except ConfigurationError as error:
                 log.error("%s; the rules stay as they were", error)
                 continue
-            async with self._lock:
-                await self._stored(partial(self.pipeline.set_rules, rules, self._clock_ms()))
+            change = partial(self.pipeline.set_rules, rules, self._clock_ms())
+            await self._work(partial(self._stored, change))
             log.warning("alarm rules read again from %s", path)
 
     async def _discovery(self, prefix: str) -> None:
         """Make every asset known to Home Assistant, again when it comes back or more is known."""
-        published: dict[str, bytes] = {}
+        published: dict[str, object] = {}
+        program = version("cellpulse")
         while True:
             if self.link.home_assistant_returned():
                 published.clear()
-            async with self._lock:
-                wanted = [
-                    discovery(
-                        asset.name, asset.config, self.engine.alarms_of(asset.name), self.topics,
-                        self.config.monitor_id, version("cellpulse"),
-                        self.engine.stale_after_s(asset.name), prefix,
-                    )
-                    for asset in self.engine.fleet.by_index
-                ]  # fmt: skip
-                groups = self.engine.alarms_of(GROUP_ASSET)
-            if groups:
-                wanted.append(
-                    discovery(
-                        GROUP_ASSET, None, groups, self.topics, self.config.monitor_id,
-                        version("cellpulse"), 0.0, prefix,
-                    )
-                )  # fmt: skip
-            for topic, payload in wanted:
-                if published.get(topic) != payload:
-                    published[topic] = payload
-                    self.link.publish(topic, payload, retain=True)
+            await self._work(partial(self._make_known, prefix, program, published))
             await asyncio.sleep(TICK_S)
+
+    def _make_known(self, prefix: str, program: str, published: dict[str, object]) -> None:
+        """Publish the discovery of the assets of which something has changed."""
+        for asset in self.engine.fleet.by_index:
+            stale_after_s = self.engine.stale_after_s(asset.name)
+            known = (asset.config, self.engine.alarms_of(asset.name), stale_after_s)
+            if published.get(asset.name) != known:
+                published[asset.name] = known
+                self._tell(prefix, program, asset.name, *known)
+        groups = self.engine.alarms_of(GROUP_ASSET)
+        if groups and published.get(GROUP_ASSET) != groups:
+            published[GROUP_ASSET] = groups
+            self._tell(prefix, program, GROUP_ASSET, None, groups, 0.0)
+
+    def _tell(
+        self, prefix: str, program: str, name: str, config: AssetConfig | None,
+        alarms: list[tuple[str, str]], stale_after_s: float,
+    ) -> None:  # fmt: skip
+        topic, payload = discovery(
+            name, config, alarms, self.topics, self.config.monitor_id, program, stale_after_s,
+            prefix,
+        )  # fmt: skip
+        self.link.publish(topic, payload, retain=True)
 
     async def _reconcile(self) -> None:
         """After every connection: a broker that was restarted may have lost what it retained."""
@@ -335,23 +380,15 @@ class Monitor:
                 except (aiomqtt.MqttError, OSError) as error:
                     log.info("retained alarms cannot be read now: %s", error)
                 else:
-                    async with self._lock:
-                        await self._work(partial(self.pipeline.reconcile, retained))
+                    await self._work(partial(self.pipeline.reconcile, retained))
                     done = connection
             await asyncio.sleep(TICK_S)
-
-    async def _estimates(self) -> None:
-        while True:
-            await asyncio.sleep(0.1)
-            async with self._lock:
-                await self._work(partial(self.pipeline.publish_estimates, time.monotonic()))
 
     async def _health(self) -> None:
         topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
         while True:
             await asyncio.sleep(METRICS_S)
-            async with self._lock:
-                records = await self._work(self.engine.alarm_records)
+            records = await self._work(self.engine.alarm_records)
             self.health.alarms = Counter(record.severity for record in records)
             self.health.mark(time.monotonic())
             metrics = self.health.metrics(self._clock_ms())
@@ -364,10 +401,9 @@ class Monitor:
         while True:
             await asyncio.sleep(self.config.checkpoint_s)
             try:
-                async with self._lock:
-                    state = await self._work(self.pipeline.snapshot)
-                if state is not None:  # the disk is waited for beside the stream, not in it
-                    await self._loop.run_in_executor(self._saver, write, self.config.store, state)
+                state = await self._work(self.pipeline.snapshot)
+                # The disk is waited for beside the stream, not in it.
+                await self._loop.run_in_executor(self._saver, write, self.config.store, state)
             except (StoreError, OSError) as error:
                 if not failed:
                     log.error("no checkpoint can be written: %s; the older ones stand", error)

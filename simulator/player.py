@@ -1,7 +1,8 @@
 """Replay recordings to a broker: pacing, commands, status with a will.
 
 The pure half is `replay`. Here one loop waits until messages are due, publishes them at QoS 1 and
-obeys `_simulator/<id>/command`: pause, resume, step, speed, seek, inject.
+obeys `_simulator/<id>/command`: pause, resume, step, speed, seek, inject, play. What it has and
+does stands on `_simulator/<id>/state`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass, field, replace
 
 import aiomqtt
 
-from monitor.contract import Frame, SimulatorCommand, Topics, decode, encode
+from monitor.contract import (
+    VERSION,
+    Frame,
+    SimulatorCommand,
+    SimulatorState,
+    Topics,
+    decode,
+    encode,
+)
 from monitor.errors import CellpulseError, PayloadError
 from recordings.types import Recording, RecordingError
 from simulator.faults_live import inject_now, resumed
@@ -39,17 +48,24 @@ class Progress:
 
 @dataclass(slots=True)
 class Player:
-    """Replays `recordings`, each as an asset of its own. `run` returns when all have ended."""
+    """Replays `recordings`, each as an asset of its own. `run` returns when all have ended.
+
+    `offers` are those that can be chosen by a command; where it is empty, the `recordings`.
+    """
 
     recordings: Sequence[Recording]
     options: ReplayOptions
     topics: Topics
     simulator_id: str = "simulator"
     report: Callable[[Progress], None] = lambda progress: None
+    offers: Sequence[Recording] = ()
     _paused: bool = False
     _steps: int = 0
     _speed: float | None = None
     _seek: int | None = None  # operation to go to
+    _choice: list[Recording] | None = None  # to be played from their beginning
+    _jumps: int = 0
+    _refused: str | None = None
     _faults: list[SimulatorCommand] = field(default_factory=list)  # to be injected
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,12 +75,14 @@ class Player:
         Raises RecordingError where a recording breaks, aiomqtt.MqttError where the broker does.
         """
         self._speed = self.options.speed
+        self.offers = self.offers or self.recordings
         status = self.topics.ours("gateway", self.simulator_id, "status")
         async with connect(aiomqtt.Will(status, b"offline", 1, True)) as client:
             client.pending_calls_threshold = 4 * IN_FLIGHT  # it warns past ten, and we send more
             await client.publish(status, b"online", 1, True)
             for recording in self.recordings:
                 await self._introduce(client, recording)
+            await self._tell(client)
             await client.subscribe(self.topics.ours("simulator", self.simulator_id, "command"), 1)
             listener = asyncio.create_task(self._obey(client), name="simulator-commands")
             try:
@@ -77,6 +95,41 @@ class Player:
                     name = recording.info.asset
                     await client.publish(self.topics.of(name, "status"), b"offline", 1, True)
                 await client.publish(status, b"offline", 1, True)
+                await client.publish(self._state_topic, b"", 1, True)
+
+    @property
+    def _state_topic(self) -> str:
+        return self.topics.ours("simulator", self.simulator_id, "state")
+
+    async def _tell(self, client: aiomqtt.Client) -> None:
+        """Say what there is and what is played."""
+        state = SimulatorState(
+            v=VERSION,
+            recordings=[recording.info.asset for recording in self.offers],
+            playing=[recording.info.asset for recording in self.recordings],
+            speed=self._speed,
+            paused=self._paused,
+            refused=self._refused,
+        )
+        await client.publish(self._state_topic, encode(state), 1, True)
+
+    async def _choose(self, client: aiomqtt.Client, chosen: Sequence[Recording]) -> None:
+        """These recordings in place of those that play, which go offline."""
+        names = {recording.info.asset for recording in chosen}
+        for recording in self.recordings:
+            if recording.info.asset not in names:
+                topic = self.topics.of(recording.info.asset, "status")
+                await client.publish(topic, b"offline", 1, True)
+        self.recordings = chosen
+        for recording in chosen:
+            await self._introduce(client, recording)
+        await self._tell(client)
+
+    def _jumped(self, options: ReplayOptions, operation: int) -> ReplayOptions:
+        """From that operation on, in a session of its own: what follows may be earlier again."""
+        self._jumps += 1
+        session = f"{self.options.session}-{self._jumps}"
+        return replace(options, start_operation=operation, session=session)
 
     async def _introduce(self, client: aiomqtt.Client, recording: Recording) -> None:
         name = recording.info.asset
@@ -114,8 +167,12 @@ class Player:
                 self._steps = max(0, self._steps - len(due))
                 frames += await self._publish(client, due)
                 self.report(Progress(frames, due[-1].offset_ms))
+            if self._choice is not None:
+                chosen, self._choice = self._choice, None
+                await self._choose(client, chosen)
+                self._seek = 0 if self._seek is None else self._seek
             if self._seek is not None:
-                options = replace(options, start_operation=self._seek)
+                options = self._jumped(options, self._seek)
                 self._seek = None
                 source = merged(self.recordings, options)
                 held = await asyncio.to_thread(next, source, None)
@@ -135,7 +192,7 @@ class Player:
                 options, load_parameters("nasa-18650"),
             )  # fmt: skip
         except (CellpulseError, RecordingError) as error:
-            log.warning("replay command refused: %s", error)
+            await self._refuse(client, error)
             return False
         for recording in self.recordings:
             await self._introduce(client, recording)  # it is synthetic from here on
@@ -176,9 +233,16 @@ class Player:
                 continue
             try:
                 command = decode(SimulatorCommand, message.payload)
+                self._refused = None
                 await self._command(command)
+                await self._tell(client)
             except (CellpulseError, RecordingError) as error:
-                log.warning("replay command refused: %s", error)
+                await self._refuse(client, error)
+
+    async def _refuse(self, client: aiomqtt.Client, error: Exception) -> None:
+        log.warning("replay command refused: %s", error)
+        self._refused = str(error)[:500]
+        await self._tell(client)
 
     async def _command(self, command: SimulatorCommand) -> None:
         if command.action == "pause":
@@ -193,17 +257,28 @@ class Player:
             self._speed = command.speed
         elif command.action == "seek":
             self._seek = await asyncio.to_thread(self._operation_of, command)
+        elif command.action == "play":
+            self._choice = self._named(command.asset)
         else:
             if not command.fault:
                 raise PayloadError("inject: expected a `fault` such as isc:severity=0.5")
             self._faults.append(command)
         self._changed.set()
 
+    def _named(self, asset: str | None) -> list[Recording]:
+        """The recording of that name, or all of them."""
+        found = [one for one in self.offers if asset is None or one.info.asset == asset]
+        if not found:
+            listed = ", ".join(recording.info.asset for recording in self.offers)
+            raise PayloadError(f"play: no recording {asset}; there are {listed}")
+        return found
+
     def _operation_of(self, command: SimulatorCommand) -> int:
         if command.cycle is None and command.time_s is None:
             raise PayloadError("seek: expected `cycle` or `time_s`")
         first_ms: int | None = None
-        for operation in self.recordings[0].operations():
+        named = [one for one in self.recordings if one.info.asset == command.asset]
+        for operation in (named or self.recordings)[0].operations():
             first_ms = operation.start_ms if first_ms is None else first_ms
             if command.cycle is not None:
                 if operation.cycle >= command.cycle:

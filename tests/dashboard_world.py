@@ -31,6 +31,7 @@ from monitor.contract import (
     Reading,
     Reply,
     SimulatorCommand,
+    SimulatorState,
     SohReading,
     Topics,
     Truth,
@@ -246,6 +247,9 @@ class World:
                 await self.publish(
                     TOPICS.of(asset, "config"), encode(make_config(cells)), retain=True
                 )
+            names = list(self.assets)
+            state = SimulatorState(v=1, recordings=[*names, "B0018"], playing=names, speed=60.0)
+            await self.publish("bms/_simulator/world/state", encode(state), retain=True)
             ready.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._publish_all())

@@ -90,7 +90,11 @@ def thermal_model() -> ThermalModel:
         {"score": TensorProto.FLOAT},
     )  # fmt: skip
     prior = ThermalPrior(
-        20.0, 0.025, 0.2, [0.15, 0.03, 0.04, -0.04, 0.5], [0.03, 0.02, 0.04, 0.01, 0.2]
+        20.0,
+        0.025,
+        0.2,
+        [0.15, 0.03, 0.04, -0.09, 0.5, 0.12, -0.03, 0.0],
+        [0.08, 0.01, 0.06, 0.02, 0.15, 0.04, 0.06, 0.01],
     )
     card = _card("thermal", data, THERMAL_INPUTS, thermal_prior=prior)
     return ThermalModel(data, card)

@@ -30,8 +30,8 @@ class Settings:
     heat_capacity: float = 60.0
     cooling: float = 0.05
     resistance: float = 0.1
-    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.045, -0.045, 0.55)
-    balance_spread: tuple[float, ...] = (0.03, 0.02, 0.045, 0.012, 0.17)
+    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.045, -0.09, 0.5, 0.12, -0.03, 0.01)
+    balance_spread: tuple[float, ...] = (0.08, 0.01, 0.06, 0.02, 0.15, 0.04, 0.06, 0.01)
     table: float = 0.0
     configured: float = 1.0
 
@@ -127,6 +127,10 @@ class Reference:
         runs: list[int] = []  # how long each value stood, in samples
         for piece in np.split(good, parted):
             self._thermometer(piece, seen, runs)
+        self.flicker = 0.0
+        for change, before in zip(seen[1:], seen[:-1], strict=True):
+            if change * before < 0:
+                self.flicker += 0.02 * (abs(change) - self.flicker)
         spike = (q & Quality.TEMPERATURE_SPIKE) != 0
         self.glitches += spike & ~np.r_[False, spike[:-1]]
 
@@ -209,7 +213,7 @@ class Reference:
         if noisy and len(run) - 1 >= max(30.0, 3.0 * longest):
             return True
         expected = self._expected(run)
-        return bool(abs(expected) >= (max(3.0, 6.0 * step) if len(changes) else 2.0))
+        return bool(abs(expected) >= (max(3.0, 10.0 * step) if len(changes) else 2.0))
 
     def _expected(self, run: NDArray[np.int64]) -> float:
         """How far the change of load since the value came should have moved it, K."""
@@ -331,11 +335,14 @@ class Reference:
         slopes = (values[k] - values[k - 1]) / self.dt[k]
         return _ew(slopes, 1 - np.exp(-self.dt[k] / 60.0), start=0.0)
 
-    def _heating(self) -> float:
-        """The smaller of the last two slopes, each from a sample that is 0.9 s old or more."""
+    def _heating(self) -> tuple[float, float]:
+        """The smaller of the last two slopes, each from a sample that is 0.9 s old or more.
+
+        And the last one, at most four times the one before, above none only beyond the flicker.
+        """
         good, _, broken = self._good_temperatures()
         if not len(good) or good[-1] != self.n - 1:
-            return float(self.stepped_up[-1])
+            return float(self.stepped_up[-1]), NOTHING
         run = good[np.flatnonzero(broken)[-1] :]
         marks, slopes = [run[0], run[0]], []
         for k in run[1:]:
@@ -343,10 +350,15 @@ class Reference:
                 marks.append(k)
             span = self.t[k] - self.t[marks[-2]]
             if span >= 900.0:
-                slopes.append((k, (self.temp[k] - self.temp[marks[-2]]) / span * 1000.0))
+                rise = self.temp[k] - self.temp[marks[-2]]
+                slopes.append((k, rise, rise / span * 1000.0))
         if len(slopes) < 2 or slopes[-1][0] != run[-1]:
-            return NOTHING
-        return float(min(slopes[-2][1], slopes[-1][1]))
+            return NOTHING, NOTHING
+        (_, _, before), (_, rise, now) = slopes[-2:]
+        rising = min(now, 4.0 * before)
+        if rise < 6.0 * self.flicker:
+            rising = min(rising, 0.0)
+        return float(min(before, now)), float(rising)
 
     # Half-cycles
 
@@ -607,7 +619,8 @@ class Reference:
         c = both[:, 2]
         mean[1:, 4] = (c[1:] ** 2 + c[1:] * c[:-1] + c[:-1] ** 2) / 3
         state, cov = np.array(p.balance_mean), np.diag(np.square(p.balance_spread))
-        first_cov, lagged, evidence = cov.copy(), np.zeros(3), np.zeros(2)
+        first_cov, lagged, evidence, fixture = cov.copy(), np.zeros(5), np.zeros(2), 0.0
+        memory = np.array([150.0, 400.0])
         used = np.nan
         for k in range(1, len(good)):
             slot = np.flatnonzero((key[:k] == key[k - 1]) & ~broken[:k])
@@ -617,23 +630,35 @@ class Reference:
             temp, ambient, rate, volts, square = dt[slot] @ mean[slot] / time_s
             if broken[slot[0] - 1]:
                 unseen = dt[slot[0] - 1] if slot[0] > 1 else np.inf
-                evidence = evidence * np.exp(-unseen / np.array([300.0, 1200.0]))
-                lagged = np.zeros(3)
+                evidence = evidence * np.exp(-unseen / memory)
+                lagged = np.zeros(5)
+                fixture *= np.exp(-unseen / 3600.0)
             if not np.isnan(ambient):
                 used = ambient
             else:
                 used = temp if np.isnan(used) else min(temp, used + time_s / 1800.0)
             joule = square * np.exp(2000.0 / (temp + 273.15) - 2000.0 / 298.15)
-            deep = max(-rate, 0.0) * np.clip(3.4 - np.nan_to_num(volts, nan=3.7), 0.0, 1.0)
-            lagged = lagged + (1 - np.exp(-time_s / 45.0)) * ([joule, rate, deep] - lagged)
-            h = np.array([lagged[0], used - temp, 1.0, lagged[1], lagged[2]])
+            volts = np.nan_to_num(volts, nan=3.8)
+            drawn, given = max(-rate, 0.0), max(rate, 0.0)
+            heats = [
+                joule,
+                rate,
+                drawn * np.clip(3.4 - volts, 0.0, 1.0),
+                given * np.clip(5.0 * (volts - 4.0), -2.0, 1.0),
+                drawn * np.clip((volts - 3.4) / 0.3, -1.0, 1.5),
+            ]
+            lagged = lagged + (1 - np.exp(-time_s / 45.0)) * (heats - lagged)
+            fixture += (1 - np.exp(-time_s / 3600.0)) * (temp - used - fixture)
+            h = np.array([lagged[0], used - temp, 1.0, *lagged[1:], fixture])
             warming = self.temp[good[slot[-1]]] - self.temp[good[slot[0] - 1]]
             over = 20.0 * warming / time_s - h @ state
-            slack = 0.2 * (lagged[0] * abs(state[0]) + lagged[2] * abs(state[4]))
-            shrunk = np.clip(np.sign(over) * max(0.0, abs(over) - slack), -0.4, 0.4)
-            share = 1 - np.exp(-time_s / np.array([300.0, 1200.0]))
-            evidence = evidence + share * (shrunk - evidence)
-            if evidence[1] < 0.06:
+            own, deep = lagged[0] * abs(state[0]), lagged[2] * abs(state[4])
+            slack = np.array([0.5 * (own + deep), 0.1 * own])
+            left = np.sign(over) * np.maximum(0.0, abs(over) - slack)
+            left = np.clip(left, -0.4, [0.6, 0.15])
+            share = 1 - np.exp(-time_s / memory)
+            evidence = np.maximum(evidence + share * (left - evidence), 0.0)
+            if evidence[1] < 0.08:
                 walk = np.diag(cov) + np.diag(first_cov) * time_s / 172_800.0
                 np.fill_diagonal(cov, np.minimum(walk, 4 * np.diag(first_cov)))
                 gain = cov @ h / (h @ cov @ h + 0.09 * 30.0 / max(time_s, 1.0))
@@ -696,7 +721,7 @@ class Reference:
         x[Feature.PHASE] = self.phase[last]
         x[Feature.RESISTANCE_OHM] = self._resistance()
         x[Feature.DIRECTION] = 0.0
-        x[Feature.HEATING_C_PER_S] = self._heating()
+        x[Feature.HEATING_C_PER_S], x[Feature.RISING_C_PER_S] = self._heating()
         x[Feature.GLITCHES] = self.glitches @ np.exp(-(self.t[last] - self.t) / 600_000.0)
         if self.running is not None:
             x[Feature.DIRECTION] = self.running.sign

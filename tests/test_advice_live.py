@@ -98,7 +98,7 @@ def test_it_stands_on_the_estimate_topic_and_in_the_row(tmp_path: Path) -> None:
 
     pipeline.step([come(encode(config), "config", 1)], T0)
     pipeline.step([come(encode(f), "telemetry", k + 2) for k, f in enumerate(first)], T0)
-    pipeline.publish_estimates(0.0, force=True)
+    pipeline.publish_estimates(0.0)
     told = [decode(Estimate, payload) for _, payload in publisher.published("estimate")]
     assert told[-1].advice is not None
     row = make_row("twin-fresh", config, first[-1], told[-1], [])
@@ -106,7 +106,7 @@ def test_it_stands_on_the_estimate_topic_and_in_the_row(tmp_path: Path) -> None:
     assert row.advice_zh == sentence(told[-1].advice, zh=True)
     later = msgspec.structs.replace(first[-1], timestamp_ms=first[-1].timestamp_ms + 1000, seq=9999)
     pipeline.step([come(encode(later), "telemetry", 9999)], T0)
-    pipeline.publish_estimates(ADVICE_EVERY_S - 1.0, force=True)
+    pipeline.publish_estimates(ADVICE_EVERY_S - 1.0)
     again = [decode(Estimate, payload) for _, payload in publisher.published("estimate")]
     assert len(again) > len(told)
     assert again[-1].advice == told[-1].advice  # thought over every few seconds only

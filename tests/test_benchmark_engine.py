@@ -11,7 +11,7 @@ import pytest
 from benchmarks import agreement
 from benchmarks.agreement import OutputsDifferError, compare
 from benchmarks.engine import Models, run_baseline, run_engine, start_baseline, start_engine
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import Figure, Page, as_object, below_headline, hand_out, table
 from benchmarks.stream import FIRST_S, FleetStream
 from cellpulse.paths import models_folder
 from monitor.engine import Engine
@@ -72,7 +72,7 @@ def test_a_copied_baseline_cell_goes_on_as_its_group(models: Models) -> None:
     assert run_baseline(baseline, stream.messages(FIRST_S)) > 16 * 100
     outs = [baseline.cells[name][0]["out"] for name in stream.assets]
     assert not any(np.isnan(out["thermal_score"]) for out in outs)
-    assert len({id(baseline.cells[name][0]["hist"]) for name in stream.assets}) == 16
+    assert len({id(baseline.cells[name][0]["half"].hist) for name in stream.assets}) == 16
     assert baseline.changes == []
 
 
@@ -94,3 +94,24 @@ def test_figures_carry_their_targets() -> None:
         "met": False, "protocol": "p",
     }  # fmt: skip
     assert "MISSED" in table(("name", "value", "target", "met"), [figures[0].row()])
+
+
+def test_a_page_says_its_command_and_every_protocol_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [
+        Figure("rate", 7.0, "1/s", 9.0, "higher", "on one core"),
+        Figure("delay", 7.0, "ms", 9.0, "lower", "on one core"),
+        Figure("memory", 7.0, "MiB", None, "lower", "resident"),
+    ]
+    file = tmp_path / "results.md"
+    about = below_headline("Says what it is.\n\nHow it is measured.\n")
+    hand_out(Page("Speed", "bench x", about), found, json_out=True, file=file, data={"a": "0f"})
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["command"], printed["data"]) == ("bench x", {"a": "0f"})
+    assert [figure["met"] for figure in printed["figures"]] == [False, True, None]
+    title, written, way, rows, protocols = file.read_text(encoding="utf-8").split("\n\n")
+    assert (title, way) == ("# Speed", "How it is measured.")
+    assert written == f"Written by `cellpulse bench x` at commit {printed['commit']}."
+    assert rows.count("MISSED") == 1
+    assert protocols == "- on one core\n- resident\n"

@@ -43,7 +43,7 @@ async def test_all_of_a_small_load_is_stored_on_both_sides(
         assert one.sent["unconfirmed"] == 0
         assert one.samples_per_s > 0
     stages = ours.report["stages"]
-    assert {"engine", "commit", "receive", "decode and announce"} <= stages.keys()
+    assert {"engine", "commit", "receive and send", "decode and announce"} <= stages.keys()
     assert 0 < sum(stages.values()) < ours.report["processor_s"] + 1.0
     names = [figure.name for figure in figures(ours, ours, theirs)]
     assert len(names) == len(set(names)) > 20

@@ -24,11 +24,11 @@ from tests.conftest import ROOT
 from tests.recording_files import nasa_mat
 from training.charging.chargers import Chargers
 from training.charging.export import to_onnx
-from training.charging.fronts import gain, interval, measure
+from training.charging.fronts import gain, interval, measure, most_gain
 from training.charging.policies import Network, always_1c
 from training.charging.rollout import charge, grid
 from training.charging.saved import SEEDS_FILE, load_networks, save_networks
-from training.charging.tuning import pareto
+from training.charging.tuning import FRONT_WEIGHTS, pareto
 
 MODELS = ROOT / "models"
 STATE = ChargeState(
@@ -119,12 +119,13 @@ def test_advice_never_asks_for_more_than_the_shield_allows(style: str) -> None:
 def test_the_weakest_cell_decides() -> None:
     model = advice_model(MODELS)
     whole = advise(model, STATE, "fast")
-    cold = advise(model, replace(STATE, temperature_c=np.array([25.0, -5.0])), "fast")
+    both = replace(STATE, temperature_c=np.array([25.0, 0.0]), ambient_c=None)
+    cold = advise(model, both, "fast")
     assert whole.current_a is not None
     assert cold.current_a is not None
     assert cold.current_a < 0.6 * whole.current_a
     assert "plating" in cold.why
-    assert "-5 degC" in cold.why
+    assert "0 degC" in cold.why
 
 
 def test_gentler_is_slower_and_wears_less() -> None:
@@ -169,6 +170,12 @@ def test_a_front_is_compared_at_equal_wear() -> None:
     assert gain(half, twice, 45.0) == pytest.approx(100 * (1 - 32.5 / 45))
     assert gain(half, twice, 90.0) is None
     assert list(pareto(np.array([3.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0]))) == [0, 1]
+    # A bound whose two points cost the same as the opponent's leaves nothing to save.
+    weights = len(FRONT_WEIGHTS)
+    same = replace(twice, minutes=np.full(weights, 60.0), loss=np.full(weights, 1.0))
+    assert most_gain(same, twice, 60.0) == pytest.approx(0.0)
+    assert most_gain(replace(same, minutes=same.minutes / 2), twice, 60.0) == pytest.approx(50.0)
+    assert most_gain(same, twice, 90.0) is None
     mean, spread = interval([1.0, 2.0, 3.0])
     assert (mean, spread) == pytest.approx((2.0, 2.484), abs=1e-3)
 

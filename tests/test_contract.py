@@ -34,6 +34,7 @@ from monitor.contract import (
     Rejected,
     Reply,
     SimulatorCommand,
+    SimulatorState,
     SohReading,
     Topics,
     Truth,
@@ -123,6 +124,10 @@ SAMPLES: dict[str, list[msgspec.Struct]] = {
     "simulator_command": [
         SimulatorCommand(v=1, action="pause"),
         SimulatorCommand(v=1, action="seek", asset="B0005", cycle=3, time_s=1.0, speed=2.0),
+    ],
+    "simulator_state": [
+        SimulatorState(v=1, recordings=["B0005", "B0006"], playing=["B0005"], speed=120.0),
+        SimulatorState(v=1, recordings=["a"], playing=[], paused=True, refused="no such cycle"),
     ],
     "rejected": [
         Rejected(v=1, timestamp_ms=T, topic="bms/x", reason="r", payload_start="{", count=3)

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.contract import Frame, Truth
+from monitor.contract import Frame, SimulatorState, Truth
 from monitor.dashboard.asset_state import RING_SAMPLES
 from monitor.dashboard.hub import Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
@@ -347,3 +347,49 @@ def test_not_a_number_never_reaches_the_browser() -> None:
     hub.on_frame("a", Frame(v=1, timestamp_ms=START_MS, voltage_v=math.nan), NOW)
     hub.tick(NOW)
     assert b"NaN" not in hub.frame(View("asset", "a"), 0)
+
+
+def test_a_fleet_page_opens_with_the_newest_voltages_of_each_asset() -> None:
+    hub = connected()
+    for step in range(120):
+        hub.on_frame("a", make_frame(step, START_MS + step, cells=2), NOW + step)
+    hub.tick(NOW + 200)
+    first = read(hub, FLEET)
+    newest = make_frame(119, START_MS, cells=2).voltage_v
+    assert isinstance(newest, list)
+    assert len(first["trails"]["a"]) == 90
+    assert math.isclose(first["trails"]["a"][-1], sum(newest) / 2, abs_tol=1e-4)  # type: ignore[arg-type]
+    hub.on_frame("a", make_frame(120, START_MS + 120, cells=2), NOW + 300)
+    hub.tick(NOW + 300)
+    assert "trails" not in read(hub, FLEET, first["to"])
+
+
+def test_a_replays_state_goes_with_its_assets_until_it_is_away() -> None:
+    hub = connected()
+    view = View("asset", "a", 0)
+    hub.on_config("a", make_config())
+    hub.on_simulator("world", SimulatorState(v=1, recordings=["a", "b"], playing=["a"]))
+    hub.tick(NOW)
+    first = read(hub, view)
+    assert first["simulator"]["playing"] == ["a"]
+    hub.on_frame("a", make_frame(1, START_MS), NOW + 100)
+    hub.tick(NOW + 100)
+    second = read(hub, view, first["to"])
+    assert "simulator" not in second  # nothing new of it
+    hub.on_gateway_status("world", False)  # its will: nobody listens any more
+    hub.tick(NOW + 200)
+    assert read(hub, view, second["to"])["simulator"] is None
+
+
+def test_a_replay_that_went_back_is_a_new_run() -> None:
+    hub = connected()
+    view = View("asset", "a", 0)
+    hub.on_frame("a", make_frame(5, START_MS + 50), NOW)
+    hub.tick(NOW)
+    first = read(hub, view)
+    again = msgspec.structs.replace(make_frame(0, START_MS), session="w-1")
+    hub.on_frame("a", again, NOW + 100)
+    hub.tick(NOW + 100)
+    second = read(hub, view, first["to"])
+    assert second["run"] == first["run"] + 1
+    assert second["s"][0] == [START_MS]

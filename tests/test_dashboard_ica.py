@@ -28,6 +28,22 @@ def test_a_plateau_is_a_peak_at_its_voltage() -> None:
     assert 3.79 < centres[int(np.nanargmax(dqdv))] < 3.83
 
 
+def test_the_constant_voltage_end_does_not_hide_the_peaks() -> None:
+    """A CC-CV charge with a plateau at 3.9 V: half of its charge moves at 4.2 V."""
+    times = np.arange(0, 7_200_000, 10_000)
+    hours = times / 3.6e6
+    voltage = np.interp(hours, [0, 0.3, 0.7, 1.0, 2.0], [3.5, 3.89, 3.91, 4.2, 4.2])
+    current = np.where(hours < 1.0, 1.5, 1.5 * np.exp(-(hours - 1.0)))
+    whole_v, whole = incremental_capacity(times, voltage, current)
+    assert whole_v[int(np.nanargmax(whole))] > 4.19  # what was shown before: the spike alone
+    centres, dqdv = incremental_capacity(times, voltage, current, 4.2)
+    assert centres.max() < 4.2
+    assert 3.88 < centres[int(np.nanargmax(dqdv))] < 3.92
+    below = (whole_v > 3.55) & (whole_v < 4.15)
+    same = (centres > 3.55) & (centres < 4.15)
+    assert np.allclose(whole[below], dqdv[same])  # nothing else has changed
+
+
 def test_discharge_gaps_and_missing_values_add_nothing() -> None:
     times = np.array([0, 10_000, 20_000, 10_000_000, 10_010_000, 10_020_000])
     voltage = np.array([3.60, 3.61, np.nan, 3.9, 3.89, 3.88])

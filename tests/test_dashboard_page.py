@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import shutil
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -170,7 +173,7 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
     async with stage.tab("/asset/B0005") as tab:
         await see_it_move(tab, "#a-v")
         await until(tab, f"{TRACE_X}?.length > 20")
-        await expect(tab.locator("#a-soh-sub")).to_contain_text("Recorded truth")
+        await expect(tab.locator("#a-soh-sub")).to_contain_text("Recorded 95.0 %")
         await expect(tab.locator("#cycle-grid")).to_contain_text("Discharge")
 
         box = await tab.locator("#traces .nsewdrag").first.bounding_box()
@@ -182,7 +185,7 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         await until(tab, f"{AXIS}.autorange === false")
         zoomed = await tab.evaluate(f"JSON.stringify({AXIS}.range)")
         count = await tab.evaluate(f"{TRACE_X}?.at(-1)")
-        await until(tab, f"{TRACE_X}?.at(-1) > {count}")
+        await until(tab, f"{TRACE_X}?.at(-1) > {json.dumps(count)}")
         assert await tab.evaluate(f"JSON.stringify({AXIS}.range)") == zoomed
 
         await tab.get_by_role("button", name="Pause", exact=True).click()
@@ -191,7 +194,7 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         await see_it_move(tab, "#a-v")
         assert await tab.evaluate(f"{TRACE_X}?.at(-1)") == still
         await tab.get_by_role("button", name="Resume").click()
-        await until(tab, f"{TRACE_X}?.at(-1) > {still}")
+        await until(tab, f"{TRACE_X}?.at(-1) > {json.dumps(still)}")
 
         await tab.get_by_text("All", exact=True).click()
         oldest = stage.history.frames["B0005"][0].timestamp_ms
@@ -233,6 +236,89 @@ async def test_a_packs_cell_can_be_chosen_and_its_replay_controlled(stage: Stage
         await expect(tab.locator("#replay-result")).to_contain_text("Go to cycle")
     assert [command.action for command in stage.world.replay_commands] == ["pause", "seek"]
     assert stage.world.replay_commands[1].asset == "pack-A.1"
+
+
+async def test_the_cells_of_a_pack_are_mapped_at_one_instant(stage: Stage) -> None:
+    async with stage.tab("/asset/pack-A.1") as tab:
+        await expect(tab.locator("#pack-scale")).to_contain_text("bright is high")
+        texts = "[...document.querySelectorAll('#pack-map .cp-cell')].map((e) => e.innerText)"
+        await until(tab, f"{texts}.every((text) => text.includes('V'))")
+        for _ in range(3):
+            shown = await tab.evaluate(texts)
+            volts = [float(text.split()[-2]) for text in shown]
+            assert max(volts) - min(volts) < 0.009, shown  # the world's cells are 8 mV apart
+            await see_it_move(tab, "#a-v")
+
+
+async def test_another_recording_is_chosen_from_the_page(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005") as tab:
+        await expect(tab.locator("#replay-state")).to_contain_text("playing · × 60")
+        await tab.locator("#replay-choice").click()
+        await tab.get_by_role("option", name="B0018").click()
+        await tab.get_by_role("button", name="Play it alone").click()
+        await tab.wait_for_url("**/asset/B0018")
+        await expect(tab.locator("#a-note")).to_contain_text("Nothing has been heard of B0018")
+    command = stage.world.replay_commands[-1]
+    assert (command.action, command.asset) == ("play", "B0018")
+
+
+async def test_the_traces_show_the_time_zone_that_is_chosen(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005", timezone_id="Asia/Kolkata") as tab:
+        await until(tab, f"{TRACE_X}?.length > 5")
+        await tab.get_by_role("button", name="Pause", exact=True).click()
+        axis = "document.querySelector('#traces .js-plotly-plot')._fullLayout.xaxis"
+        for zone, name in (("Asia/Kolkata", "Local"), ("UTC", "UTC")):
+            await tab.get_by_text(name, exact=True).click()
+            frames = stage.history.frames["B0005"]
+            shown = f"{axis}.range[1].slice(0, 16)"
+            times = [datetime.fromtimestamp(f.timestamp_ms / 1_000, ZoneInfo(zone)) for f in frames]
+            expected = sorted({time.strftime("%Y-%m-%d %H:%M") for time in times})
+            await until(tab, f"{json.dumps(expected)}.includes({shown})")
+
+
+async def test_the_counts_above_the_fleet_choose_and_small_tiles_hold_what_matters(
+    stage: Stage,
+) -> None:
+    alarm = make_alarm("B0006", severity=4)
+    await stage.world.raise_alarm(alarm)
+    try:
+        async with stage.tab() as tab:
+            await expect(tab.locator(".cp-tile")).to_have_count(3)
+            await tab.get_by_role("button", name="unacknowledged").click()
+            await expect(tab.locator(".cp-tile")).to_have_count(1)
+            await expect(tab.locator("#tile-0-box")).to_contain_text("B0006")
+            await tab.get_by_text("Compact", exact=True).click()
+            tile = tab.locator("#tile-0-box")
+            for words in ("B0006", "84.2 %", "82.4–86.0 %", "°C", "1", "live", "Warning"):
+                await expect(tile).to_contain_text(words)
+            box = await tile.bounding_box()
+            assert box is not None
+            assert box["height"] < 120
+            await tab.get_by_text("Table", exact=True).click()
+            rows = tab.locator("#fleet-grid .ag-pinned-left-cols-container .ag-row")
+            await expect(rows).to_have_count(1)
+            await tab.get_by_role("button", name="unacknowledged").click()
+            await expect(rows).to_have_count(3)
+            await tab.get_by_text("Tiles", exact=True).click()
+            await tab.get_by_label("Search assets").fill("nobody")
+            await expect(tab.locator("#fleet-empty")).to_contain_text("No asset matches")
+    finally:
+        await stage.world.clear_alarm(alarm)
+
+
+async def test_an_alarm_is_whole_on_a_phone(stage: Stage) -> None:
+    alarm = make_alarm("B0006", severity=5)
+    await stage.world.raise_alarm(alarm)
+    try:
+        async with stage.tab("/alarms", viewport={"width": 390, "height": 844}) as tab:
+            row = tab.locator("#alarm-grid .ag-center-cols-container .ag-row").first
+            for words in ("Critical", "unacknowledged", "B0006", "threshold", "1.62", "Limit 1.00",
+                          "Stop charging"):  # fmt: skip
+                await expect(row).to_contain_text(words)
+            hidden = "document.querySelector('#alarm-grid .ag-center-cols-viewport')"
+            await until(tab, f"{hidden}.scrollWidth <= {hidden}.clientWidth")
+    finally:
+        await stage.world.clear_alarm(alarm)
 
 
 async def test_acknowledge_reaches_the_broker_with_the_operators_name(stage: Stage) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from monitor.contract import AssetConfig, sensor_of_cell
 from monitor.features import (
     SOH_BINS,
+    TERMS,
     THERMAL_WIDTH,
     CellState,
     Ended,
@@ -49,8 +50,8 @@ def make_state(settings: Settings, cells: int = 1, sensor: Sequence[int] = (0,))
     for column, value in columns.items():
         state.params[:, column] = value
     mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
-    state.params[:, mean : mean + 5] = settings.balance_mean
-    state.params[:, spread : spread + 5] = settings.balance_spread
+    state.params[:, mean : mean + TERMS] = settings.balance_mean
+    state.params[:, spread : spread + TERMS] = settings.balance_spread
     state.sensor[:] = sensor
     return state
 

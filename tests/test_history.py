@@ -156,8 +156,8 @@ def test_history_cycles_and_events(history: History) -> None:
 def test_a_peak_of_one_sample_survives_in_a_trace(store: Store) -> None:
     values = [-9.0 if k == 1234 else 55.0 if k == 2222 else 1.0 for k in range(3_000)]
     store.add([
-        frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=3.7, temperature_c=25.0,
-                            current_a=value))
+        frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=3.7 + 0.001 * (k % 7),
+                            temperature_c=25.0, current_a=value))
         for k, value in enumerate(values)
     ])  # fmt: skip
     trace = store.history.trace("p", 0, 0, T0 * 2, points=100)

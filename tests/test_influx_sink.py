@@ -17,7 +17,7 @@ from monitor.errors import StoreError
 from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn
 from monitor.latest import Result
 from monitor.store.influx import AwayError, InfluxWriter, RefusedError, Target, deliver
-from monitor.store.influx_sink import Sink
+from monitor.store.influx_sink import FEWEST_LINES, Sink
 from monitor.store.journal import Journal
 from monitor.store.outbox import Outbox, Position
 from tests.conftest import ROOT
@@ -336,6 +336,31 @@ async def test_the_database_stops_and_comes_back(
     assert TOKEN not in caplog.text
 
 
+async def test_a_database_too_slow_for_a_whole_batch_gets_smaller_ones(journal: Journal) -> None:
+    class Slow:
+        """Answers in time only where it has few lines to write."""
+
+        def __init__(self) -> None:
+            self.taken: list[int] = []
+
+        def write(self, lines: Sequence[str]) -> None:
+            if len(lines) > 2 * FEWEST_LINES:
+                raise AwayError("does not answer")
+            self.taken.append(len(lines))
+
+    run(journal, make_engine(), STORY)
+    whole = len(Outbox(journal.path, "whole", 100).next_batch().lines)
+    assert whole > 4 * FEWEST_LINES
+    slow = Slow()
+    sink = Sink(journal.path, "slow", lambda: slow, "m1", first_wait_s=0.001, poll_s=0.001)
+    task = asyncio.create_task(sink.run())
+    await until(lambda: sink.state.position == journal.last_id, task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sum(slow.taken) == whole
+
+
 def test_the_page_lists_every_name_that_is_written(influx: InfluxWorld, journal: Journal) -> None:
     page = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
     rows_of_page = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", page, re.MULTILINE)
@@ -432,3 +457,19 @@ def test_positions_of_two_targets_are_apart(journal: Journal) -> None:
     assert two.next_batch().lines
     with pytest.raises(StoreError):
         Outbox(journal.path.parent / "absent.sqlite", "t", 1).next_batch()
+
+
+def test_what_a_power_loss_took_from_the_journal_is_not_taken_for_sent(journal: Journal) -> None:
+    run(journal, make_engine(), STORY[:30])
+    box = Outbox(journal.path, "one", 100)
+    box.confirm(box.next_batch().after, [], 0)
+    box.close()
+    journal._db.execute("DELETE FROM input WHERE id > 10")  # the newest commits are gone
+    again = Outbox(journal.path, "one", 100)
+    assert again.position.input == 10
+    journal._db.execute(
+        "INSERT INTO input SELECT 11, kind, asset_id, timestamp_ms, arrival_ms, payload, result "
+        "FROM input WHERE kind = 0 ORDER BY id DESC LIMIT 1"
+    )
+    assert again.next_batch().lines
+    again.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from monitor.errors import StoreError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
 from monitor.latest import RESULTS
 from monitor.store.checkpoint import Checkpoint, newest, write
-from monitor.store.journal import Journal
+from monitor.store.journal import RUN, Journal
 from monitor.store.sqlite_history import SqliteHistory
 from monitor.store.thinning import keep_extremes
 from monitor.store.wal import fold
@@ -304,27 +305,74 @@ def test_files_that_are_no_journal(tmp_path: Path) -> None:
             question.assets()
 
 
-def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+TO_VERSION_2 = (
+    "CREATE INDEX input_by_time ON input (asset_id, timestamp_ms) WHERE kind = 0;"
+    "DROP VIEW frame; DROP TABLE frame_time; DELETE FROM progress WHERE name = 'frame_time';"
+)
+TO_VERSION_1 = (
+    "DROP INDEX cycle_by_seq; DROP INDEX event_by_time; DROP INDEX event_of_asset;"
+    "DROP TABLE minute; DROP TABLE progress; ALTER TABLE cycle DROP COLUMN seq;"
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_store_of_an_earlier_version_is_taken_over(tmp_path: Path, version: int) -> None:
     path = tmp_path / "j.sqlite"
     journal, engine = Journal(path), make_engine()
     run(journal, engine, STORY[:300])
     journal.close()
     db = sqlite3.connect(path)
-    db.executescript(
-        "DROP INDEX cycle_by_seq; DROP INDEX event_by_time; DROP INDEX event_of_asset;"
-        "DROP TABLE minute; DROP TABLE progress; ALTER TABLE cycle DROP COLUMN seq;"
-        "PRAGMA user_version = 1"
-    )
+    older = TO_VERSION_2 + (TO_VERSION_1 if version == 1 else "")
+    db.executescript(f"{older}PRAGMA user_version = {version}")
     db.close()
     before = dump(path)
     journal = Journal(path)
     assert dump(path) == before
+    assert_frames_are_found(journal)
     run(journal, engine, STORY[300:])
     rows = journal._db.execute("SELECT seq, end_ms FROM cycle ORDER BY seq").fetchall()
     assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
     assert len(rows) > len(before["cycle"]) > 1
     ends = [end for _, end in rows[: len(before["cycle"])]]
     assert ends == sorted(ends)
+    journal.close()
+
+
+def assert_frames_are_found(journal: Journal) -> None:
+    """Frames by asset and time are the frames among the inputs, each once."""
+    found = journal._db.execute("SELECT * FROM frame").fetchall()
+    assert len(found) == len(set(found))
+    kept = journal._db.execute("SELECT asset_id, timestamp_ms, id FROM input WHERE kind = 0")
+    assert sorted(found) == sorted(kept.fetchall())
+
+
+def test_frames_are_found_by_time_wherever_their_run_stands(tmp_path: Path) -> None:
+    """Before a run is written, after it, after a restart in the middle of one and after a trim."""
+    dice = random.Random(3)
+    path = tmp_path / "j.sqlite"
+    journal, engine = Journal(path), Engine(None, None)
+    frames: list[Input] = [
+        frame_in(f"p{k % 3}", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=3.7))
+        for k in range(3 * RUN)
+    ]
+    at, runs = 0, 0
+    while at < len(frames):
+        size = dice.choice([1, 7, 60, 400])
+        batch = frames[at : at + size]
+        journal.commit(batch, engine.process(batch))
+        at += size
+        assert_frames_are_found(journal)
+        written = journal._db.execute("SELECT count(*) FROM frame_time").fetchone()[0]
+        runs += written == at
+        if dice.random() < 0.1:
+            journal.close()
+            journal = Journal(path)
+            assert_frames_are_found(journal)
+    assert runs >= 2
+    for upto in (RUN // 2, 3 * RUN - 5, 3 * RUN):
+        journal.trim(upto)
+        assert_frames_are_found(journal)
+    assert [a.last_ms for a in SqliteHistory(path).assets()] == [T0 + 1000 * (3 * RUN - 1)]
     journal.close()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import aiomqtt
 import pytest
 
 from monitor.config import BrokerAddress
@@ -59,3 +61,30 @@ async def test_cancelled_while_it_listens_it_leaves(mosquitto: BrokerAddress) ->
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(10):
             await task
+
+
+CONNACK = b"\x20\x02\x00\x00"
+
+
+@pytest.mark.parametrize("answer", [b"", CONNACK])
+async def test_a_broker_that_ends_the_connection_is_not_waited_for(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """mosquitto does so with who may not have the will, or not publish, that they ask for."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        if answer:
+            await reader.read(100)
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    async with server:
+        with pytest.raises(aiomqtt.MqttError, match="may they do this"):
+            async with Client("127.0.0.1", port, timeout=60) as client:
+                await client.publish("some/topic", b"x", 1)
+    assert time.monotonic() - began < 30
+    assert not caplog.records

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
+import time
 from pathlib import Path
 
 import aiomqtt
@@ -42,8 +45,9 @@ async def test_a_full_queue_leaves_the_rest_with_the_broker_in_order(
 ) -> None:
     woken = threading.Event()
     link = MqttLink(
-        mosquitto, "reader", subscriptions=[("a/b", 1)], wake=woken.set, queue_bytes=LIMIT
-    )
+        mosquitto, "reader", subscriptions=[("a/b", 1)], queue_bytes=LIMIT,
+        turn=lambda: woken.set() if link.waiting else None,
+    )  # fmt: skip
     link.open()
     await publish(mosquitto, tmp_path)  # nobody drains: the queue fills up to its limit
     try:
@@ -59,7 +63,10 @@ async def test_what_was_not_acknowledged_comes_once_more_and_not_twice(
     mosquitto: BrokerAddress, tmp_path: Path
 ) -> None:
     woken = threading.Event()
-    link = MqttLink(mosquitto, "reader", subscriptions=[("a/b", 1)], wake=woken.set)
+    link = MqttLink(
+        mosquitto, "reader", subscriptions=[("a/b", 1)],
+        turn=lambda: woken.set() if link.waiting else None,
+    )  # fmt: skip
     link.open()
     await publish(mosquitto, tmp_path)
     try:
@@ -76,3 +83,31 @@ async def test_what_was_not_acknowledged_comes_once_more_and_not_twice(
     finally:
         link.close()
     assert [int(message.payload) for message in late] == list(range(5, MESSAGES))
+
+
+async def test_a_turn_comes_after_what_was_read_and_when_it_was_asked_for(
+    mosquitto: BrokerAddress, tmp_path: Path
+) -> None:
+    """On a silent link too, and what is published in a turn leaves without waiting for the next."""
+    turns: list[tuple[float, int]] = []
+    done = threading.Event()
+
+    def turn() -> float | None:
+        messages = link.drain(MESSAGES)
+        link.acknowledge(messages)
+        turns.append((time.monotonic(), len(messages)))
+        if len(turns) >= 200:
+            done.set()
+            return None
+        return 0.005
+
+    link = MqttLink(mosquitto, "reader", subscriptions=[("a/b", 1)], turn=turn)
+    link.open()
+    try:
+        await publish(mosquitto, tmp_path)
+        assert await asyncio.to_thread(done.wait, 20)  # 200 turns; without asking, one a second
+        raw = link._client._sock.raw  # type: ignore[union-attr]
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        link.close()
+    assert sum(count for _, count in turns) == MESSAGES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -30,7 +31,7 @@ from monitor.contract import (
 from monitor.engine import Engine
 from monitor.errors import StoreError
 from monitor.mqtt import Message
-from monitor.pipeline import ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
+from monitor.pipeline import COMMIT_EVERY_S, ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
 from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
 from tests.engine_world import (
@@ -208,7 +209,7 @@ def test_a_bad_message_is_counted_answered_and_stops_nothing(
     # It is acknowledged too: refused once is refused for good.
     acknowledged = [entry for entry in world.out.log if entry[0] == "acknowledge"]
     assert bad.mid in acknowledged[-1]
-    world.pipeline.publish_estimates(10.0, force=True)
+    world.pipeline.publish_estimates(10.0)
     world.pipeline.checkpoint()
     assert sorted(world.engine.fleet.assets) == ["p"]
 
@@ -245,14 +246,56 @@ def test_a_store_that_fails_keeps_everything_until_it_works(world: World) -> Non
     assert world.journal.last_id == 3
 
 
+def test_messages_share_a_commit_and_alarms_do_not_wait_for_it(world: World) -> None:
+    world.configure()
+    pipeline = world.pipeline
+    assert pipeline.commit_in_s(0.0) is None
+    first, second = hot(0), hot(1)
+    pipeline.take([first], T0)
+    assert pipeline.commit_in_s(1e12) == 0.0  # long after the last commit: nothing to wait for
+    pipeline.take([second], T0)
+    assert world.kinds() == ["alarm", "event"]
+    assert world.journal.last_id == 1
+    pipeline.flush()
+    assert world.out.log[-2:] == [("commit", 2), ("acknowledge", first.mid, second.mid)]
+    assert world.journal.last_id == 3
+    assert pipeline.commit_in_s(1e12) is None
+    pipeline.take([hot(2)], T0)
+    wait_s = pipeline.commit_in_s(time.monotonic())
+    assert wait_s is not None
+    assert 0.0 <= wait_s <= COMMIT_EVERY_S
+    rows = rows_of(world.journal.path, "SELECT kind, payload FROM input WHERE id > 1")
+    assert [kind for kind, _ in rows] == [0, 0]
+    pipeline.checkpoint()  # takes what waits with it
+    saved = newest(world.journal.path)
+    assert saved is not None
+    assert saved.input_id == world.journal.last_id == 4
+
+
+def test_estimates_that_are_due_come_first_and_a_few_at_once(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.configure(name)
+        world.pipeline.step([hot(0, name)], T0)
+    world.out.log.clear()
+    assert world.pipeline.publish_estimates(100.0, most=2) == 0.0  # one more is due
+    assert len(world.out.published("estimate")) == 2
+    assert world.pipeline.publish_estimates(100.0, most=2) is None
+    told = {topic for topic, _ in world.out.published("estimate")}
+    assert len(told) == 3
+    world.pipeline.step([hot(1, "b")], T0)
+    assert world.pipeline.publish_estimates(100.1) == pytest.approx(ESTIMATE_EVERY_S - 0.1)
+    assert world.pipeline.publish_estimates(100.0 + ESTIMATE_EVERY_S) is None
+    assert len(world.out.published("estimate")) == 4
+
+
 def test_no_checkpoint_of_what_the_store_has_not_taken(world: World) -> None:
     """A kill then would lose it: the engine would take what comes again for a duplicate."""
     world.configure()
     world.journal.broken = True
     with pytest.raises(StoreError):
         world.pipeline.step([hot(0)], T0)
-    assert world.pipeline.snapshot() is None
-    world.pipeline.checkpoint()
+    with pytest.raises(StoreError):
+        world.pipeline.checkpoint()
     assert newest(world.journal.path) is None
     world.journal.broken = False
     world.pipeline.flush()
@@ -374,6 +417,33 @@ def test_a_journal_that_is_older_than_its_checkpoint_is_run_from_the_start(tmp_p
     assert again.pipeline.recover() == 2
     assert again.engine.counters.frames == 1
     again.journal.close()
+
+
+def test_a_power_loss_leaves_the_older_checkpoint_in_force(tmp_path: Path) -> None:
+    calm = World(tmp_path / "calm.sqlite")
+    world = World(tmp_path / "j.sqlite")
+    for one in (calm, world):
+        one.configure()
+        one.pipeline.step([hot(0), hot(1)], T0)
+        one.pipeline.checkpoint()
+        one.pipeline.step([hot(2)], T0)
+    world.pipeline.step([hot(3)], T0)
+    world.pipeline.checkpoint()
+    with world.journal._db as db:
+        db.execute("DELETE FROM input WHERE id = 2")  # retention does so behind both checkpoints
+        db.execute("DELETE FROM input WHERE id = 5")  # hot(3), the commit that is lost
+    world.journal.close()
+    again = World(tmp_path / "j.sqlite")
+    assert again.pipeline.recover() == 1
+    assert again.engine.asset_state("p") == calm.engine.asset_state("p")
+    for one in (calm, again):
+        one.pipeline.step([hot(4)], T0)  # another input with the lost one's number
+    again.journal.close()
+    last = World(tmp_path / "j.sqlite")
+    assert last.pipeline.recover() == 2
+    assert last.engine.asset_state("p") == calm.engine.asset_state("p")
+    last.journal.close()
+    calm.journal.close()
 
 
 def test_a_device_alarm_and_statuses(world: World) -> None:

@@ -115,9 +115,13 @@ def test_a_published_capacity_goes_before_the_count() -> None:
     life = material(5)
     last = next(c for c, _ in reversed(life.cycles) if c.kind == "discharge")
     life.truths = [(last.start_ms - 1_000, 0.5)]
-    found = report_of(life).health.measured
+    report = report_of(life)
+    found = report.health.measured
     assert found is not None
     assert (found.soh, found.published) == (0.5, True)
+    # No cell fades like that from one discharge to the next, and the reader is told.
+    assert "sudden" in report.remarks
+    assert "sudden" not in report_of(material(5)).remarks
 
 
 def test_what_is_unknown_is_marked_unknown() -> None:

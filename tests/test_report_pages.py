@@ -138,12 +138,15 @@ def test_advice_is_given_in_the_language_of_the_page() -> None:
     assert "No charging policy is installed" in to_html(bare, "en")
     advice = Advice("gentle", 1.5, 2_400.0, 0.00002, "more would warm it", "电流再大会发热")
     told = to_html(msgspec.structs.replace(bare, advice=advice), "en")
-    assert "charge with 1.50\N{NO-BREAK SPACE}A now; about 40 min" in told
+    assert "Style gentle: charge with 1.50\N{NO-BREAK SPACE}A now (0.75C); about 40 min" in told
+    assert "of nominal capacity; more" in told
+    blind = msgspec.structs.replace(advice, duration_s=None, wear=None)
+    assert "is not told" in to_html(msgspec.structs.replace(bare, advice=blind), "en")
     assert "more would warm it" in told
     assert "nothing was commanded" in told
     none = msgspec.structs.replace(advice, current_a=0.0, duration_s=None, wear=None)
     told = to_html(msgspec.structs.replace(bare, advice=none), "zh")
-    assert "当前不建议充电；电流再大会发热。" in told
+    assert "策略风格 温和：当前不建议充电；电流再大会发热。" in told
 
 
 def test_what_a_device_says_of_itself_cannot_write_the_page() -> None:
@@ -152,6 +155,12 @@ def test_what_a_device_says_of_itself_cannot_write_the_page() -> None:
     page = to_html(report_of(life), "en")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_the_list_of_annex_vii_says_where_it_comes_from() -> None:
+    found = report_of(material(3))
+    assert "secondary sources and has not been checked" in to_html(found, "en")
+    assert "二手资料" in to_html(found, "zh")
 
 
 def test_both_languages_have_the_same_words() -> None:

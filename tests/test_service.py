@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import pytest
 from cellpulse.wiring import connector, embedded_broker
 from monitor.config import BrokerAddress, Config
 from monitor.contract import AssetConfig, Command, Frame, Topics, encode
+from monitor.engine import Results
+from monitor.inputs import FrameIn, Input
 from monitor.service import Monitor
 
 TOPICS = Topics("bms")
@@ -127,3 +129,49 @@ async def test_home_assistant_is_told_and_told_again(broker: BrokerAddress, tmp_
         hot = await told(client, topic, lambda p: b"alarm_over_temperature_t01" in p)
         await client.publish("homeassistant/status", b"online", 1)
         assert await told(client, topic) == hot
+
+
+async def test_what_came_is_committed_though_nothing_follows(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    """The last messages of a burst wait a moment for others to share their commit, not longer."""
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    async with (
+        monitoring(config) as monitor,
+        connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        for start in (0, 5, 10):
+            await introduce(client, 25.0, start)
+        expected = 15 + 3
+        for _ in range(2_000):
+            if monitor.journal.last_id >= expected:
+                break
+            await asyncio.sleep(0.005)
+        assert monitor.journal.last_id == expected
+        assert monitor.link.waiting == 0
+        assert monitor.pipeline.commit_in_s(0.0) is None
+
+
+async def test_a_programming_error_where_messages_are_computed_ends_the_monitor(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    """It happens in the network's thread, which nobody would miss."""
+
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    monitor = Monitor(config, None, None)
+    process = monitor.engine.process
+
+    def mistaken(inputs: Sequence[Input]) -> Results:
+        if any(isinstance(item, FrameIn) for item in inputs):
+            raise ZeroDivisionError("a mistake of ours")
+        return process(inputs)
+
+    monitor.engine.process = mistaken  # type: ignore[method-assign]
+    task = asyncio.create_task(monitor.run())
+    await monitor.ready.wait()
+    async with connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client:
+        await introduce(client, 25.0)
+        with pytest.raises(ExceptionGroup, match="TaskGroup") as caught:
+            async with asyncio.timeout(20):
+                await task
+    assert caught.group_contains(ZeroDivisionError, match="a mistake of ours")

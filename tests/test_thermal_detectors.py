@@ -16,7 +16,7 @@ from training.thermal_physical import HeatBalance, ResidualAutoencoder, ShippedS
 from training.thermal_scenarios import Scenario, sites
 from training.thermal_slots import Slots, slots_of
 
-TRUTH = (0.15, 0.03, 0.02, -0.04, 0.5)
+TRUTH = (0.15, 0.03, 0.02, -0.09, 0.5, 0.12, -0.03, 0.0)
 
 
 def made_stream(group: str, seed: int, hours: float = 30.0) -> Stream:
@@ -24,12 +24,17 @@ def made_stream(group: str, seed: int, hours: float = 30.0) -> Stream:
     rng = np.random.default_rng(seed)
     n = int(hours * 360)
     current = np.repeat(rng.choice([-2.0, -1.0, 0.0, 1.5], n // 90 + 1), 90)[:n]
+    volts = np.repeat(rng.uniform(3.65, 4.1, n // 90 + 1), 90)[:n]
     share = rng.normal(1.0, 0.05, TERMS) * TRUTH
     temperature = np.full(n, 25.0)
     lagged, wander = 0.0, 0.0
     for k in range(1, n):
         c = current[k] / 2.0
-        lagged += (1 - np.exp(-10 / 45)) * (share[0] * c * c + share[3] * c - lagged)
+        charging, discharging = max(c, 0.0), max(-c, 0.0)
+        made = share[0] * c * c + share[3] * c
+        made += share[5] * charging * (volts[k] - 4.0) / 0.2
+        made += share[6] * discharging * min((volts[k] - 3.4) / 0.3, 1.5)
+        lagged += (1 - np.exp(-10 / 45)) * (made - lagged)
         wander += -wander / 60 + rng.normal(0.0, 0.001)
         rise = temperature[k - 1] - 25.0
         heat = lagged + share[2] - share[1] * rise + wander
@@ -42,7 +47,7 @@ def made_stream(group: str, seed: int, hours: float = 30.0) -> Stream:
         discharge_v=2.7,
         timestamp_ms=10_000 * np.arange(n, dtype=np.int64),
         current_a=current,
-        voltage_v=3.8 + 0.05 * current,
+        voltage_v=volts,
         temperature_c=temperature,
         ambient_c=np.full(n, 25.0),
         operation=np.arange(n) // 1440,

@@ -34,6 +34,8 @@ def test_a_calm_cell_is_normal_and_needs_no_reason() -> None:
         ({"slope_c_per_s": 0.8}, Risk.DANGER, "0.80 °C/s"),
         ({"heating_c_per_s": 2.5}, Risk.DANGER, "2.50 °C/s"),
         ({"heating_c_per_s": 0.3}, Risk.NORMAL, None),
+        ({"rising_c_per_s": 0.8}, Risk.WARNING, "0.80 °C/s, expected at most 0.1 °C/s"),
+        ({"rising_c_per_s": 0.4}, Risk.NORMAL, None),
         ({"score": 0.8}, Risk.WATCH, "0.8 times the limit"),
         ({"score": 1.4, "excess_heat_w": 0.52}, Risk.WARNING, "0.52 W: 1.4 times the limit"),
         ({"score": 4.0}, Risk.DANGER, "4.0 times the limit"),
@@ -147,8 +149,21 @@ def test_a_runaway_is_danger_within_seconds_and_one_odd_reading_is_not() -> None
     assert rows[:10, Result.RISK].max() == Risk.NORMAL
     danger = np.flatnonzero(rows[:, Result.RISK] == Risk.DANGER)
     assert danger[0] == 11  # the second second of 1.5 C/s
-    _, odd = _risen([*calm, 33.0, *calm], dt_s=1.0)
-    assert odd[:, Result.RISK].max() < Risk.DANGER
+    _, begun = _risen([*calm, 30.2, 31.0, 32.5], dt_s=1.0)
+    assert begun[10:, Result.RISK].tolist() == [Risk.NORMAL, Risk.WARNING, Risk.DANGER]
+    for size in (0.6, 1.0, 3.0):
+        _, odd = _risen([*calm, 30.0 + size, *calm], dt_s=1.0)
+        assert odd[:, Result.RISK].max() < Risk.WARNING
+
+
+def test_a_flickering_thermometer_does_not_warn_of_a_rise() -> None:
+    rng = np.random.default_rng(5)
+    flicker = (30.0 + 0.3 * rng.standard_normal(900)).tolist()
+    _, rows = _risen(flicker, dt_s=1.0)
+    assert rows[400:, Result.RISK].max() < Risk.WARNING
+    crushed = [*flicker, *(30.0 + 2.5 * k for k in range(1, 5))]
+    _, rows = _risen(crushed, dt_s=1.0)
+    assert rows[-1, Result.RISK] == Risk.DANGER
 
 
 def test_the_words_belong_to_the_level_that_was_judged() -> None:

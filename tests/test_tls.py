@@ -132,8 +132,6 @@ async def test_who_is_not_known_stays_out(secured: Config, papers: Path) -> None
         await client.__aenter__()
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_false_broker_is_not_trusted(secured: Config, papers: Path) -> None:
     for config in (
         replace(secured, broker_ca=papers / "other-ca.crt"),

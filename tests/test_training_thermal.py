@@ -85,9 +85,10 @@ def test_added_heat_is_what_the_kernel_makes_of_heat() -> None:
     rows = [next(iter(run_kernel(s, PRIOR))).thermal_inputs[at].copy() for s in (calm, hot)]
     added = (rows[1] - rows[0]).reshape(SLOTS, len(SLOT_CHANNELS))
     age = 900.0
-    # Evidence is clipped at 0.4 W per Ah, and a slot ends up to 30 s before the sample.
-    assert added[-1, 0] == pytest.approx(0.4 * (1 - np.exp(-age / 300)), rel=0.05)
-    assert added[-1, 1] == pytest.approx(0.4 * (1 - np.exp(-age / 1200)), rel=0.08)
+    # The fast window allows for half of the load's own heat, 0.1 W per Ah at 1 C here; the slow one
+    # is clipped at 0.15 W per Ah, and a slot ends up to 30 s before the sample.
+    assert added[-1, 0] == pytest.approx(0.4 * (1 - np.exp(-age / 150)), rel=0.05)
+    assert added[-1, 1] == pytest.approx(0.15 * (1 - np.exp(-age / 400)), rel=0.08)
     assert added[-1, 2] == 0.0
     time_constant = PRIOR.heat_capacity_j_per_k_ah / PRIOR.cooling_w_per_k_ah
     expected = watts_per_ah / PRIOR.cooling_w_per_k_ah * (1 - np.exp(-age / time_constant))

@@ -13,7 +13,7 @@ the maker's maximum temperature.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from monitor.features import Feature
 from monitor.latest import RESULTS, Result
 from monitor.risk import Risk, judge_inplace
 from recordings.open import open_recording
+from recordings.types import Operation
 from training.thermal_data import Floats, HeatParameters, Stream, run_kernel
 
 SLOPE_C_PER_S = 0.5
@@ -85,26 +86,29 @@ class AbuseTest:
 
 def abuse_tests(data: Path) -> list[AbuseTest]:
     """Every test under `data`/abuse; an empty list where there is none."""
+    return [
+        judge_test(
+            row["test"],
+            row["clock"] == "same",
+            operation.time_s,
+            operation.voltage_v[:, 0],
+            operation.temperature_c,
+        )
+        for row, operation in abuse_recordings(data)
+    ]
+
+
+def abuse_recordings(data: Path) -> Iterator[tuple[dict[str, str], Operation]]:
+    """The tests' rows of the index with their columns."""
     index = data / "abuse" / "index.csv"
     if not index.exists():
-        return []
+        return
     with index.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    found = []
     for row in rows:
-        path = data / "abuse" / "tidy" / row["file"]
-        for recording in open_recording(path):
+        for recording in open_recording(data / "abuse" / "tidy" / row["file"]):
             (operation,) = recording.operations()
-            found.append(
-                judge_test(
-                    row["test"],
-                    row["clock"] == "same",
-                    operation.time_s,
-                    operation.voltage_v[:, 0],
-                    operation.temperature_c,
-                )
-            )
-    return found
+            yield row, operation
 
 
 def judge_test(

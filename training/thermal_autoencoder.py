@@ -27,11 +27,12 @@ from torch import nn
 
 from monitor.features import (
     EVIDENCE_FAST_S,
-    EVIDENCE_MOST_W_PER_AH,
     EVIDENCE_SLOW_S,
+    FAST_MOST_W_PER_AH,
     SLOT_CHANNELS,
     SLOT_MS,
     SLOTS,
+    SLOW_MOST_W_PER_AH,
     THERMAL_WIDTH,
 )
 from training.thermal_data import Floats32, HeatParameters
@@ -41,7 +42,7 @@ HIDDEN = 32
 BOTTLENECK = 8
 CHANNELS = len(SLOT_CHANNELS)
 HEAT = np.array([c for c in range(THERMAL_WIDTH) if c % CHANNELS < 2])
-ADDED_W_PER_AH = (0.02, EVIDENCE_MOST_W_PER_AH)  # evidence is clipped there
+ADDED_W_PER_AH = (0.02, FAST_MOST_W_PER_AH)  # evidence is clipped there
 SHARE_CLEAN = 0.5
 
 
@@ -140,7 +141,8 @@ def added_heat(n: int, prior: HeatParameters, rng: np.random.Generator) -> Float
     slow = 1.0 - np.exp(-age / EVIDENCE_SLOW_S)
     time_constant = prior.heat_capacity_j_per_k_ah / prior.cooling_w_per_k_ah
     rise = (1.0 - np.exp(-age / time_constant)) / prior.cooling_w_per_k_ah
-    added = np.stack([fast, slow, np.zeros_like(fast), rise], axis=2) * watts[:, :, None]
+    kept = np.minimum(watts, SLOW_MOST_W_PER_AH)
+    added = np.stack([watts * fast, kept * slow, np.zeros_like(fast), watts * rise], axis=2)
     flat: Floats32 = added.reshape(n, THERMAL_WIDTH).astype(np.float32)
     return flat
 

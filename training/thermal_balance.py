@@ -1,7 +1,7 @@
 """The kernel's adaptive heat balance over slots, and the prior that it starts from.
 
 The mathematics is `monitor.features.balance_slot_inplace`, called here slot by slot; what it says
-and why stands there. This module fits the prior: five coefficients for each group of cells, and
+and why stands there. This module fits the prior: eight coefficients for each group of cells, and
 their median and robust spread over groups.
 """
 
@@ -14,8 +14,8 @@ import numba
 import numpy as np
 
 from monitor.features import (
-    BALANCE_TERMS,
     HEAT_CAPACITY_J_PER_K_AH,
+    TERMS,
     B,
     CellState,
     Param,
@@ -24,12 +24,10 @@ from monitor.features import (
 from training.thermal_data import Floats, Ints, Mask
 from training.thermal_slots import Slots
 
-TERMS = len(BALANCE_TERMS)
-
 
 @dataclass(frozen=True, slots=True)
 class BalancePrior:
-    """Mean and standard deviation of the five coefficients over groups of cells."""
+    """Mean and standard deviation of the eight coefficients over groups of cells."""
 
     mean: tuple[float, ...]
     spread: tuple[float, ...]
@@ -131,3 +129,6 @@ def _follow_inplace(
             rows[k, 2] = 1.0
             rows[k, 3] = s[B.REVERSIBLE]
             rows[k, 4] = s[B.DEEP]
+            rows[k, 5] = s[B.CHARGE_V]
+            rows[k, 6] = s[B.DISCHARGE_V]
+            rows[k, 7] = s[B.FIXTURE]

@@ -155,8 +155,8 @@ class HeatParameters:
     heat_capacity_j_per_k_ah: float
     cooling_w_per_k_ah: float
     resistance_ohm_ah: float
-    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.04, -0.04, 0.55)
-    balance_spread: tuple[float, ...] = (0.03, 0.02, 0.04, 0.01, 0.15)
+    balance_mean: tuple[float, ...] = (0.15, 0.03, 0.04, -0.09, 0.5, 0.12, -0.03, 0.0)
+    balance_spread: tuple[float, ...] = (0.08, 0.01, 0.06, 0.02, 0.15, 0.04, 0.06, 0.01)
 
 
 def kernel_parameters(stream: Stream, heat: HeatParameters) -> Floats:

@@ -24,6 +24,7 @@ from training.thermal_slots import Slots
 from training.thermal_windowed import full_windows
 
 AUTOENCODER_MARGIN = 1.25
+FAST_MARGIN = 1.25  # the fast window hangs on a few heavy loads; a new group's may be heavier
 _ADDED = HeatParameters(20.0, 0.025, 0.2)  # what heat added in training does to the rise
 
 
@@ -31,7 +32,8 @@ class HeatBalance:
     """The lumped heat balance; adaptive, or with the prior's coefficients for good.
 
     The score is the larger of fast and slow evidence over their limits. A limit is the largest
-    that any training group needs for the stated rate, judged with a prior that leaves it out.
+    that any training group needs for the stated rate, judged with a prior that leaves it out; the
+    fast one has a margin.
     """
 
     history_s = float("inf")
@@ -57,7 +59,8 @@ class HeatBalance:
                     _needed(members, [trace.slow for trace in found]),
                 )
             )
-        self.fast_limit, self.slow_limit = map(float, np.max(limits, axis=0))
+        fast, slow = map(float, np.max(limits, axis=0))
+        self.fast_limit, self.slow_limit = FAST_MARGIN * fast, slow
 
     def trace(self, slots: Slots) -> BalanceTrace:
         """What the balance says, slot by slot."""

@@ -30,6 +30,7 @@ NAMED_WITHIN_S: Mapping[SensorFault, float] = {
     "spikes": 3600.0,
     "jump": 900.0,
 }
+COARSE_C = 0.5
 _FLAGS = Quality.TEMPERATURE_MISSING | TEMPERATURE_BAD
 _ANY = HeatParameters(20.0, 0.025, 0.2)  # the flags do not depend on it
 
@@ -73,6 +74,20 @@ def _judge(
         heat += bool(((alarms >= site.onset_ms) & (alarms <= until)).any())
     n = len(bench.sites)
     return SensorOutcome(fault, n, named / n, heat / n)
+
+
+def frozen_coarse(bench: Bench, step_c: float = COARSE_C) -> float:
+    """Share of the sites where a frozen thermometer of so coarse a step is named in time."""
+    by_asset = {stream.asset: stream for stream in bench.streams}
+    named = 0
+    for site in bench.sites:
+        broken = break_sensor(by_asset[site.asset], site, "frozen")
+        broken = replace(broken, temperature_c=np.round(broken.temperature_c / step_c) * step_c)
+        (rows,) = run_kernel(broken, _ANY, chunk=max(1, len(broken)))
+        since_s = (broken.timestamp_ms - site.onset_ms) / 1000.0
+        watched = (since_s >= 0.0) & (since_s <= NAMED_WITHIN_S["frozen"])
+        named += bool((rows.quality[watched] & int(_FLAGS)).any())
+    return named / len(bench.sites)
 
 
 def falsely_named(streams: Sequence[Stream]) -> FalseAlarms:

@@ -11,9 +11,11 @@ import numpy as np
 from training.thermal_abuse import AbuseTest
 from training.thermal_benchmark import Result
 from training.thermal_data import HOT_GROUPS
+from training.thermal_healthy import HealthyAlarm
 from training.thermal_scenarios import NUISANCES, SCENARIOS, Nuisance
 from training.thermal_scoring import FalseAlarms
-from training.thermal_sensors import SensorOutcome
+from training.thermal_sensors import COARSE_C, SensorOutcome
+from training.thermal_single import GlitchCost, SecondReading, SlopeEpisodes
 from training.thermal_twin import AMBIENTS_C, GROWTHS_MIN, TwinResult
 
 OURS = "heat balance, adaptive"
@@ -40,6 +42,11 @@ class Beside:
     named_disturbed: Mapping[Nuisance, FalseAlarms] = field(default_factory=dict)
     twin: TwinResult | None = None
     cost_us: Mapping[str, float] = field(default_factory=dict)
+    alarms: Sequence[HealthyAlarm] = ()
+    coarse_frozen: float | None = None  # share named of frozen thermometers of COARSE_C steps
+    rising: SlopeEpisodes | None = None
+    glitches: Sequence[GlitchCost] = ()
+    second: Sequence[SecondReading] = ()
     budget: str = ""  # how the run was cut short, for the protocol
 
 
@@ -48,15 +55,17 @@ def tables(kept: Kept, beside: Beside) -> list[dict[str, Any]]:
     return [
         _false_alarms(kept),
         _by_group(kept),
+        *([_alarms(beside.alarms)] if beside.alarms else []),
         _found(kept),
         _growth(kept),
         _ranking(kept),
         _ablation(kept),
         _nuisance(kept),
         *([_twin(beside.twin)] if beside.twin is not None else []),
-        *([_sensors(beside.sensors)] if beside.sensors else []),
+        *([_sensors(beside.sensors, beside.coarse_frozen)] if beside.sensors else []),
         *([_named(beside)] if beside.named is not None else []),
         *([_abuse(beside.abuse)] if beside.abuse else []),
+        *([_one_reading(beside)] if beside.second else []),
     ]
 
 
@@ -95,6 +104,73 @@ def _by_group(kept: Kept) -> dict[str, Any]:
     note = f"The {OURS} on each held-out group."
     columns = ("group", "cell-hours", "alarms", "per 1,000 h (95 %)")
     return _table("False alarms by group", note, columns, rows)
+
+
+def _alarms(alarms: Sequence[HealthyAlarm]) -> dict[str, Any]:
+    def volts(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    rows = [
+        (
+            one.group,
+            one.asset,
+            f"{one.day:.1f}",
+            "charge" if one.charging else "discharge or rest",
+            f"{one.rise_c:.1f}",
+            f"{one.excess_w:.2f}",
+            volts(one.start_v),
+            "-" if one.charger_w is None else f"{one.charger_w:+.2f}",
+            f"{volts(one.next_start_v)} ({volts(one.usual_next_v)})",
+        )
+        for one in alarms
+    ]
+    note = (
+        "Each alarm of the table above, all counted as false. Excess heat and the charger's power "
+        "over that of the charge before, at the same age, are means over the half hour after the "
+        "alarm; the last column is where the next operation began, and where it began after the "
+        "charge before."
+    )
+    columns = (
+        "group", "cell", "day", "state", "K over ambient", "excess heat, W",
+        "operation began at, V", "more power from the charger, W", "next began at, V (usual)",
+    )  # fmt: skip
+    return _table("The alarms on healthy cells", note, columns, rows)
+
+
+def _one_reading(beside: Beside) -> dict[str, Any]:
+    next_s = np.array([one.next_s for one in beside.second])
+    second_s = np.array([one.second_s for one in beside.second])
+    n = str(len(next_s))
+    rows: list[tuple[str, ...]] = [
+        (
+            "channels whose next reading comes within 1 s of the sign",
+            n,
+            f"{np.mean(next_s <= 1):.0%}",
+        ),
+        ("channels whose next but one does", n, f"{np.mean(second_s <= 1):.0%}"),
+    ]
+    for one in beside.glitches:
+        what = f"single odd readings of {one.size_c:g} K before the crush"
+        rows.append(
+            (f"{what}: one steep reading warns", str(one.glitches), f"{one.one_reading:.0%}")
+        )
+        rows.append((f"{what}: the monitor warns", str(one.glitches), f"{one.monitor:.1%}"))
+    if beside.rising is not None:
+        hours = f"{beside.rising.hours:,.0f} h"
+        for words, count in (
+            ("one steep reading", beside.rising.one_reading),
+            ("one that rose before (the monitor's warning)", beside.rising.rising),
+            ("two steep readings (its danger)", beside.rising.two_readings),
+        ):
+            rows.append((f"healthy hours, episodes of {words}", hours, str(count)))
+    note = (
+        "Steep is over 0.5 C/s over the last second. Where a sensor is read once a second, the "
+        "next reading is the earliest that can show the sign and the next but one is too late: the "
+        "monitor warns on one steep reading if the one before rose by a quarter of that, and calls "
+        "danger only when the next is as steep. The readings before a crush are real, the odd ones "
+        "among them put in."
+    )
+    return _table("One reading or two", note, ("what", "n", "result"), rows)
 
 
 def _found(kept: Kept) -> dict[str, Any]:
@@ -236,8 +312,15 @@ def _named(beside: Beside) -> dict[str, Any]:
     return _table("Sound thermometers", note, ("what", "hours", "episodes", "per 1,000 h"), rows)
 
 
-def _sensors(outcomes: Sequence[SensorOutcome]) -> dict[str, Any]:
-    rows = [(o.fault, str(o.sites), f"{o.named:.0%}", f"{o.taken_for_heat:.0%}") for o in outcomes]
+def _sensors(outcomes: Sequence[SensorOutcome], coarse: float | None) -> dict[str, Any]:
+    rows: list[tuple[str, ...]] = [
+        (o.fault, str(o.sites), f"{o.named:.0%}", f"{o.taken_for_heat:.0%}") for o in outcomes
+    ]
+    if coarse is not None:
+        sites = str(outcomes[0].sites)
+        rows.append(
+            (f"frozen, steps of {COARSE_C:g} K (not in the figure)", sites, f"{coarse:.0%}", "")
+        )
     note = (
         "Named by the kernel's flags in time; taken for heat by the adaptive balance before that."
     )

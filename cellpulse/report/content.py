@@ -57,6 +57,8 @@ LINES = 24
 THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
 UNDATED_MS = 365 * 86_400_000  # a clock in 1970 is one that counts from a recording's start
 TRIMMED_MS = 3_600_000  # samples that begin so long after the first half-cycle were trimmed
+GROWTH_LEAST = 30  # complete discharges, under which a resistance's growth is not told
+SUDDEN = 0.15  # of nominal capacity, less than in the complete discharge before
 GAPS_ARE_MANY = 0.1  # of the time that the data span
 
 
@@ -85,10 +87,12 @@ def make_report(
         min([samples.first_ms, *(c.start_ms for c in cycles)]), samples.last_ms,
         samples.first_ms, samples.frames,
     )  # fmt: skip
+    sudden = _sudden(list(measured.values()))
+    remarks = _remarks(source, about, health, thermal, alarms, quality, forecast, sudden=sudden)
     return Report(
         v=VERSION,
         made_by=f"Cellpulse {_version()}",
-        remarks=_remarks(source, about, health, thermal, alarms, quality, forecast),
+        remarks=remarks,
         source=source,
         about=about,
         use=use,
@@ -232,7 +236,7 @@ def _resistance(cycles: Sequence[CycleSummary]) -> Resistance:
         _thinned(found, POINTS),
         float(np.median(ohm[:RECENT])),
         float(np.median(ohm[-RECENT:])),
-        None if per_cycle is None else 100.0 * per_cycle,
+        None if per_cycle is None or found[-1].discharge < GROWTH_LEAST else 100.0 * per_cycle,
     )
 
 
@@ -316,7 +320,7 @@ def _quality(material: Material, cycles: Sequence[CycleSummary]) -> DataQuality:
 
 def _remarks(
     source: Source, about: About, health: Health, thermal: Thermal, alarms: Alarms,
-    quality: DataQuality, forecast: Forecast | None,
+    quality: DataQuality, forecast: Forecast | None, *, sudden: bool,
 ) -> list[str]:  # fmt: skip
     """What a reader must not overlook, the gravest first."""
     measured, estimated = health.measured, health.estimated
@@ -335,6 +339,7 @@ def _remarks(
         "standing_alarms": alarms.standing > 0,
         "no_temperature": thermal.temperature_max_c is None,
         "below_end_of_life": soh is not None and soh < health.end_of_life,
+        "sudden": sudden,
         "no_soh": soh is None,
         "unlike_training": health.state == "unlike_training",
         "no_model": health.state == "no_model",
@@ -347,6 +352,11 @@ def _remarks(
         "pack": about.cells > 1,
     }
     return [code for code, holds in said.items() if holds]
+
+
+def _sudden(known: Sequence[Measured]) -> bool:
+    """Whether the last capacity is too far under the one before for any ageing."""
+    return len(known) > 1 and known[-2].soh - known[-1].soh > SUDDEN
 
 
 def _card(cards: Sequence[ModelCard], name: str) -> ModelCard | None:

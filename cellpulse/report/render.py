@@ -225,11 +225,13 @@ def _tiles(
             *([] if advice.duration_s is None else
               [say("advice_time", minutes=f"{advice.duration_s / 60:.0f}")]),
             *([] if advice.wear is None else [say("advice_wear", percent=pct(advice.wear, 4))]),
+            *([say("advice_no_outlook")] if advice.current_a and advice.duration_s is None else []),
             advice.reason_zh if language == "zh" else advice.reason,
         ]  # fmt: skip
         tile.advice = say(
             "advice_is" if advice.current_a else "advice_not",
-            policy=advice.policy,
+            policy=say(f"style_{advice.policy}"),
+            rate=f"{advice.current_a / report.about.nominal_capacity_ah:.2f}",
             current=form.quantity(advice.current_a, "A", 2),
             rest=say("semicolon").join(rest),
         )

@@ -126,11 +126,11 @@ def _hours(hours: str, language: Language) -> str:
 
 
 def _alarm_columns(language: Language) -> list[dict[str, Any]]:
-    """The severity and the sentence come first: on a phone they are what fits."""
+    """On a phone the sentence's column holds all of the alarm, and the others are away."""
     return [
         column("severity", text("severity", language), cellRenderer="CpSeverity", width=124),
-        column("text", text("alarm", language), flex=2, minWidth=190),
-        column("reading", text("value", language), cellRenderer="CpReading", width=130),
+        column("text", text("alarm", language), cellRenderer="CpAlarmText", flex=300, minWidth=190),
+        column("reading", text("value", language), cellRenderer="CpReading", width=140),
         column("state", text("state", language), cellRenderer="CpAlarmState", width=155),
         column(
             "since_ms",
@@ -140,5 +140,5 @@ def _alarm_columns(language: Language) -> list[dict[str, Any]]:
         ),
         column("asset", text("asset", language), cellRenderer="CpAlarmSource", width=150),
         column("count", text("count", language), width=84, type="rightAligned"),
-        column("todo", text("what_to_do", language), flex=2, minWidth=220),
+        column("todo", text("what_to_do", language), flex=300, minWidth=220),
     ]

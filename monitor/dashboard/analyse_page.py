@@ -93,7 +93,11 @@ def _result(language: Language) -> list[Any]:
                     className="cp-card",
                 ),
                 html.Section(
-                    [html.H2(text("ica", language)), graph("n-ica-graph", "cp-graph")],
+                    [
+                        html.H2(text("ica", language)),
+                        graph("n-ica-graph", "cp-graph"),
+                        html.Div(text("ica_cc_only", language), className="cp-muted cp-small"),
+                    ],
                     className="cp-card",
                 ),
             ],

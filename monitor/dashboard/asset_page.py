@@ -61,23 +61,24 @@ def asset_page(
                         dcc.Link(
                             "‹ " + text("back_to_fleet", language), href="/", className="cp-back"
                         ),
-                        html.H1(asset),
-                    ]
-                ),
-                html.Div(
-                    [
-                        report_link("a-report", f"/report/asset/{asset}?lang={language}", language)
-                        if can_report
-                        else None,
-                        html.Span("", id="a-lamp", className="cp-lamp"),
-                        html.Span("", id="a-fresh", className="cp-fresh"),
+                        html.Div(
+                            [
+                                html.H1(asset),
+                                html.Span("", id="a-lamp", className="cp-lamp"),
+                                html.Span("", id="a-fresh", className="cp-fresh"),
+                            ],
+                            className="cp-status",
+                        ),
+                        html.Div("", id="a-why", className="cp-why"),
+                        html.Div("", id="a-advice", className="cp-muted"),
                     ],
-                    className="cp-status",
+                    className="cp-title",
                 ),
-                html.Div("", id="a-why", className="cp-muted"),
-                html.Div("", id="a-advice", className="cp-muted"),
+                report_link("a-report", f"/report/asset/{asset}?lang={language}", language)
+                if can_report
+                else None,
             ],
-            className="cp-head",
+            className="cp-head cp-asset-head",
         ),
         html.Div("", id="a-note", className="cp-note cp-hidden"),
         None if faults is None else _replay_bar(language, faults),
@@ -112,6 +113,7 @@ def asset_page(
                     size="xs",
                     **aria(text("heat_of", language)),
                 ),
+                html.Span("", id="pack-scale", className="cp-muted cp-pack-scale"),
                 html.Div(id="pack-map", className="cp-pack"),
             ],
             id="a-pack",
@@ -169,6 +171,7 @@ def asset_page(
                     [
                         html.H2(text("ica", language)),
                         graph("ica-graph", "cp-graph"),
+                        html.Div(text("ica_cc_only", language), className="cp-muted cp-small"),
                     ],
                     className="cp-card",
                 ),
@@ -250,61 +253,91 @@ def _replay_bar(language: Language, faults: Sequence[str]) -> Any:
             n_clicks=0,
         )
 
+    def group(label: str, *parts: Any, name: str = "", shown: bool = True) -> Any:
+        return html.Div(
+            [html.Div(text(label, language), className="cp-label"), html.Div(list(parts))],
+            className="cp-replay-group" if shown else "cp-hidden",
+            role="group",
+            **aria(text(label, language)) | ({"id": name} if name else {}),
+        )
+
     return html.Section(
         [
-            html.H2(text("replay_controls", language)),
-            button("pause"),
-            button("resume"),
-            button("step"),
-            dmc.Select(
-                id="replay-speed",
-                data=[{"value": speed, "label": f"× {speed}"} for speed in REPLAY_SPEEDS],
-                value="120",
-                allowDeselect=False,
-                size="xs",
-                w=100,
-                **aria(text("replay_speed", language)),
-            ),
-            button("speed"),
-            dmc.NumberInput(
-                id="replay-cycle",
-                value=1,
-                min=1,
-                size="xs",
-                w=90,
-                **aria(text("cycles", language)),
-            ),
-            button("seek"),
             html.Div(
                 [
-                    dmc.Select(
-                        id="replay-fault",
-                        data=[
-                            {"value": fault, "label": _fault_words(fault, language)}
-                            for fault in faults
-                        ],
-                        value=faults[0] if faults else None,
-                        allowDeselect=False,
-                        searchable=True,
-                        size="xs",
-                        w=210,
-                        **aria(text("replay_fault", language)),
-                    ),
-                    dmc.NumberInput(
-                        id="replay-severity",
-                        value=0.5,
-                        min=0,
-                        max=1,
-                        step=0.1,
-                        size="xs",
-                        w=90,
-                        **aria(text("replay_severity", language)),
-                    ),
-                    button("inject"),
+                    html.H2(text("replay_controls", language)),
+                    html.Span("", id="replay-state", className="cp-muted"),
+                    html.Span("", id="replay-result", className="cp-muted", role="status"),
                 ],
-                className="cp-replay-fault" if faults else "cp-hidden",
+                className="cp-replay-head",
             ),
-            html.Span("", id="replay-result", className="cp-muted", role="status"),
+            group(
+                "replay_recording",
+                dmc.Select(
+                    id="replay-choice",
+                    data=[],
+                    allowDeselect=False,
+                    searchable=True,
+                    size="xs",
+                    w=150,
+                    **aria(text("replay_recording", language)),
+                ),
+                button("play"),
+                name="replay-choose",
+            ),
+            group("replay_run", button("pause"), button("resume"), button("step")),
+            group(
+                "replay_pace",
+                dmc.Select(
+                    id="replay-speed",
+                    data=[{"value": speed, "label": f"× {speed}"} for speed in REPLAY_SPEEDS],
+                    value="120",
+                    allowDeselect=False,
+                    size="xs",
+                    w=90,
+                    **aria(text("replay_pace", language)),
+                ),
+                button("speed"),
+            ),
+            group(
+                "replay_cycle",
+                dmc.NumberInput(
+                    id="replay-cycle",
+                    value=1,
+                    min=1,
+                    size="xs",
+                    w=80,
+                    **aria(text("replay_cycle", language)),
+                ),
+                button("seek"),
+            ),
+            group(
+                "replay_fault_size",
+                dmc.Select(
+                    id="replay-fault",
+                    data=[
+                        {"value": fault, "label": _fault_words(fault, language)} for fault in faults
+                    ],
+                    value=faults[0] if faults else None,
+                    allowDeselect=False,
+                    searchable=True,
+                    size="xs",
+                    w=170,
+                    **aria(text("replay_fault", language)),
+                ),
+                dmc.NumberInput(
+                    id="replay-severity",
+                    value=0.5,
+                    min=0,
+                    max=1,
+                    step=0.1,
+                    size="xs",
+                    w=70,
+                    **aria(text("replay_severity", language)),
+                ),
+                button("inject"),
+                shown=bool(faults),  # the callback asks for its values in any case
+            ),
         ],
         id="replay",
         className="cp-card cp-replay cp-hidden",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from monitor.dashboard.thinning import keep_extremes
 
 RING_SAMPLES = 900
 FRAME_SAMPLES = 300  # the most samples of a trace in one frame
+TRAIL_SAMPLES = 90
 MAX_CYCLES = 50
 MAX_TRUTHS = 600
 
@@ -54,6 +56,7 @@ class AssetState:
     online: bool = True
     stale: bool = True
     late: int = 0  # late frames in a row
+    runs: int = 0  # how often its time began anew
     version: int = 0
     alarms: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)
     groups: dict[tuple[str, str], AlarmRecord] = field(default_factory=dict)  # of several assets
@@ -84,6 +87,16 @@ def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[
     rows.reverse()
     kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1, 2, 3))
     return [list(column) for column in zip(*kept, strict=True)]
+
+
+def trail(state: AssetState) -> list[float]:
+    """The newest voltages of the asset, V a cell, oldest first: what its tile draws."""
+    found = []
+    for sample in itertools.islice(reversed(state.samples), TRAIL_SAMPLES):
+        known = [value for value in as_list(sample.frame.voltage_v) if value is not None]
+        if known:
+            found.append(round(sum(known) / len(known), 4))
+    return found[::-1]
 
 
 def estimates_since(

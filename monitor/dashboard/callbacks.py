@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
@@ -18,6 +18,7 @@ from monitor.contract import (
     AssetConfig,
     Command,
     CycleSummary,
+    Limits,
     Reply,
     SimulatorCommand,
     cell_name,
@@ -164,10 +165,13 @@ def add_history_callbacks(app: Dash, hub: Hub, history: History | None) -> None:
     async def load_ica(asked: object, look: dict[str, Any]) -> list[dict[str, Any]]:
         if history is None:
             return []
+        asset = str(look["asset"])
+        config = hub.config_of(asset)
+        limits = Limits() if config is None else config.limits
         try:
             curves = await asyncio.to_thread(
-                read_curves, history, str(look["asset"]), int(look["cell"]),
-                hub.newest_ms(str(look["asset"])),
+                read_curves, history, asset, int(look["cell"]), hub.newest_ms(asset),
+                charge_voltage_v=limits.charge_voltage_v,
             )  # fmt: skip
         except StoreError:
             return []  # the trace, which asks the same store, says why
@@ -217,7 +221,9 @@ def add_replay_callback(
 
     @app.callback(
         Output("replay-result", "children"),
+        Output("url", "pathname"),
         Input({"replay": ALL}, "n_clicks"),
+        State("replay-choice", "value"),
         State("replay-speed", "value"),
         State("replay-cycle", "value"),
         State("replay-fault", "value"),
@@ -228,23 +234,26 @@ def add_replay_callback(
     )
     async def control(
         clicks: list[int | None],
+        choice: str | None,
         speed: str | None,
         cycle: int | None,
         fault: str | None,
         severity: float | str | None,
         look: dict[str, Any],
         language_value: str | None,
-    ) -> str:
+    ) -> tuple[str, Any]:
         if not any(clicks) or not isinstance(ctx.triggered_id, dict):
             raise PreventUpdate
         action = ctx.triggered_id["replay"]
-        config = hub.config_of(str(look["asset"]))
+        asset = str(look["asset"])
+        chosen = choice if action == "play" and choice else asset
+        config = hub.config_of(asset)
         if config is None or config.gateway is None:
             raise PreventUpdate
         command = SimulatorCommand(
             v=1,
             action=action,
-            asset=str(look["asset"]) if action in ("seek", "inject") else None,
+            asset=chosen if action in ("seek", "inject", "play") else None,
             cycle=max(1, int(cycle or 1)) if action == "seek" else None,
             speed=float(speed or 1) if action == "speed" else None,
             fault=_fault(fault, severity, int(look["cell"])) if action == "inject" else None,
@@ -252,9 +261,10 @@ def add_replay_callback(
         try:
             await send(config.gateway, command)
         except FeedError as error:
-            return str(error)
+            return str(error), no_update
         language = as_language(language_value)
-        return f"{text(f'replay_{action}', language)}: {text('sent', language)}"
+        said = f"{text(f'replay_{action}', language)}: {text('sent', language)}"
+        return said, no_update if chosen == asset else f"/asset/{quote(chosen)}"
 
 
 def _fault(fault: str | None, severity: float | str | None, cell: int) -> str | None:

@@ -28,6 +28,7 @@ from monitor.contract import (
     MonitorMetrics,
     Reply,
     SimulatorCommand,
+    SimulatorState,
     Topics,
     Truth,
     decode,
@@ -57,6 +58,7 @@ _SUBSCRIPTIONS = (
     ("+/truth", 0),
     ("+/reply", 1),
     ("_gateway/+/status", 1),
+    ("_simulator/+/state", 1),
     ("_monitor/+/status", 1),
     ("_monitor/+/metrics", 0),
 )
@@ -208,6 +210,8 @@ class Feed:
                 self._hub.on_gateway_status(name, online)
             elif service == "_monitor":
                 self._hub.on_monitor_status(name, online)
+        elif service == "_simulator" and kind == "state":
+            self._hub.on_simulator(name, decode(SimulatorState, payload) if payload else None)
         elif service == "_monitor" and kind == "metrics":
             self._hub.on_metrics(decode(MonitorMetrics, payload))
 

@@ -19,6 +19,9 @@ from monitor.dashboard.parts import (
 )
 from monitor.dashboard.texts import Language, text
 
+# A button that stays down; the browser's side says when it is.
+PRESSED: dict[str, Any] = {"aria-pressed": "false"}
+
 
 def fleet_page(language: Language) -> list[Any]:
     """Every asset as a tile or a row."""
@@ -48,26 +51,30 @@ def fleet_page(language: Language) -> list[Any]:
                     debounce=False,
                     **aria(text("search", language)),
                 ),
-                dmc.Select(
-                    id="fleet-sort",
-                    data=[
-                        {"value": key, "label": text(f"by_{key}", language)}
-                        for key in ("name", "risk", "soh", "temperature")
-                    ],
-                    value="name",
-                    allowDeselect=False,
-                    persistence=True,
-                    className="cp-sort",
-                    **aria(text("sort", language)),
+                html.Div(
+                    dmc.Select(
+                        id="fleet-sort",
+                        data=[
+                            {"value": key, "label": text(f"by_{key}", language)}
+                            for key in ("name", "risk", "soh", "temperature")
+                        ],
+                        value="name",
+                        allowDeselect=False,
+                        persistence=True,
+                        className="cp-sort",
+                        **aria(text("sort", language)),
+                    ),
+                    id="fleet-sort-box",
                 ),
                 named(
                     dmc.SegmentedControl(
                         id="fleet-view",
                         data=[
                             {"value": "tiles", "label": text("tiles", language)},
+                            {"value": "dense", "label": text("dense", language)},
                             {"value": "table", "label": text("table", language)},
                         ],
-                        value="tiles",
+                        value=None,  # by the size of the fleet, until the user chooses
                         persistence=True,
                     ),
                     text("view", language),
@@ -97,6 +104,8 @@ def fleet_page(language: Language) -> list[Any]:
                     "asyncTransactionWaitMillis": 50,
                     "suppressCellFocus": False,
                     "enableCellTextSelection": True,
+                    "isExternalFilterPresent": {"function": "cpOnlySome()"},
+                    "doesExternalFilterPass": {"function": "cpPasses(params.data)"},
                 },
                 style={"height": "100%", "width": "100%"},
             ),
@@ -107,10 +116,13 @@ def fleet_page(language: Language) -> list[Any]:
 
 
 def _count(key: str, label: str) -> Any:
-    return html.Div(
+    """A count that shows only those assets when it is pressed."""
+    return html.Button(
         [html.Span("–", id=f"count-{key}", className="cp-count-n"), html.Span(label)],
+        type="button",
         className="cp-count",
         id=f"count-box-{key}",
+        **PRESSED,
     )
 
 
@@ -131,7 +143,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             comparator={"function": "cpCompareNames"},
             sort="asc",
             pinned="left",
-            width=130,
+            width=150,
         ),
         column(
             "risk",
@@ -139,7 +151,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             cellRenderer="CpLamp",
             comparator={"function": "cpCompareRisk"},
             filterValueGetter={"function": "cpRiskWords(params.data)"},
-            width=132,
+            width=120,
         ),
         number_column(
             "v",
@@ -170,7 +182,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             text("score", language),
             "",
             2,
-            width=118,
+            width=124,
             **_by_number("score", ""),
         ),
         number_column(
@@ -185,7 +197,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "soh",
             text("soh_short", language),
             cellRenderer="CpSoh",
-            width=190,
+            width=180,
             **_by_number("soh", "%"),
         ),
         column(
@@ -201,7 +213,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             cellRenderer="CpFresh",
             cellDataType=False,  # of a truth value the grid would offer no text filter
             filterValueGetter={"function": "cpFreshWords(params.data)"},
-            width=138,
+            width=122,
         ),
         column(
             "phase",

@@ -28,7 +28,8 @@ def read_history(
     An unknown range name means the whole life. Raises StoreError where the store cannot.
     """
     stored = next((entry for entry in history.assets() if entry.name == asset), None)
-    last_ms = max(stored.last_ms if stored is not None else 0, newest_ms or 0)
+    # The newest frame may lie before what is stored: a replay that went back.
+    last_ms = newest_ms or (stored.last_ms if stored is not None else 0)
     span_ms = SPANS_MS.get(range_name)
     first_ms = stored.first_ms if stored is not None else last_ms
     start_ms = first_ms if span_ms is None else max(first_ms, last_ms - span_ms)

@@ -21,6 +21,7 @@ from monitor.contract import (
     Event,
     Frame,
     MonitorMetrics,
+    SimulatorState,
     Truth,
 )
 from monitor.dashboard.asset_state import (
@@ -32,12 +33,14 @@ from monitor.dashboard.asset_state import (
     estimates_since,
     pack_now,
     samples_since,
+    trail,
 )
 from monitor.dashboard.rows import Row, is_active, make_row, stale_after_ms
 
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
 STALE_CHECK_MS = 500
+TRAILS = 128  # assets at most whose newest voltages a fleet page gets when it opens
 MAX_ALARMS = 1_000
 MAX_EVENTS = 200
 
@@ -63,6 +66,7 @@ class Hub:
         self._alarms_version = 0
         self._events: deque[tuple[int, Event]] = deque(maxlen=MAX_EVENTS)
         self._gateways: dict[str, bool] = {}
+        self._simulators: dict[str, tuple[int, SimulatorState | None]] = {}
         self._groups: dict[tuple[str, str], AlarmRecord] = {}
         self._monitors: dict[str, bool] = {}
         self._metrics: MonitorMetrics | None = None
@@ -90,6 +94,7 @@ class Hub:
             # The device restarted, its clock went back, or a replay began anew.
             state.samples.clear()
             state.estimates.clear()
+            state.runs += 1
         state.late = 0
         state.newest = frame
         state.samples.append(Sample(self.version + 1, frame))
@@ -114,6 +119,8 @@ class Hub:
     def on_gateway_status(self, gateway: str, online: bool) -> None:
         """A gateway's status holds for every asset that names it in its config."""
         self._gateways[gateway] = online
+        if not online and gateway in self._simulators:
+            self._simulators[gateway] = (self.version + 1, None)
         for state in self._assets.values():
             if state.config is not None and state.config.gateway == gateway:
                 self._touch(state.name)
@@ -167,6 +174,11 @@ class Hub:
         before = state.truths[-1][1] if state.truths else None
         if before is None or (before.soh, before.cycle) != (truth.soh, truth.cycle):
             state.truths.append((self.version + 1, truth))
+
+    def on_simulator(self, name: str, simulator: SimulatorState | None) -> None:
+        """What a replay offers and does, or None when it has ended; its assets' pages show it."""
+        self._simulators[name] = (self.version + 1, simulator)
+        self._pending = True
 
     def on_monitor_status(self, monitor: str, online: bool) -> None:
         """Whether a monitor runs; without one, estimates and alarms do not move."""
@@ -331,6 +343,8 @@ class Hub:
         }
         if view.kind == "fleet":
             body["rows"] = self._rows_since(since)
+            if since == 0 and len(self._assets) <= TRAILS:
+                body["trails"] = {name: trail(state) for name, state in self._assets.items()}
         elif view.kind == "alarms":
             if self._alarms_version > since or since == 0:
                 body["alarms"] = self.alarms()[:MAX_ALARMS]
@@ -357,6 +371,7 @@ class Hub:
             body["missing"] = True
             return body
         body["row"] = self._row(state)
+        body["run"] = state.runs
         body["s"] = samples_since(state, view.cell, since, self.version)
         body["e"] = estimates_since(state, view.cell, since, self.version)
         body["c"] = [
@@ -371,6 +386,10 @@ class Hub:
                 state.all_alarms(), key=lambda record: (-record.severity, -record.since_ms)
             )
             body["alarms"] = records[:MAX_ALARMS]
+        gateway = state.config.gateway if state.config is not None else None
+        version, simulator = self._simulators.get(gateway or "", (0, None))
+        if version > since or since == 0:
+            body["simulator"] = simulator
         if state.estimate is not None:
             body["now_cell"] = cell_now(state.estimate, view.cell)
         if state.truth is not None:

@@ -2,7 +2,9 @@
 
 The charge moved is laid into 10 mV bins of the cell's voltage, the same binning as the engine's
 histogram, and divided by the bin's width: peaks are the electrodes' phase changes, which sink and
-move as a cell ages (Dubarry and Liaw, J. Power Sources 194, 2009).
+move as a cell ages (Dubarry and Liaw, J. Power Sources 194, 2009). They are read where the current
+is constant: the constant-voltage phase moves charge without moving the voltage, a spike at the
+end that says nothing of the electrodes and hides what does, so it is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import CycleSummary, cell_name
+from monitor.features import CV_BAND_V
 from monitor.store.history import History, Trace
 
 Floats = NDArray[np.float64]
@@ -39,18 +42,23 @@ class Curve:
 
 
 def incremental_capacity(
-    timestamp_ms: NDArray[np.int64], voltage_v: Floats, current_a: Floats
+    timestamp_ms: NDArray[np.int64],
+    voltage_v: Floats,
+    current_a: Floats,
+    charge_voltage_v: float = np.inf,
 ) -> tuple[Floats, Floats]:
     """Bin centres in V and dQ/dV in Ah/V of a charge; both empty where no current charged.
 
-    Each step's charge is spread evenly over the voltages that it crossed. The result is smoothed
-    over three bins. Bins that were not crossed are NaN.
+    Each step's charge is spread evenly over the voltages that it crossed. Steps that begin in the
+    constant-voltage phase, which the engine too says begins `CV_BAND_V` below `charge_voltage_v`,
+    are left out. The result is smoothed over three bins. Bins that were not crossed are NaN.
     """
     good = np.isfinite(voltage_v) & np.isfinite(current_a)
     times, voltage, current = timestamp_ms[good] / 1_000.0, voltage_v[good], current_a[good]
     step_s = np.diff(times)
     moved_ah = 0.5 * (current[1:] + current[:-1]) * step_s / 3_600.0
     used = (moved_ah > 0) & (step_s > 0) & (step_s <= LONGEST_STEP_S)
+    used &= voltage[:-1] < charge_voltage_v - CV_BAND_V
     if not used.any():
         return np.empty(0), np.empty(0)
     low = np.minimum(voltage[1:], voltage[:-1])[used] / BIN_V
@@ -77,7 +85,12 @@ def incremental_capacity(
 
 
 def read_curves(
-    history: History, asset: str, cell: int, newest_ms: int | None = None
+    history: History,
+    asset: str,
+    cell: int,
+    newest_ms: int | None = None,
+    *,
+    charge_voltage_v: float = np.inf,
 ) -> list[Curve]:
     """The curves of a cell's first complete charges, of its newest, and of one that runs; blocking.
 
@@ -89,18 +102,20 @@ def read_curves(
     curves = []
     for age, cycle in _choose(charges):
         trace = history.trace(asset, cell, cycle.start_ms, cycle.end_ms, POINTS)
-        voltage, dqdv = incremental_capacity(trace.timestamp_ms, trace.voltage_v, trace.current_a)
+        voltage, dqdv = incremental_capacity(
+            trace.timestamp_ms, trace.voltage_v, trace.current_a, charge_voltage_v
+        )
         if len(voltage):
             curves.append(Curve(cycle.number, age, voltage, dqdv))
     if newest_ms is not None:
         since_ms = own[-1].end_ms if own else newest_ms - LONGEST_CHARGE_MS
         number = max((c.number for c in own if c.kind == "charge"), default=0) + 1
         trace = history.trace(asset, cell, since_ms, newest_ms, POINTS)
-        curves += _running(trace, number)
+        curves += _running(trace, number, charge_voltage_v)
     return curves
 
 
-def _running(trace: Trace, number: int) -> list[Curve]:
+def _running(trace: Trace, number: int, charge_voltage_v: float) -> list[Curve]:
     """The charge that a trace ends in, if it does."""
     current = trace.current_a
     known = np.flatnonzero(np.isfinite(current))
@@ -109,7 +124,7 @@ def _running(trace: Trace, number: int) -> list[Curve]:
     out = np.flatnonzero(current < 0)
     start = int(out[-1]) + 1 if len(out) else 0
     voltage, dqdv = incremental_capacity(
-        trace.timestamp_ms[start:], trace.voltage_v[start:], current[start:]
+        trace.timestamp_ms[start:], trace.voltage_v[start:], current[start:], charge_voltage_v
     )
     return [Curve(number, "running", voltage, dqdv)] if len(voltage) >= RUNNING_BINS else []
 

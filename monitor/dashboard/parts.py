@@ -131,7 +131,7 @@ def _cycle_columns(language: Language) -> list[dict[str, Any]]:
         ),
         column("start_ms", text("start", language), valueFormatter=time, width=185, sort="desc"),
         number_column("duration_h", text("duration", language), "h", 2),
-        number_column("capacity_ah", text("capacity", language), "Ah", 3, width=125),
+        number_column("capacity_ah", text("capacity", language), "Ah", 3, width=140),
         number_column("energy_wh", text("energy", language), "Wh", 2),
         number_column("temperature_max_c", text("t_max", language), "°C", 1, width=170),
         number_column("resistance_ohm", text("resistance", language), "mΩ", 1),

@@ -55,6 +55,18 @@ def newest(journal: Path) -> Checkpoint | None:
     return Checkpoint(body.input_id, body.assets, body.groups)
 
 
+def newest_within(journal: Path, last_input: int) -> Checkpoint | None:
+    """The newest whole checkpoint of a journal that ends with `last_input`, or None.
+
+    Those beyond its end are deleted (OSError): a power loss took the commits that they stand
+    behind, and other inputs will get these numbers.
+    """
+    for path in _paths(journal):
+        if _peek(path) > last_input:
+            path.unlink()
+    return newest(journal)
+
+
 def oldest_input(journal: Path) -> int:
     """The input that the older of two whole checkpoints stands behind; 0 without two of them.
 

@@ -2,7 +2,9 @@
 
 Nothing here is on the way of a frame: the journal is read by a connection of its own, in a thread
 of its own, and what goes wrong is waited out with back-off and jitter. Encoding lines costs the
-interpreter, so after each batch the thread rests as long as the encoding took.
+interpreter, so after each batch the thread rests as long as the encoding took. After a failure the
+next batch is half as large, and twice as large after each success: a database too slow for a whole
+one in the time that it has to answer gets on all the same.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 POLL_S = 1.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+FEWEST_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Sink:
         self._poll_s = poll_s
         self._metrics: MonitorMetrics | None = None
         self._away = False
+        self._lines = BATCH_LINES
         self.state = SinkState(
             set_aside=self._outbox.set_aside, position=self._outbox.position.input
         )
@@ -89,12 +93,14 @@ class Sink:
                     asked = error.wait_s if isinstance(error, AwayError) else None
                     rest_s = max(asked or 0.0, wait_s * random.uniform(0.5, 1.0))
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                    self._lines = max(FEWEST_LINES, self._lines // 2)
                     await loop.run_in_executor(worker, self._look)
                 else:
                     if self._away:
                         log.warning("InfluxDB takes points again")
                     self._away = False
                     wait_s = self._first_wait_s
+                    self._lines = min(BATCH_LINES, 2 * self._lines)
                 await asyncio.sleep(rest_s)
         finally:
             worker.submit(self._outbox.close)
@@ -106,7 +112,7 @@ class Sink:
         Raises StoreError where the server or a file cannot be used now.
         """
         began = time.monotonic()
-        batch = self._outbox.next_batch(BATCH_LINES - 1)  # one more for the counters
+        batch = self._outbox.next_batch(self._lines - 1)  # one more for the counters
         lines = list(batch.lines)
         metrics, self._metrics = self._metrics, None
         if metrics is not None:

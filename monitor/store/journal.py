@@ -5,9 +5,14 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.latest.Result`), `cycle`, `event`, `minute` (see `monitor.store.minutes`), `progress`.
-Views for people: `telemetry`, `cycles`, `alarms`. `input.id`, `cycle.seq` and `event.id` only grow,
-so that a cursor over each finds what is new (`monitor.store.outbox`).
+`monitor.latest.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`, `minute`
+(see `monitor.store.minutes`), `progress`. Views for people: `telemetry`, `cycles`, `alarms`; for
+programs: `frame`, all frames by asset and event time. `input.id`, `cycle.seq` and `event.id` only
+grow, so that a cursor over each finds what is new (`monitor.store.outbox`).
+
+An index over asset and time has a place of its own for every asset's next frame: kept with each
+commit, it was two thirds of a commit's time and five sixths of what it wrote. `frame_time` is
+written for `RUN` frames at once, in order; `frame` adds those behind `progress`, "frame_time".
 """
 
 from __future__ import annotations
@@ -36,7 +41,9 @@ from monitor.inputs import (
     Tick,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+FRAME_TIME = "frame_time"
+RUN = 1_024
 
 
 class Kind(IntEnum):
@@ -51,13 +58,14 @@ class Kind(IntEnum):
     TICK = 6
 
 
+FRAME = int(Kind.FRAME)
+
 _SCHEMA = """
 CREATE TABLE asset (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE input (
     id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, asset_id INTEGER, timestamp_ms INTEGER,
     arrival_ms INTEGER NOT NULL, payload TEXT, result BLOB
 );
-CREATE INDEX input_by_time ON input (asset_id, timestamp_ms) WHERE kind = 0;
 CREATE INDEX input_config ON input (asset_id, id) WHERE kind = 2;
 CREATE TABLE cycle (
     asset_id INTEGER NOT NULL, cell TEXT NOT NULL, kind TEXT NOT NULL, start_ms INTEGER NOT NULL,
@@ -105,7 +113,17 @@ CREATE TABLE minute (
     figures BLOB NOT NULL, PRIMARY KEY (asset_id, cell, minute)
 ) WITHOUT ROWID;
 CREATE TABLE progress (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 2;
+"""
+
+_SINCE_3 = """
+CREATE TABLE frame_time (
+    asset_id INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL, input_id INTEGER NOT NULL,
+    PRIMARY KEY (asset_id, timestamp_ms, input_id)
+) WITHOUT ROWID;
+CREATE VIEW frame AS SELECT asset_id, timestamp_ms, input_id FROM frame_time
+    UNION ALL SELECT asset_id, timestamp_ms, id FROM input WHERE kind = 0
+    AND id > (SELECT ifnull(max(value), 0) FROM progress WHERE name = 'frame_time');
+PRAGMA user_version = 3;
 """
 
 _FROM_1_TO_2 = """
@@ -114,6 +132,13 @@ UPDATE cycle SET seq = number FROM (
     SELECT asset_id AS a, cell AS c, start_ms AS s, kind AS k,
            row_number() OVER (ORDER BY end_ms, asset_id, cell, kind) AS number FROM cycle
 ) WHERE asset_id = a AND cell = c AND start_ms = s AND kind = k;
+"""
+
+_FROM_2_TO_3 = """
+INSERT INTO frame_time SELECT asset_id, timestamp_ms, id FROM input INDEXED BY input_by_time
+    WHERE kind = 0 ORDER BY asset_id, timestamp_ms, id;
+INSERT OR REPLACE INTO progress SELECT 'frame_time', ifnull(max(id), 0) FROM input;
+DROP INDEX input_by_time;
 """
 
 
@@ -155,9 +180,10 @@ class Journal:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version == 0:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(f"BEGIN;{_SCHEMA}{_SINCE_2}COMMIT;")
-            elif version == 1:
-                self._db.executescript(f"BEGIN;{_FROM_1_TO_2}{_SINCE_2}COMMIT;")
+                self._db.executescript(f"BEGIN;{_SCHEMA}{_SINCE_2}{_SINCE_3}COMMIT;")
+            elif version in (1, 2):
+                older = _FROM_1_TO_2 + _SINCE_2 if version == 1 else ""
+                self._db.executescript(f"BEGIN;{older}{_SINCE_3}{_FROM_2_TO_3}COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise StoreError(
                     f"store {path}: written by another version ({version}, this is "
@@ -167,29 +193,37 @@ class Journal:
             self._cycles = int(
                 self._db.execute("SELECT ifnull(max(seq), 0) FROM cycle").fetchone()[0]
             )
+            self._last_id = int(
+                self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0]
+            )
+            self._run: list[tuple[int, int, int]] = self._db.execute(
+                """SELECT asset_id, timestamp_ms, id FROM input WHERE kind = 0 AND id >
+                   (SELECT ifnull(max(value), 0) FROM progress WHERE name = ?)""",
+                (FRAME_TIME,),
+            ).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"store {path}: {error}") from error
 
     @property
     def last_id(self) -> int:
-        """The id of the newest input, 0 for none; raises StoreError."""
-        try:
-            return int(self._db.execute("SELECT ifnull(max(id), 0) FROM input").fetchone()[0])
-        except sqlite3.Error as error:
-            raise StoreError(f"store {self.path}: {error}") from error
+        """The id of the newest input, 0 for none."""
+        return self._last_id
 
     def commit(self, inputs: Sequence[Input], results: Results) -> None:
         """Write one micro-batch in one transaction; raises StoreError and writes nothing then."""
         known = len(self._assets)
         try:
             self._db.execute("BEGIN")
-            rows = [
-                row
-                for item, verdict, result in zip(
-                    inputs, results.verdicts, results.rows, strict=True
-                )
-                if (row := self._row(item, verdict, result, results)) is not None
-            ]
+            last = self._last_id
+            rows = []
+            run = self._run.copy()
+            for item, verdict, result in zip(inputs, results.verdicts, results.rows, strict=True):
+                row = self._row(item, verdict, result, results)
+                if row is not None:
+                    last += 1
+                    rows.append((last, *row))
+                    if row[0] == FRAME:
+                        run.append((row[1], row[2], last))
             cycles = [
                 (
                     self._asset(c.summary.asset), c.summary.cell, c.summary.kind,
@@ -203,10 +237,17 @@ class Journal:
                 for e in results.events
             ]
             self._db.executemany(
-                "INSERT INTO input (kind, asset_id, timestamp_ms, arrival_ms, payload, result) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO input (id, kind, asset_id, timestamp_ms, arrival_ms, payload, result) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            if len(run) >= RUN:
+                run.sort()
+                self._db.executemany("INSERT INTO frame_time VALUES (?, ?, ?)", run)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO progress VALUES (?, ?)", (FRAME_TIME, last)
+                )
+                run = []
             self._db.executemany(
                 "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?, ?)", cycles
             )
@@ -217,6 +258,7 @@ class Journal:
             )
             self._db.execute("COMMIT")
             self._cycles += len(cycles)
+            self._last_id, self._run = last, run
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -235,7 +277,14 @@ class Journal:
 
         Raises StoreError.
         """
+        self._run = [frame for frame in self._run if frame[2] > upto]
         with self._transaction():
+            self._db.execute(
+                """DELETE FROM frame_time WHERE (asset_id, timestamp_ms, input_id) IN (
+                     SELECT asset_id, timestamp_ms, id FROM input WHERE id <= ? AND kind = 0
+                     AND id < (SELECT max(id) FROM input))""",
+                (upto,),
+            )
             self._db.execute(
                 """DELETE FROM input WHERE id <= ? AND kind != ?
                      AND id < (SELECT max(id) FROM input)""",

@@ -84,9 +84,11 @@ class Outbox:
             row = self._own.execute(
                 "SELECT event, cycle, input FROM cursor WHERE target = ?", (target,)
             ).fetchone()
-            self.position = Position() if row is None else Position(*row)
             self.set_aside = self._last_set_aside()
             self._db = connect(journal, read_only=True)
+            # A power loss may take the journal's last commits and leave the cursor beyond its end:
+            # what then comes with these numbers has not been sent.
+            self.position = Position() if row is None else Position(*map(min, row, self._ends()))
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"outbox {self._path}: {error}") from error
 
@@ -193,6 +195,15 @@ class Outbox:
     def _name(self, asset_id: int) -> str:
         self._names.update(self._db.execute("SELECT id, name FROM asset").fetchall())
         return self._names[asset_id]
+
+    def _ends(self) -> Position:
+        """The newest row of each order."""
+        return Position(
+            *self._db.execute(
+                "SELECT (SELECT ifnull(max(id), 0) FROM event), "
+                "(SELECT ifnull(max(seq), 0) FROM cycle), (SELECT ifnull(max(id), 0) FROM input)"
+            ).fetchone()
+        )
 
     def _last_set_aside(self) -> int:
         row = self._own.execute(

@@ -12,7 +12,7 @@ depend on the law's infinite slope at the age of nought.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -131,7 +131,6 @@ class CellBatch:
     voltage_v: Floats
     anode_v: Floats
     ambient_c: Floats
-    scratch: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
     def at(
@@ -261,6 +260,29 @@ class CellBatch:
         self.ambient_c[which] = ambient_c[which]
         self._set_age(which)
         self._read_rest(which)
+
+    def keep_inplace(self, kept: NDArray[np.bool_]) -> None:
+        """Go on with some of the cells only; their order stays."""
+        groups, start = [], 0
+        for group in self.groups:
+            own = kept[group.part]
+            count = int(own.sum())
+            if count:
+                groups.append(
+                    Group(
+                        group.tables,
+                        TwinState(np.ascontiguousarray(group.state.values[:, own])),
+                        Conditions(np.ascontiguousarray(group.conditions.values[:, own])),
+                        Output(np.empty((k.OUTPUT_ROWS, count))),
+                        slice(start, start + count),
+                    )
+                )
+            start += count
+        self.groups = groups
+        self.variation = {name: values[kept] for name, values in self.variation.items()}
+        self.surface = self.surface[:, kept]
+        self.current_c, self.voltage_v = self.current_c[kept], self.voltage_v[kept]
+        self.anode_v, self.ambient_c = self.anode_v[kept], self.ambient_c[kept]
 
     def _step_anode_inplace(self, dt_s: float) -> None:
         """Diffusion modes by their exact exponentials, then the potential at the step's end."""

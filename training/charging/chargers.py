@@ -90,6 +90,13 @@ class Chargers:
             error[which] = (spread * self.rng.standard_normal(self.n))[which]
         self.elapsed_s[which] = 0.0
 
+    def keep_inplace(self, kept: Bools) -> None:
+        """Go on with some of the charges only; their order stays."""
+        self.cells.keep_inplace(kept)
+        self.weight, self.elapsed_s = self.weight[kept], self.elapsed_s[kept]
+        self.soc_error, self.soh_error = self.soc_error[kept], self.soh_error[kept]
+        self.n = self.cells.n
+
     def allowed_c(self) -> Floats:
         """The shield's bound, from what the BMS thinks."""
         soc = np.clip(self.cells.soc + self.soc_error, 0.0, 1.0)

@@ -1,45 +1,30 @@
-"""What a learner starts from: the best simple currents for each condition, found on the twin.
+"""What a learner starts from: the best charge for each condition, found on the twin.
 
-For every ambient, SOH and weight, log current = a + b (soc - 45 %), by the cross-entropy method. A
-learner imitates them before it learns by itself: it saves the hours that finding the dependence on
-temperature from nothing took, and what it does better than them is its own.
+For every ambient, SOH and weight, the current over state of charge by direct optimisation
+(`bound.best_profiles`). A learner imitates them before it learns by itself: it saves the hours that
+finding the dependence on temperature from nothing took. They know the cell exactly; what to do
+where the estimates are off, a learner finds out by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.twin import load_parameters
 from training.charging import rewards
-from training.charging.chargers import Chargers
-from training.charging.policies import CHARGER_V, HIGHEST_C, LOWEST_C
-from training.charging.rollout import charge, grid, prepare
-from training.charging.tuning import cost
+from training.charging.bound import BINS, best_profiles
+from training.charging.policies import MultiStage
+from training.charging.rollout import grid, prepare
 
 Floats = NDArray[np.float64]
 Say = Callable[[str], None]
 
 AMBIENTS_C = np.array([8.0, 11.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0, 27.0, 30.0, 34.0, 38.0, 42.0])
 SOHS = np.array([0.78, 0.89, 1.0])
-WEIGHTS = np.geomspace(rewards.LOWEST_WEIGHT, rewards.HIGHEST_WEIGHT, 12)
-ROUNDS, TRIES = 9, 28
-
-
-@dataclass(frozen=True, slots=True)
-class Sloped:
-    """log current = level + slope (soc - 0.45), one pair a charge."""
-
-    level: Floats
-    slope: Floats
-    name: str = "sloped"
-
-    def ask(self, seen: Floats) -> tuple[Floats, Floats]:
-        current_c = np.exp(self.level + self.slope * (seen[:, 0] - 0.45))
-        return np.clip(current_c, LOWEST_C, HIGHEST_C), np.full(len(seen), CHARGER_V)
+WEIGHTS = np.geomspace(rewards.LOWEST_WEIGHT, rewards.HIGHEST_WEIGHT, 16)
 
 
 def demonstrate(seed: int, say: Say) -> tuple[Floats, Floats]:
@@ -47,25 +32,10 @@ def demonstrate(seed: int, say: Say) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     cell = load_parameters()
     where = grid(list(AMBIENTS_C), list(SOHS))
-    shape = (where.n, len(WEIGHTS))
-    mean = np.zeros((*shape, 2))
-    mean[..., 0] = np.log(np.clip(1.6 / WEIGHTS**0.3, 0.3, 2.0))
-    spread = np.broadcast_to([0.5, 0.8], mean.shape).copy()
-    for number in range(ROUNDS):
-        tried = mean[:, :, None] + spread[:, :, None] * rng.standard_normal((*shape, TRIES, 2))
-        tried[:, :, 0] = mean
-        tried[..., 0] = np.clip(tried[..., 0], np.log(LOWEST_C), np.log(HIGHEST_C))
-        flat = tried.reshape(-1, 2)
-        found = charge(Sloped(flat[:, 0], flat[:, 1]), where, cell, repeat=shape[1] * TRIES)
-        found = found.reshaped(*shape, TRIES)
-        judged = cost(found.minutes, found.loss, WEIGHTS[None, :, None])
-        order = np.argsort(judged, axis=2)[:, :, : TRIES // 5]
-        elite = np.take_along_axis(tried, order[..., None], axis=2)
-        mean, spread = elite.mean(axis=2), elite.std(axis=2) + 0.02
-        say(f"demonstrations: round {number + 1} of {ROUNDS}")
-    chargers: Chargers = prepare(where, cell, len(WEIGHTS))
+    best = best_profiles(where, cell, WEIGHTS, seed, say)
+    chargers = prepare(where, cell, len(WEIGHTS))
     chargers.weight[:] = np.tile(WEIGHTS, where.n)
-    policy = Sloped(mean[..., 0].ravel(), mean[..., 1].ravel())
+    policy = MultiStage(np.exp(best.log_c.reshape(-1, BINS)))
     seen, wanted = [], []
     running = np.ones(chargers.n, dtype=bool)
     while running.any():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.charging import PERFECT, Limits
 from simulator.twin import CellParameters, load_parameters
+from training.charging.bound import best_profiles, cost
 from training.charging.cell import scale_exponents
 from training.charging.fronts import (
     DURATIONS_MIN,
@@ -19,16 +21,16 @@ from training.charging.fronts import (
     gain,
     interval,
     measure,
+    most_gain,
     nominal_conditions,
     unseen_conditions,
 )
-from training.charging.policies import CcCv, Network, Policy, always_1c
+from training.charging.policies import CcCv, Network, Policy, SideBySide, always_1c
 from training.charging.pybamm_check import Check, cross_check
 from training.charging.rollout import Conditions, grid, lifetime
 from training.charging.saved import SEEDS_FILE, load_networks
 from training.charging.tuning import (
-    WEIGHTS,
-    best_profiles,
+    FRONT_WEIGHTS,
     cc_cv_by_ambient,
     cc_cv_front,
     cc_cv_grid,
@@ -42,6 +44,8 @@ Say = Callable[[str], None]
 
 CYCLES = 200
 FACTORS = (0.5, 1.5)
+GOALS = (("CC-CV", 15.0), ("multi-stage CC", 5.0))  # percent of time to save, the issue's
+NO_SUCH_CHARGE = "no target: the fastest such charge that the shield lets through takes {:.1f} min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ class OtherLaw:
 
     opponents: dict[str, Front]
     learned: list[Front]
+
+
+@dataclass(frozen=True, slots=True)
+class Perfect:
+    """The calibrated cell, known exactly: with the shield, and with the bare limits (`PERFECT`)."""
+
+    shielded: dict[str, Front]  # opponents and the bound
+    bare: dict[str, Front]
+    search_error: float  # largest difference in cost between two seeds of the search, as a share
 
 
 @dataclass(slots=True)
@@ -61,11 +74,23 @@ class Found:
     fronts: dict[str, Front] = field(default_factory=dict)
     learned: dict[str, list[Front]] = field(default_factory=dict)  # by algorithm, one a seed
     unshielded: Front | None = None
-    nominal: dict[str, Front] = field(default_factory=dict)
+    bound: Front | None = None  # the best profile of each unseen condition, behind the shield
+    perfect: Perfect | None = None
     lives: list[tuple[str, float, float, float]] = field(default_factory=list)
     sensitivity: dict[float, OtherLaw] = field(default_factory=dict)
     pybamm: Check | None = None
     left_out: list[str] = field(default_factory=list)
+
+    def most_gain(self, opponent: str, minutes: float) -> float | None:
+        """What no policy behind the shield can save more than, percent of time at equal wear."""
+        if self.bound is None:
+            return None
+        return most_gain(self.bound, self.fronts[opponent], minutes)
+
+    def by_name(self, algorithm: str, opponent: str) -> list[float]:
+        """Mean gain of an algorithm at every duration at which it has one."""
+        found = [self.gains(algorithm, opponent, minutes) for minutes in DURATIONS_MIN]
+        return [float(np.mean(values)) for values in found if values]
 
     def gains(self, algorithm: str, opponent: str, minutes: float) -> list[float]:
         """One value a seed; seeds that never reach that wear are left out."""
@@ -122,7 +147,8 @@ def evaluate(models: Path, seed: int, say: Say, budget_s: float | None = None) -
     found.learned = _learned(networks, where, cell)
     if fits(0.4, "the best profile of each condition (the bound)"):
         say("the best profile of each condition")
-        found.nominal = _bound(opponents, networks, cell, seed, say)
+        found.bound = _bound(where, cell, seed, say)
+        found.perfect = _perfect(opponents, cell, seed, say)
     for factor in FACTORS:
         if fits(0.55, f"the law with {factor:g} times its exponents"):
             say(f"the law with {factor:g} times its exponents")
@@ -157,20 +183,42 @@ def _learned(
     }
 
 
-def _bound(
-    opponents: Opponents,
-    networks: Mapping[str, Sequence[Network]],
-    cell: CellParameters,
-    seed: int,
-    say: Say,
-) -> dict[str, Front]:
-    """Fronts on the calibrated cell, with the best profile of every single condition."""
+def _bound(where: Sequence[Conditions], cell: CellParameters, seed: int, say: Say,
+           limits: Limits | None = None) -> Front:  # fmt: skip
+    """The best profile of every single condition, for each of `FRONT_WEIGHTS`."""
+    parts = [
+        best_profiles(one, cell, FRONT_WEIGHTS, seed, say, limits=limits).outcome for one in where
+    ]
+    return front_of("best profile", parts, np.concatenate([one.ambient_c for one in where]))
+
+
+def _perfect(opponents: Opponents, cell: CellParameters, seed: int, say: Say) -> Perfect:
+    """What the margins of the shield cost: opponents and bound with them and without."""
     where = nominal_conditions()
-    best = best_profiles(where[0], cell, WEIGHTS, seed, say)
-    fronts = _opponents(opponents, where, cell)
-    fronts["PPO"] = measure(networks["PPO"][0], where, cell, "PPO")
-    fronts["best profile"] = front_of("best profile", [best], where[0].ambient_c)
-    return fronts
+
+    def fronts(own: Opponents, limits: Limits) -> dict[str, Front]:
+        families: dict[str, Sequence[Policy]] = {
+            "CC-CV": own.cc_cv, "CC-CV by ambient": own.by_ambient
+        }  # fmt: skip
+        measured = {
+            name: measure(settings, where, cell, name, limits=limits)
+            for name, settings in families.items()
+        }
+        return measured | {"best profile": _bound(where, cell, seed, say, limits)}
+
+    bare = Limits(tolerance=PERFECT)
+    tried = cc_cv_grid(tuning_conditions(), cell, limits=bare)
+    own = replace(
+        opponents,
+        cc_cv=cc_cv_front(tried),
+        by_ambient=cc_cv_by_ambient(tried, tuning_conditions()),
+    )
+    shielded = fronts(opponents, Limits())
+    again = _bound(where, cell, seed + 1, say)
+    costs = [
+        cost(one.minutes, one.loss, FRONT_WEIGHTS) for one in (shielded["best profile"], again)
+    ]
+    return Perfect(shielded, fronts(own, bare), float(np.abs(costs[1] / costs[0] - 1.0).max()))
 
 
 def _under(
@@ -213,11 +261,13 @@ def _lives(
         chosen.append((name, settings[nearest(front, 60.0)], front, 1.0))
     for name, seeds in networks.items():
         front = found.learned[name][0]
-        chosen.append((name, seeds[0], front, float(WEIGHTS[nearest(front, 60.0)])))
-    for name, policy, front, weight in chosen:
-        left = lifetime(policy, where, cell, weight=weight, cycles=CYCLES)
+        chosen.append((name, seeds[0], front, float(FRONT_WEIGHTS[nearest(front, 60.0)])))
+    together = SideBySide([policy for _, policy, _, _ in chosen])
+    weights = np.tile([weight for *_, weight in chosen], where.n)
+    left = lifetime(together, where, cell, weight=weights, cycles=CYCLES, repeat=len(chosen))
+    for (name, _, front, _), own in zip(chosen, left.reshape(where.n, -1).T, strict=True):
         at = 0 if name == "always 1C" else nearest(front, 60.0)
-        rows.append((name, float(front.minutes[at]), float(left.mean()), float(left.min())))
+        rows.append((name, float(front.minutes[at]), float(own.mean()), float(own.min())))
     return rows
 
 
@@ -231,7 +281,8 @@ def figures_of(found: Found) -> list[Figure]:
         f"mean of {seeds} seeds, at equal mean wear over unseen cells (every parameter 10 % off, "
         "10 to 40 degC, SOH 80 to 100 %, two sizes, estimates off)"
     )
-    for opponent, target in (("CC-CV", 15.0), ("CC-CV by ambient", None), ("multi-stage CC", 5.0)):
+    goals = dict(GOALS)
+    for opponent in ("CC-CV", "CC-CV by ambient", "multi-stage CC"):
         for minutes in DURATIONS_MIN:
             for algorithm in found.learned:
                 values = found.gains(algorithm, opponent, minutes)
@@ -239,9 +290,22 @@ def figures_of(found: Found) -> list[Figure]:
                     continue
                 mean, half = interval(values) if values else (None, None)
                 text = how if half is None else f"{how}; 95 % interval +-{half:.1f}"
-                goal = target if algorithm == "PPO" else None
+                goal = goals.get(opponent) if algorithm == "PPO" else None
+                if found.fronts[opponent].loss_at(minutes) is None:
+                    goal, text = None, NO_SUCH_CHARGE.format(found.fronts[opponent].fastest)
                 name = f"{algorithm}: time saved against {opponent}'s {minutes:.0f} min"
                 out.append(figure(name, mean, "%", goal, "higher", text))
+    if found.bound is not None:
+        bound = (
+            "the best profile of every single condition by direct optimisation, which knows cell, "
+            "ambient and errors beforehand, behind the same shield; no policy can save more"
+        )
+        for opponent in ("CC-CV", "CC-CV by ambient", "multi-stage CC"):
+            for minutes in DURATIONS_MIN:
+                out.append(
+                    figure(f"bound: time saved against {opponent}'s {minutes:.0f} min",
+                           found.most_gain(opponent, minutes), "%", None, "higher", bound)
+                )  # fmt: skip
     violations = sum(front.violations for fronts in found.learned.values() for front in fronts)
     charges = sum(front.charges for fronts in found.learned.values() for front in fronts)
     out.append(

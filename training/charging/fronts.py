@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from monitor.charging import Limits
 from simulator.twin import CellParameters
+from training.charging import rewards
+from training.charging.bound import cost
 from training.charging.cell import random_variations
 from training.charging.policies import (
     CcCv,
@@ -19,7 +22,7 @@ from training.charging.policies import (
     Policy,
 )
 from training.charging.rollout import Conditions, Outcome, charge, grid
-from training.charging.tuning import WEIGHTS, pareto
+from training.charging.tuning import FRONT_WEIGHTS, pareto
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +66,11 @@ class Front:
         """Minutes and loss of the points that no other point beats, by rising loss."""
         return _kept(self.minutes, self.loss)
 
+    @property
+    def fastest(self) -> float:
+        """Minutes of the fastest charge."""
+        return float(self.minutes.min())
+
     def minutes_at(self, loss: float) -> float | None:
         """Time at a wear, between points; the fastest where more is allowed than it ever needs,
         None where it never wears as little."""
@@ -95,6 +103,20 @@ def gain(policy: Front, opponent: Front, minutes: float) -> float | None:
     return None if own is None else 100.0 * (1.0 - own / minutes)
 
 
+def most_gain(bound: Front, opponent: Front, minutes: float) -> float | None:
+    """The most time in percent that anything can save on the opponent's charge of so many minutes.
+
+    `bound` has the least cost of every of `FRONT_WEIGHTS`: each says what time + w wear cannot go
+    under, and the tightest of them counts.
+    """
+    loss = opponent.loss_at(minutes)
+    if loss is None:
+        return None
+    least = cost(bound.minutes, bound.loss, FRONT_WEIGHTS)
+    own = (least - cost(np.zeros(1), np.full(1, loss), FRONT_WEIGHTS)) * rewards.TIME_S / 60.0
+    return 100.0 * (1.0 - float(own.max()) / minutes)
+
+
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean of a few seeds and half its 95 % confidence interval (Student's t)."""
     data = np.asarray(values, dtype=np.float64)
@@ -111,21 +133,22 @@ def measure(
     name: str,
     *,
     shielded: bool = True,
+    limits: Limits | None = None,
 ) -> Front:
-    """The front of a list of settings, or of a network over `WEIGHTS`."""
+    """The front of a list of settings, or of a network over `FRONT_WEIGHTS`."""
     parts: list[Outcome] = []
     ambient_c: list[Floats] = []
     for conditions in where:
         if isinstance(policies, Network):
-            count = len(WEIGHTS)
-            weight = np.tile(WEIGHTS, conditions.n)
+            count = len(FRONT_WEIGHTS)
+            weight = np.tile(FRONT_WEIGHTS, conditions.n)
             found = charge(policies, conditions, cell, weight=weight, repeat=count,
-                           shielded=shielded)  # fmt: skip
+                           shielded=shielded, limits=limits)  # fmt: skip
         else:
             count = len(policies)
-            found = charge(
-                _together(policies, conditions.n), conditions, cell, repeat=count, shielded=shielded
-            )
+            together = _together(policies, conditions.n)
+            found = charge(together, conditions, cell, repeat=count, shielded=shielded,
+                           limits=limits)  # fmt: skip
         parts.append(found.reshaped(conditions.n, count))
         ambient_c.append(conditions.ambient_c)
     return front_of(name, parts, np.concatenate(ambient_c))
@@ -160,20 +183,25 @@ def _together(policies: Sequence[Policy], times: int) -> Policy:
         rates = np.stack([p.rates_c for p in policies if isinstance(p, MultiStage)])
         return MultiStage(np.tile(rates, (times, 1)), first.name)
     if isinstance(first, CcCvByAmbient):
-        return _Tables([p for p in policies if isinstance(p, CcCvByAmbient)], first.name)
+        tables = [p for p in policies if isinstance(p, CcCvByAmbient)]
+        return _Tables(tables, np.tile(np.arange(len(tables)), times), first.name)
     raise TypeError(f"no way to put policies like {first.name} together")
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Several tables by ambient, one charge after the other."""
+    """Several tables by ambient, one for each charge."""
 
     tables: Sequence[CcCvByAmbient]
+    which: NDArray[np.int64]  # (n,): the table of every charge
     name: str
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
         current_c, cut_v = np.empty(len(seen)), np.empty(len(seen))
-        step = len(self.tables)
         for index, table in enumerate(self.tables):
-            current_c[index::step], cut_v[index::step] = table.ask(seen[index::step])
+            own = self.which == index
+            current_c[own], cut_v[own] = table.ask(seen[own])
         return current_c, cut_v
+
+    def only(self, kept: NDArray[np.bool_]) -> _Tables:
+        return _Tables(self.tables, self.which[kept], self.name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -124,28 +125,7 @@ def learn(
     """
     torch.set_num_threads(1)
     if algorithm == "PPO":
-        env = Cells(ChargingVectorEnv(_PPO_CELLS, scene=TRAINING, seed=seed))
-        ppo = PPO(
-            "MlpPolicy",
-            env,
-            seed=seed,
-            device="cpu",
-            n_steps=128,  # about a whole charge, and no trust in the critic beyond it
-            batch_size=2048,
-            n_epochs=5,
-            gamma=1.0,
-            gae_lambda=1.0,
-            clip_range=0.2 if shown is None else 0.1,
-            learning_rate=_fast if shown is None else _careful,
-            policy_kwargs={
-                "net_arch": list(HIDDEN),
-                "activation_fn": torch.nn.ReLU,
-                "log_std_init": -1.0 if shown is None else -2.0,
-            },
-        )
-        if shown is not None:
-            _imitate(ppo, *shown, seed)
-        model: PPO | SAC = ppo
+        model: PPO | SAC = _ppo(seed, shown)
     else:
         env = Cells(ChargingVectorEnv(_SAC_CELLS, scene=TRAINING, seed=seed))
         model = SAC(
@@ -167,6 +147,38 @@ def learn(
         told.append(CriticFirst(steps))
     model.learn(steps, callback=told)
     return network_of(model)
+
+
+def imitate(seed: int, shown: tuple[Floats, Floats]) -> Network:
+    """Only what PPO of this seed starts from: nothing learned by itself."""
+    torch.set_num_threads(1)
+    return replace(network_of(_ppo(seed, shown)), name="imitation")
+
+
+def _ppo(seed: int, shown: tuple[Floats, Floats] | None) -> PPO:
+    """PPO before its first step; with `shown` it imitates that already."""
+    env = Cells(ChargingVectorEnv(_PPO_CELLS, scene=TRAINING, seed=seed))
+    ppo = PPO(
+        "MlpPolicy",
+        env,
+        seed=seed,
+        device="cpu",
+        n_steps=128,  # about a whole charge, and no trust in the critic beyond it
+        batch_size=2048,
+        n_epochs=5,
+        gamma=1.0,
+        gae_lambda=1.0,
+        clip_range=0.2 if shown is None else 0.1,
+        learning_rate=_fast if shown is None else _careful,
+        policy_kwargs={
+            "net_arch": list(HIDDEN),
+            "activation_fn": torch.nn.ReLU,
+            "log_std_init": -1.0 if shown is None else -2.0,
+        },
+    )
+    if shown is not None:
+        _imitate(ppo, *shown, seed)
+    return ppo
 
 
 def _fast(left: float) -> float:

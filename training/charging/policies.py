@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from monitor.advice import SEEN
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 START_SOC, END_SOC = 0.10, 0.80
 HIGHEST_C = 3.0
@@ -33,6 +34,10 @@ class Policy(Protocol):
         """Current and the voltage that the charger is to hold, from what is seen (n, columns)."""
         ...
 
+    def only(self, kept: Bools) -> Policy:
+        """The same policy for some of its charges, in their order."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CcCv:
@@ -45,6 +50,14 @@ class CcCv:
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
         n = len(seen)
         return np.broadcast_to(self.rate_c, n), np.broadcast_to(self.cut_v, n)
+
+    def only(self, kept: Bools) -> CcCv:
+        return CcCv(_some(self.rate_c, kept), _some(self.cut_v, kept), self.name)
+
+
+def _some(values: Floats, kept: Bools) -> Floats:
+    """Values of some charges; one that holds for all stays."""
+    return values if len(values) == 1 else values[kept]
 
 
 def always_1c() -> CcCv:
@@ -66,6 +79,9 @@ class CcCvByAmbient:
         at = np.searchsorted(middles, seen[:, SEEN["ambient_c"]])
         return self.rate_c[at], self.cut_v[at]
 
+    def only(self, kept: Bools) -> CcCvByAmbient:
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class MultiStage:
@@ -80,6 +96,9 @@ class MultiStage:
         stage = np.clip(place.astype(np.int64), 0, stages - 1)
         rates = np.broadcast_to(self.rates_c, (len(seen), stages))
         return rates[np.arange(len(seen)), stage], np.full(len(seen), CHARGER_V)
+
+    def only(self, kept: Bools) -> MultiStage:
+        return self if self.rates_c.ndim == 1 else MultiStage(self.rates_c[kept], self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,9 @@ class Network:
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
         return current_of(self.action(scaled(seen))), np.full(len(seen), CHARGER_V)
 
+    def only(self, kept: Bools) -> Network:
+        return self
+
     def action(self, x: Floats) -> Floats:
         """The action, -1 to 1, from scaled inputs (n, columns)."""
         for weight, bias in self.weights[:-1]:
@@ -103,6 +125,24 @@ class Network:
         weight, bias = self.weights[-1]
         raw = (x @ weight + bias)[:, 0]
         return np.asarray(np.tanh(raw) if self.squash else np.clip(raw, -1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Several policies that take turns over the charges: the first, the second, and again."""
+
+    policies: Sequence[Policy]
+    name: str = "side by side"
+
+    def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        current_c, cut_v = np.empty(len(seen)), np.empty(len(seen))
+        step = len(self.policies)
+        for index, policy in enumerate(self.policies):
+            current_c[index::step], cut_v[index::step] = policy.ask(seen[index::step])
+        return current_c, cut_v
+
+    def only(self, kept: Bools) -> Policy:
+        raise NotImplementedError("charges that leave would break the turns")
 
 
 LOWEST_C = 0.15

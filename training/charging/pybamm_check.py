@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from monitor.charging import Limits, allowed_c
 from training.charging.fronts import Front
 from training.charging.policies import CHARGER_V, END_SOC, START_SOC, CcCv, Network, Policy
-from training.charging.tuning import WEIGHTS
+from training.charging.tuning import FRONT_WEIGHTS
 from training.figures import Figure, figure
 
 Floats = NDArray[np.float64]
@@ -240,4 +240,4 @@ def cross_check(
 def _weight_at(front: Front, loss: float) -> float:
     """The weight with which a policy wears so much on the twin, between the measured ones."""
     order = np.argsort(front.loss)
-    return float(np.exp(np.interp(loss, front.loss[order], np.log(WEIGHTS)[order])))
+    return float(np.exp(np.interp(loss, front.loss[order], np.log(FRONT_WEIGHTS)[order])))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.advice import SEEN
+from monitor.charging import Limits
 from simulator.twin import CellParameters
 from training.charging.cell import CellBatch, Variation
 from training.charging.chargers import LONGEST_S, Chargers, Scene
@@ -86,60 +87,83 @@ def charge(
     weight: Floats | float = 1.0,
     shielded: bool = True,
     repeat: int = 1,
+    limits: Limits | None = None,
 ) -> Outcome:
     """Charge every condition from 10 to 80 %. With `repeat`, each condition is charged so many
-    times in a row (the policy's arrays and `weight` have one entry a charge then)."""
-    chargers = prepare(conditions, cell, repeat)
+    times in a row (the policy's arrays and `weight` have one entry a charge then). A charge that is
+    done leaves the batch."""
+    chargers = prepare(conditions, cell, repeat, limits)
     chargers.weight[:] = weight
     n = chargers.n
-    limits = chargers.limits
-    minutes, loss = np.full(n, np.inf), np.zeros(n)
-    peak_c, highest_v, lowest_v = np.full(n, -np.inf), np.full(n, -np.inf), np.full(n, np.inf)
-    before = chargers.cells.capacity_loss
-    running = np.ones(n, dtype=bool)
-    while running.any() and chargers.elapsed_s.max() < LONGEST_S:
-        current_c, cut_v = policy.ask(chargers.seen())
-        cut_v = np.array(np.broadcast_to(cut_v, n))
-        watch = Watch(chargers.cells, peak_c, highest_v, lowest_v, running)
-        lasted = chargers.elapsed_s.copy()
-        _, done, _ = chargers.step_inplace(
-            np.where(running, current_c, 0.0), cut_v, shielded=shielded, watch=watch
-        )
-        ends = running & done
-        minutes[ends] = chargers.elapsed_s[ends] / 60.0
-        loss[running] = (chargers.cells.capacity_loss - before)[running]
-        chargers.elapsed_s[~running] = lasted[~running]
-        running &= ~done
-    violations = (
-        (highest_v > limits.voltage_max_v + VOLTAGE_TOLERANCE_V)
-        | (peak_c > limits.temperature_max_c)
-        | (lowest_v < limits.anode_min_v)
+    found = Outcome(
+        minutes=np.full(n, np.inf),
+        loss=np.zeros(n),
+        peak_c=np.full(n, -np.inf),
+        highest_v=np.full(n, -np.inf),
+        lowest_anode_v=np.full(n, np.inf),
+        violations=np.zeros(n, dtype=bool),
     )
-    return Outcome(minutes, loss, peak_c, highest_v, lowest_v, violations)
+    at = np.arange(n)  # the charges that still run
+    watch = Watch.of(chargers.cells)
+    before = chargers.cells.capacity_loss
+    while len(at) and chargers.elapsed_s.max() < LONGEST_S:
+        current_c, cut_v = policy.ask(chargers.seen())
+        cut_v = np.array(np.broadcast_to(cut_v, len(at)))
+        _, done, _ = chargers.step_inplace(current_c, cut_v, shielded=shielded, watch=watch)
+        over = done if chargers.elapsed_s.max() < LONGEST_S else np.ones(len(at), dtype=bool)
+        if not over.any():
+            continue
+        ended = at[over]
+        found.minutes[ended] = np.where(done, chargers.elapsed_s / 60.0, np.inf)[over]
+        found.loss[ended] = (chargers.cells.capacity_loss - before)[over]
+        found.peak_c[ended] = watch.peak_c[over]
+        found.highest_v[ended] = watch.highest_v[over]
+        found.lowest_anode_v[ended] = watch.lowest_anode_v[over]
+        at, before = at[~over], before[~over]
+        chargers.keep_inplace(~over)
+        watch.keep_inplace(~over)
+        policy = policy.only(~over)
+    limits = chargers.limits
+    found.violations[:] = (
+        (found.highest_v > limits.voltage_max_v + VOLTAGE_TOLERANCE_V)
+        | (found.peak_c > limits.temperature_max_c)
+        | (found.lowest_anode_v < limits.anode_min_v)
+    )
+    return found
 
 
 @dataclass(slots=True)
 class Watch:
-    """Extremes of running charges, kept at every step of the cells."""
+    """Extremes of charges, kept at every step of the cells."""
 
     cells: CellBatch
     peak_c: Floats
     highest_v: Floats
     lowest_anode_v: Floats
-    running: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, cells: CellBatch) -> Watch:
+        n = cells.n
+        return cls(cells, np.full(n, -np.inf), np.full(n, -np.inf), np.full(n, np.inf))
 
     def see(self) -> None:
-        at = self.running
-        self.peak_c[at] = np.maximum(self.peak_c, self.cells.temperature_c)[at]
-        self.highest_v[at] = np.maximum(self.highest_v, self.cells.voltage_v)[at]
-        self.lowest_anode_v[at] = np.minimum(self.lowest_anode_v, self.cells.anode_v)[at]
+        self.peak_c = np.maximum(self.peak_c, self.cells.temperature_c)
+        self.highest_v = np.maximum(self.highest_v, self.cells.voltage_v)
+        self.lowest_anode_v = np.minimum(self.lowest_anode_v, self.cells.anode_v)
+
+    def keep_inplace(self, kept: NDArray[np.bool_]) -> None:
+        """Go on with some of the charges only."""
+        self.peak_c, self.highest_v = self.peak_c[kept], self.highest_v[kept]
+        self.lowest_anode_v = self.lowest_anode_v[kept]
 
 
-def prepare(conditions: Conditions, cell: CellParameters, repeat: int = 1) -> Chargers:
+def prepare(
+    conditions: Conditions, cell: CellParameters, repeat: int = 1, limits: Limits | None = None
+) -> Chargers:
     """Chargers at the start of these conditions."""
     n = conditions.n * repeat
     chargers = Chargers(n, cell=cell.scaled_to(conditions.nominal_ah), kinds=conditions.kinds,
-                        scene=Scene())  # fmt: skip
+                        scene=Scene(), limits=limits)  # fmt: skip
     every = np.ones(n, dtype=bool)
     chargers.cells.restart_inplace(
         every,
@@ -168,22 +192,24 @@ def lifetime(
     chargers.weight[:] = weight
     cells = chargers.cells
     n = chargers.n
-    for _ in range(cycles):
-        running = np.ones(n, dtype=bool)
-        steps = 0
-        while running.any() and steps * CYCLE_STEP_S < LONGEST_S:
-            seen = chargers.seen()
-            current_c, cut_v = policy.ask(seen)
-            current_c = np.minimum(np.where(running, current_c, 0.0), seen[:, SEEN["allowed_c"]])
-            for group in cells.groups:
-                group.conditions.voltage_max_v[:] = np.broadcast_to(cut_v, n)[group.part]
-            cells.step_inplace(current_c, CYCLE_STEP_S)
-            running &= cells.soc < END_SOC
-            steps += 1
+    charging, steps = np.ones(n, dtype=bool), np.zeros(n, dtype=np.int64)
+    lived, left = np.zeros(n, dtype=np.int64), np.zeros(n)
+    # Every cell goes on by itself: none rests while it waits for a slower one.
+    while (lived < cycles).any():
+        seen = chargers.seen()
+        current_c, cut_v = policy.ask(seen)
+        held_c = np.minimum(current_c, seen[:, SEEN["allowed_c"]])
+        most_v = np.where(charging, cut_v, np.inf)
         for group in cells.groups:
-            group.conditions.voltage_max_v[:] = np.inf
-        running = np.ones(n, dtype=bool)
-        while running.any():
-            cells.step_inplace(np.where(running, -rate_c, 0.0), CYCLE_STEP_S)
-            running &= cells.soc > START_SOC
-    return np.asarray(1.0 - cells.capacity_loss)
+            group.conditions.voltage_max_v[:] = most_v[group.part]
+        cells.step_inplace(np.where(charging, held_c, -rate_c), CYCLE_STEP_S)
+        steps += 1
+        soc = cells.soc
+        charged = charging & ((soc >= END_SOC) | (steps * CYCLE_STEP_S >= LONGEST_S))
+        emptied = ~charging & (soc <= START_SOC)
+        lived += emptied
+        ends = emptied & (lived == cycles)
+        left[ends] = (1.0 - cells.capacity_loss)[ends]
+        charging = (charging & ~charged) | emptied
+        steps[charged | emptied] = 0
+    return left

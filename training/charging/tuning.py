@@ -1,5 +1,5 @@
 """The opponents, tuned as well as we can: CC-CV over a grid, multi-stage CC by Bayesian
-optimisation, and the profile that is best for one condition by direct optimisation.
+optimisation.
 
 All are judged by cost = time / 30 min + w wear / 0.001, the mean over the tuning conditions, for
 the weights that the learned policies are asked with too.
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
+from monitor.charging import Limits
 from simulator.twin import CellParameters
 from training.charging import rewards
+from training.charging.bound import cost
 from training.charging.policies import STAGES, CcCv, CcCvByAmbient, MultiStage
 from training.charging.rollout import Conditions, Outcome, charge, grid
 
@@ -23,10 +25,11 @@ Floats = NDArray[np.float64]
 Say = Callable[[str], None]
 
 WEIGHTS = np.geomspace(rewards.LOWEST_WEIGHT, rewards.HIGHEST_WEIGHT, 11)
+# A front is read between its points along straight lines, so it has to have enough of them.
+FRONT_WEIGHTS = np.geomspace(rewards.LOWEST_WEIGHT, rewards.HIGHEST_WEIGHT, 31)
 RATES_C = np.geomspace(0.25, 3.0, 28)
 CUTS_V = np.array([3.9, 3.95, 4.0, 4.05, 4.1, 4.15, 4.2])
 TUNING_AMBIENTS_C = (12.0, 16.0, 20.0, 24.0, 28.0, 32.0, 36.0, 39.0)
-PROFILE_BINS = 14
 
 
 def tuning_conditions() -> Conditions:
@@ -34,19 +37,16 @@ def tuning_conditions() -> Conditions:
     return grid(TUNING_AMBIENTS_C, (0.82, 0.9, 0.98))
 
 
-def cost(minutes: Floats, loss: Floats, weight: Floats | float) -> Floats:
-    """Time and weighted wear, both about one for a charge."""
-    return np.asarray(60.0 * minutes / rewards.TIME_S + weight * loss / rewards.LOSS)
-
-
 def cc_cv_grid(
-    conditions: Conditions, cell: CellParameters, *, shielded: bool = True
-) -> tuple[Floats, Floats, Outcome]:
+    conditions: Conditions, cell: CellParameters, *, shielded: bool = True,
+    limits: Limits | None = None,
+) -> tuple[Floats, Floats, Outcome]:  # fmt: skip
     """Every rate with every cut-off: rates, cut-offs and outcomes (conditions, settings)."""
     rate_c, cut_v = (axis.ravel() for axis in np.meshgrid(RATES_C, CUTS_V))
     count = len(rate_c)
     policy = CcCv(np.tile(rate_c, conditions.n), np.tile(cut_v, conditions.n))
-    found = charge(policy, conditions, cell, repeat=count, shielded=shielded)
+    found = charge(policy, conditions, cell, repeat=count, shielded=shielded,
+                   limits=limits)  # fmt: skip
     return rate_c, cut_v, found.reshaped(conditions.n, count)
 
 
@@ -78,7 +78,7 @@ def cc_cv_by_ambient(
     rate_c, cut_v, outcome = found
     ambients = np.unique(conditions.ambient_c)
     tables = []
-    for weight in WEIGHTS:
+    for weight in FRONT_WEIGHTS:
         judged = cost(outcome.minutes, outcome.loss, weight)
         best = [int(judged[conditions.ambient_c == a].mean(axis=0).argmin()) for a in ambients]
         tables.append(CcCvByAmbient(ambients, rate_c[best], cut_v[best]))
@@ -86,9 +86,9 @@ def cc_cv_by_ambient(
 
 
 def tune_multi_stage(
-    conditions: Conditions, cell: CellParameters, seed: int, say: Say, rounds: int = 20
+    conditions: Conditions, cell: CellParameters, seed: int, say: Say, rounds: int = 30
 ) -> list[MultiStage]:
-    """For every weight, the rates of `STAGES` stages by Bayesian optimisation.
+    """For every weight of a front, the rates of `STAGES` stages by Bayesian optimisation.
 
     A Gaussian process (Matern 5/2) over the logarithms of the rates, expected improvement, one
     candidate a weight and round. One charge serves all weights, since its time and wear do.
@@ -136,7 +136,7 @@ def tune_multi_stage(
         if number % 5 == 4:
             say(f"multi-stage CC: round {number + 1} of {rounds}")
     rates = np.exp(low + (high - low) * x)
-    return [MultiStage(rates[int(cost(minutes, loss, w).argmin())]) for w in WEIGHTS]
+    return [MultiStage(rates[int(cost(minutes, loss, w).argmin())]) for w in FRONT_WEIGHTS]
 
 
 def _stages(rates_c: Floats, conditions: Conditions, cell: CellParameters) -> tuple[Floats, Floats]:
@@ -145,48 +145,3 @@ def _stages(rates_c: Floats, conditions: Conditions, cell: CellParameters) -> tu
     policy = MultiStage(np.tile(rates_c, (conditions.n, 1)))
     found = charge(policy, conditions, cell, repeat=count).reshaped(conditions.n, count)
     return found.minutes.mean(axis=0), found.loss.mean(axis=0)
-
-
-def best_profiles(
-    conditions: Conditions, cell: CellParameters, weights: Floats, seed: int, say: Say,
-    rounds: int = 24, tries: int = 96,
-) -> Outcome:  # fmt: skip
-    """The best current over state of charge for every single condition and weight, which knows the
-    condition beforehand: what no causal policy beats by more than the optimiser's own error.
-
-    The cross-entropy method over `PROFILE_BINS` currents. Outcomes are (conditions, weights).
-    """
-    rng = np.random.default_rng(seed)
-    shape = (conditions.n, len(weights))
-    middle = np.log(np.clip(1.6 / weights**0.3, 0.3, 2.0))
-    mean = np.tile(middle[None, :, None], (conditions.n, 1, PROFILE_BINS))
-    spread = np.full((*shape, PROFILE_BINS), 0.35)
-    best: Outcome | None = None
-    best_cost = np.full(shape, np.inf)
-    for number in range(rounds):
-        noise = rng.standard_normal((*shape, tries, PROFILE_BINS))
-        noise[:, :, 0] = 0.0
-        logs = np.clip(mean[:, :, None] + spread[:, :, None] * noise, np.log(0.15), np.log(3.0))
-        policy = MultiStage(np.exp(logs).reshape(-1, PROFILE_BINS))
-        found = charge(policy, conditions, cell, repeat=len(weights) * tries)
-        found = found.reshaped(*shape, tries)
-        judged = cost(found.minutes, found.loss, weights[None, :, None])
-        judged = np.where(found.violations, np.inf, judged)
-        order = np.argsort(judged, axis=2)[:, :, : tries // 8]
-        elite = np.take_along_axis(logs, order[..., None], axis=2)
-        mean, spread = elite.mean(axis=2), elite.std(axis=2) + 0.01
-        winner = order[:, :, :1]
-        won = np.take_along_axis(judged, winner, axis=2)[:, :, 0]
-        picked = Outcome(
-            *(np.take_along_axis(getattr(found, f), winner, 2)[:, :, 0] for f in Outcome.__slots__)
-        )
-        better = won < best_cost
-        best = picked if best is None else Outcome(
-            *(np.where(better, getattr(picked, f), getattr(best, f)) for f in Outcome.__slots__)
-        )  # fmt: skip
-        best_cost = np.minimum(best_cost, won)
-        if number % 8 == 7:
-            say(f"best profiles: round {number + 1} of {rounds}")
-    if best is None:
-        raise ValueError("rounds must be positive")
-    return best

@@ -25,6 +25,7 @@
     utc: false,
     handlers,
     frames: 0,
+    narrow: window.matchMedia("(max-width: 760px)"),
 
     text(key, values) {
       const words = TEXTS[cp.language][key];
@@ -67,8 +68,12 @@
       return new Intl.DateTimeFormat(cp.language === "zh" ? "zh-CN" : "sv-SE", options).format(ms);
     },
 
-    /* Event time as Plotly wants it: it draws numbers as UTC, so local time is shifted. */
-    axisTime(ms) { return cp.utc ? ms : ms - new Date(ms).getTimezoneOffset() * 60000; },
+    /* Event time for Plotly, as text: what it is given as text it shows as it stands, while a
+       number it would turn into the browser's local time by itself. */
+    axisTime(ms) {
+      const at = new Date(cp.utc ? ms : ms - new Date(ms).getTimezoneOffset() * 60000);
+      return at.toISOString().slice(0, 23).replace("T", " ");
+    },
 
     age(ms) {
       const seconds = Math.max(0, Math.round(ms / 1000));
@@ -282,7 +287,7 @@
       return null;
     },
     fleetControls(search, sort, view) {
-      handlers.fleet.controls(search || "", sort || "name", view || "tiles");
+      handlers.fleet.controls(search || "", sort || "name", view);
       return null;
     },
     pause(clicks) { return handlers.asset.pause(clicks || 0); },

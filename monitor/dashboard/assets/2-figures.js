@@ -2,7 +2,11 @@
 (function () {
   "use strict";
   const cp = window.cellpulse;
+  const LEAST_V = 0.05, LEAST_C = 2;
   const times = (list) => list.map((ms) => cp.axisTime(ms));
+
+  /* Where nothing can hover, Plotly's buttons are always there and need room of their own. */
+  const top = () => (window.matchMedia("(hover: none)").matches ? 34 : 10);
 
   function axis(domain, title, more) {
     return {
@@ -15,11 +19,27 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: cp.css("--cp-text"), family: "inherit", size: 12 },
-      margin: { l: 62, r: 14, t: 8, b: 34 }, showlegend: false, hovermode: "x unified",
+      margin: { l: 62, r: 14, t: top(), b: 34 }, showlegend: false, hovermode: "x unified",
       hoverlabel: { bgcolor: cp.css("--cp-surface"), bordercolor: cp.css("--cp-line"), font: { color: cp.css("--cp-text") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: cp.css("--cp-muted"), activecolor: cp.css("--cp-text") },
       ...more,
     };
+  }
+
+  /* Words in the middle of a graph that has nothing to show, and no axes that would say otherwise. */
+  const nothing = (words) => ({
+    xaxis: { visible: false }, yaxis: { visible: false },
+    annotations: [{ xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, text: words, font: { color: cp.css("--cp-muted"), size: 13 } }],
+  });
+
+  /* An axis spans at least this much, so that a sensor's last digit does not look like an event. */
+  function room(values, least) {
+    const known = values.filter((value) => value !== null && value !== undefined);
+    if (!known.length) return {};
+    let low = Infinity, high = -Infinity;
+    for (const value of known) { if (value < low) low = value; if (value > high) high = value; }
+    const middle = (low + high) / 2;
+    return { include: [Math.min(low, middle - least / 2), Math.max(high, middle + least / 2)] };
   }
 
   function line(name, x, y, colour, yaxis, more) {
@@ -58,8 +78,9 @@
       uirevision: revision,
       hoversubplots: "axis", shapes,
       xaxis: { type: "date", anchor: "y4", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, hoverformat: "%Y-%m-%d %H:%M:%S" },
-      yaxis: axis([0.77, 1], "V"), yaxis2: axis([0.52, 0.74], "A", { autorangeoptions: { include: [-0.1, 0.1] } }),
-      yaxis3: axis([0.27, 0.49], "°C"), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
+      yaxis: axis([0.77, 1], "V", { autorangeoptions: room(S[1], LEAST_V) }),
+      yaxis2: axis([0.52, 0.74], "A", { autorangeoptions: { include: [-0.1, 0.1] } }),
+      yaxis3: axis([0.27, 0.49], "°C", { autorangeoptions: room(S[3], LEAST_C) }), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
     });
     return {
       data: [
@@ -75,9 +96,11 @@
 
   /* A first point alone would be shown in a window of milliseconds. */
   function wide(data) {
-    const all = data.flatMap((trace) => trace.x);
-    const low = Math.min(...all), high = Math.max(...all);
-    return all.length && high - low < 3600e3 ? { range: [low - 3600e3, high + 3600e3] } : {};
+    const all = data.flatMap((trace) => trace.x).map((text) => Date.parse(text.replace(" ", "T") + "Z"));
+    if (!all.length) return {};
+    const low = all.reduce((a, b) => Math.min(a, b)), high = all.reduce((a, b) => Math.max(a, b));
+    const text = (ms) => new Date(ms).toISOString().slice(0, 23).replace("T", " ");
+    return high - low < 3600e3 ? { range: [text(low - 3600e3), text(high + 3600e3)] } : {};
   }
 
   /* `now` is the newest estimate of the cell or null, `truths` the recording's own SOH, `outlook`
@@ -105,6 +128,7 @@
     if (truths.length) {
       data.push({ type: "scatter", mode: "markers", x: times(truths.map((t) => t[0])), y: truths.map((t) => percent(t[1])), name: cp.text("truth"), marker: { size: 7, symbol: "x-thin-open", color: cp.css("--cp-text") } });
     }
+    if (!data.some((trace) => trace.x.length)) return { data: [], layout: baseLayout(nothing(cp.text("soh_nothing"))) };
     const shapes = [], annotations = [];
     const told = outlook && outlook.state === "ok" ? outlook : null;
     if (told) {
@@ -131,7 +155,7 @@
       data,
       layout: baseLayout({
           uirevision: revision, showlegend: true, hovermode: "closest", shapes, annotations,
-          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 60 },
+          legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: top(), b: 60 },
           xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
       }),
     };
@@ -159,6 +183,7 @@
   }
 
   function ica(curves, revision) {
+    if (!curves.length) return { data: [], layout: baseLayout(nothing(cp.text("ica_none"))) };
     const colours = { first: cp.css("--cp-muted"), newest: cp.css("--cp-v"), running: cp.css("--cp-i") };
     return {
         data: curves.map((curve, n) => ({
@@ -167,10 +192,9 @@
         })),
         layout: baseLayout({
           uirevision: revision, showlegend: true,
-          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: 8, b: 70 },
+          legend: { orientation: "h", y: -0.2, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: top(), b: 70 },
           xaxis: { title: { text: cp.text("voltage_axis"), font: { size: 12 }, standoff: 4 }, gridcolor: cp.css("--cp-line") },
           yaxis: axis([0, 1], "dQ/dV Ah/V", { rangemode: "tozero" }),
-          annotations: curves.length ? [] : [{ xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, text: cp.text("ica_none"), font: { color: cp.css("--cp-muted"), size: 13 } }],
         }),
     };
   }
@@ -182,5 +206,5 @@
     }));
   }
 
-  cp.figures = { times, traces, soh, outlookWords, ica, cycleRows };
+  cp.figures = { times, traces, room, LEAST_V, LEAST_C, soh, outlookWords, ica, cycleRows };
 })();

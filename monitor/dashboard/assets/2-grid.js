@@ -64,5 +64,19 @@
     return h("span", null, h("strong", null, reading(row.value, row.unit)), h("br"),
       h("span", { className: "cp-muted" }, cp.text("limit") + " " + reading(row.limit, row.unit)));
   };
+  /* On a phone one column holds all of an alarm; on a wide screen it is the sentence alone. */
+  components.CpAlarmText = (props) => {
+    const row = props.data;
+    if (!cp.narrow.matches) return row.text;
+    const part = (className, ...children) => h("div", { className }, ...children);
+    const value = row.value === null || row.value === undefined ? "" :
+      reading(row.value, row.unit) + " · " + cp.text("limit") + " " + reading(row.limit, row.unit) + " · ";
+    return h("div", { className: "cp-alarm-card" },
+      part("cp-alarm-card-top", components.CpSeverity(props), h("span", null, cp.text("state_" + row.state))),
+      part("", components.CpAlarmSource(props)),
+      h("strong", null, row.text),
+      part("cp-muted", value + cp.text("since", { time: cp.time(row.since_ms) }) + " · " + cp.text("count") + " " + row.count),
+      part("", row.todo));
+  };
   components.CpAlarmState = (props) => cp.text("state_" + props.data.state);
 })();

@@ -3,9 +3,9 @@
   "use strict";
   const cp = window.cellpulse;
   const SPANS = { "10s": 10e3, "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, "1d": 864e5, "30d": 2592e6, all: Infinity };
-  const MOST = 4000, THINNED = 2000;
+  const MOST = 4000, THINNED = 2000, PACK_MS = 90;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
-  let S, E, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
+  let S, E, run, simulator, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
 
   function reset(look) {
     asset = look.asset; cell = look.cell;
@@ -14,7 +14,7 @@
     cycles = new Map();
     truths = [];
     curves = []; outlook = null;
-    config = null; truth = null; pack = null; lastRow = null; cellNow = null;
+    config = null; truth = null; simulator = null; run = undefined; pack = null; lastRow = null; cellNow = null;
     range = "10m"; paused = false; drawn = false;
   }
   reset({ asset: "", cell: 0 });
@@ -76,7 +76,7 @@
     const graph = document.querySelector("#traces .js-plotly-plot");
     if (!window.Plotly || !graph || !graph.data || graph.data.length !== 5) return;
     const missing = (buffer, trace) => {
-      const until = last(graph.data[trace].x);
+      const until = graph.data[trace].x.at(-1) || "";
       let from = buffer[0].length;
       while (from > 0 && cp.axisTime(buffer[0][from - 1]) > until) from -= 1;
       return from;
@@ -87,6 +87,9 @@
     const x = times(S[0].slice(s));
     const many = S[0].length;
     const counts = [many, many, many, many, E[0].length];
+    const { room, LEAST_V, LEAST_C } = cp.figures;
+    graph.layout.yaxis.autorangeoptions = room(S[1], LEAST_V);
+    graph.layout.yaxis3.autorangeoptions = room(S[3], LEAST_C);
     window.Plotly.extendTraces(
       graph,
       { x: [x, x, x, x, times(E[0].slice(e))], y: [S[1].slice(s), S[2].slice(s), S[3].slice(s), S[4].slice(s), E[1].slice(e)] },
@@ -158,7 +161,7 @@
       cp.put("a-" + key + "-sub", { children: sub || "" });
     };
     const finite = (value) => (Number.isFinite(value) ? value : null);
-    const shownCell = many ? cp.text("cell") + " " + (cell + 1) + " · " + cp.text("pack") + " " + cp.number(row.v, 1, "V") : "";
+    const shownCell = many ? cp.text("cell") + "\u00a0" + (cell + 1) + " · " + cp.text("pack_short") + " " + cp.number(row.v, 1, "V") : "";
     put("v", cp.number(finite(v), 3, "V"), shownCell);
     put("i", cp.number(row.i, 2, "A"));
     const ambient = last(S[4]);
@@ -167,11 +170,13 @@
       cp.text("limit") + " " + cp.number(config && config.limits && config.limits.temperature_max_c !== undefined ? config.limits.temperature_max_c : 60, 0, "°C"),
     ]);
     put("score", cp.number(now.score, 2), now.heat === null || now.heat === undefined ? cp.text("score_hint") : cp.text("heat") + " " + cp.number(now.heat, 2, "W"));
-    put("soc", cp.number(now.soc, 1, "%"));
+    const yet = (value) => (value === null || value === undefined ? cp.text("not_yet") : "");
+    put("soc", cp.number(now.soc, 1, "%"), yet(now.soc));
     const soh = cp.soh(now);
-    const truthWords = truth && truth.soh !== null && truth.soh !== undefined ? cp.text("truth") + " " + cp.number(truth.soh, 1, "%") : "";
+    const truthWords = !(truth && truth.soh !== null && truth.soh !== undefined) ? "" :
+      cp.el("Span", { className: "cp-nowrap" }, cp.text("truth_short") + " " + cp.number(truth.soh, 1, "%"));
     put("soh", soh.main, [soh.sub, cp.el("Br", null), truthWords]);
-    put("r", cp.number(now.r, 1, "mΩ"));
+    put("r", cp.number(now.r, 1, "mΩ"), yet(now.r));
     put("phase", cp.phase(now.phase || row.phase), (now.quality || []).join(", "));
     paintStatus();
   }
@@ -182,7 +187,8 @@
     cp.put("a-fresh", { children: fresh.words, className: "cp-fresh cp-fresh-" + fresh.kind });
     cp.put("a-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
     cp.put("a-advice", { children: (cp.language === "zh" ? lastRow.advice_zh : lastRow.advice) || "" });
-    cp.put("a-why", { children: (cp.language === "zh" ? lastRow.why_zh : lastRow.why) || "" });
+    const why = cp.language === "zh" ? lastRow.why_zh : lastRow.why;
+    cp.put("a-why", { children: why || (risk.kind === "ok" ? cp.text("why_none") : ""), className: "cp-why" + (why ? "" : " cp-why-none") });
     cp.put("a-figures", { className: "cp-figures" + (fresh.kind === "stale" ? " cp-old" : "") });
   }
 
@@ -212,10 +218,25 @@
     });
     cp.show("replay", !!(from.replay && config.gateway));
     const notes = [];
-    if (from.replay) notes.push(cp.text("replay") + (from.speed ? " (× " + from.speed + ")" : ""));
+    if (from.replay) notes.push(cp.text("replay") + (from.speed && !simulator ? " (× " + from.speed + ")" : ""));
     if (from.synthetic) notes.push(cp.text("synthetic"));
     if (truth && truth.fault_active && truth.fault) notes.push(cp.text("injected", { fault: truth.fault }));
     cp.put("a-note", { children: notes.join(" · "), className: notes.length ? "cp-note" : "cp-note cp-hidden" });
+  }
+
+  /* What the simulator that this asset comes from says of itself. */
+  function paintReplay() {
+    const many = !!simulator && simulator.recordings.length > 1;
+    cp.show("replay-choose", many);
+    if (many) cp.put("replay-choice", { data: simulator.recordings });
+    if (many && !replayChosen) { replayChosen = asset; cp.put("replay-choice", { value: asset }); }
+    if (!simulator) { cp.put("replay-state", { children: "" }); return; }
+    const on = simulator.playing.includes(asset);
+    const words = [cp.text(!on ? "replay_state_not" : simulator.paused ? "replay_state_paused" : "replay_state_playing")];
+    if (on) words.push(simulator.speed ? "× " + simulator.speed : cp.text("replay_fastest"));
+    if (on && truth && truth.cycle) words.push(cp.text("replay_at_cycle", { n: truth.cycle }));
+    if (simulator.refused) words.push(cp.text("replay_refused", { reason: simulator.refused }));
+    cp.put("replay-state", { children: words.join(" · ") });
   }
 
   /* Colours from low to high that the colour-blind can order: dark blue to yellow (cividis). */
@@ -224,20 +245,22 @@
     const place = Math.max(0, Math.min(1, part)) * (stops.length - 1);
     const n = Math.min(stops.length - 2, Math.floor(place));
     const rgb = stops[n].map((value, c) => Math.round(value + (stops[n + 1][c] - value) * (place - n)));
-    return { background: "rgb(" + rgb.join(",") + ")", color: part > 0.55 ? "#101418" : "#ffffff" };
+    const linear = rgb.map((value) => (value / 255 <= 0.04045 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    // Of black and white the one that stands out more, which is then at least 4.58 to 1 (WCAG AA).
+    return { background: "rgb(" + rgb.join(",") + ")", color: light > 0.179 ? "#000000" : "#ffffff" };
   }
 
-  function paintPack(all) {
+  /* The whole map is of one instant. Its elements come from Dash once; their texts and colours are
+     set directly, since a property for each of some hundred cells would hold every frame up. */
+  function paintPack() {
     const many = pack && pack.v.length > 1;
     cp.show("a-pack", !!many);
     if (!many) return;
-    const values = pack[packOf] || [];
-    const known = values.filter((value) => value !== null && value !== undefined);
-    const low = Math.min(...known), high = Math.max(...known);
-    const format = { v: [3, "V"], t: [1, "°C"], soc: [0, "%"], soh: [1, "%"], score: [2, ""] }[packOf];
     if (packLaid !== pack.v.length || !document.getElementById("pack-0")) {
-      packLaid = pack.v.length;
-      cp.forget("pack-");
+      if (packAsked === pack.v.length && performance.now() - packAt < 2000) return; // on its way
+      packLaid = packAsked = pack.v.length;
+      packAt = performance.now();
       cp.put("pack-map", {
         children: pack.v.map((_, n) =>
           cp.link(cp.assetPath(asset, n), { id: "pack-" + n, className: "cp-cell" + (n === cell ? " cp-cell-here" : "") }, [
@@ -245,27 +268,40 @@
             cp.el("Span", { id: "pack-value-" + n }, "–"),
           ])),
       });
+      setTimeout(paintPack, 100);
       return;
     }
-    // A tenth of the cells with every frame, so that no frame waits for a large pack's map.
-    const share = all === true ? pack.v.length : Math.ceil(pack.v.length / 10);
-    for (let k = 0; k < share; k++) {
-      const n = (packNext = (packNext + 1) % pack.v.length);
+    packAt = performance.now();
+    const values = pack[packOf] || [];
+    const known = values.filter((value) => value !== null && value !== undefined);
+    const low = Math.min(...known), high = Math.max(...known);
+    const format = { v: [3, "V"], t: [1, "°C"], soc: [0, "%"], soh: [1, "%"], score: [2, ""] }[packOf];
+    for (let n = 0; n < pack.v.length; n++) {
+      const box = document.getElementById("pack-" + n), text = document.getElementById("pack-value-" + n);
+      if (!box || !text) return;
       const value = values[n];
       const none = value === null || value === undefined;
-      const part = Math.round(20 * (high > low ? (value - low) / (high - low) : 0.5)) / 20;
-      cp.put("pack-value-" + n, { children: cp.number(value, ...format) });
-      cp.put("pack-" + n, { style: none ? {} : shade(part) });
+      const words = cp.number(value, ...format);
+      const colours = none ? { background: "", color: "" } : shade(Math.round(20 * (high > low ? (value - low) / (high - low) : 0.5)) / 20);
+      if (text.textContent !== words) text.textContent = words;
+      if (box.dataset.shade !== colours.background) {
+        box.dataset.shade = colours.background;
+        box.style.background = colours.background;
+        box.style.color = colours.color;
+      }
     }
+    cp.put("pack-scale", {
+      children: known.length ? cp.text("pack_scale", { low: cp.number(low, ...format), high: cp.number(high, ...format) }) : "",
+    });
   }
 
-  let icaAskedAt = 0;
-  let drawingLater = false, packNext = 0, packLaid = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
+  let icaAskedAt = 0, replayChosen = "";
+  let drawingLater = false, packLaid = 0, packAsked = 0, packAt = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   function drawLater() {
     drawingLater = false;
     if (!lastRow) return;
     const now = performance.now();
-    if (pack) paintPack();
+    if (pack && now - packAt > PACK_MS) paintPack();
     const soh = JSON.stringify([cellNow && [cellNow.soh, cellNow.lo, cellNow.hi], truth && truth.soh]);
     followCharge();
     if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
@@ -278,7 +314,7 @@
   }
 
   cp.handlers.asset = {
-    enter(look) { reset(look); chargesAsked = 0; outlookAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
+    enter(look) { reset(look); replayChosen = ""; chargesAsked = 0; outlookAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
     leave() { lastRow = null; pack = null; },
     frame(frame) {
       if (frame.missing) {
@@ -286,16 +322,23 @@
         return;
       }
       if (frame.config) { config = frame.config; paintConfig(); askOutlook(); if (drawn && !paused) drawTraces(); }
+      if ("simulator" in frame) { simulator = frame.simulator; paintReplay(); }
       if (frame.truth) {
         const told = truth && truth.fault_active && truth.fault;
+        const cycle = truth && truth.cycle;
         truth = frame.truth;
+        if (cycle !== truth.cycle) paintReplay();
         if (told !== (truth.fault_active && truth.fault)) paintConfig();
       }
       if (frame.truths && frame.truths.length) truths = (frame.full ? [] : truths).concat(frame.truths);
       if (frame.now_cell) cellNow = frame.now_cell;
       lastRow = frame.row;
-      const restarted = frame.full && frame.s.length > 0 && last(frame.s[0]) < S[0][0];
-      if (restarted) { const keep = config; reset({ asset, cell }); config = keep; }
+      // A replay that went back, or a device that began anew: what was drawn is of another time.
+      if (run !== undefined && frame.run !== run) {
+        S = S.map(() => []); E = E.map(() => []); cycles = new Map(); curves = []; outlook = null; chargesAsked = 0;
+        drawn = false; drawIca(); drawCycles();
+      }
+      run = frame.run;
       append(S, frame.s);
       append(E, frame.e);
       addCycles(frame.c);
@@ -337,6 +380,6 @@
       cp.put("trace-note", { children: paused ? cp.text("paused") : "" });
       return cp.text(paused ? "resume" : "pause");
     },
-    packOf(value) { packOf = value || "v"; paintPack(true); },
+    packOf(value) { packOf = value || "v"; paintPack(); },
   };
 })();

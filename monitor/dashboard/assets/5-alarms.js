@@ -2,11 +2,23 @@
 (function () {
   "use strict";
   const cp = window.cellpulse;
-  let alarms = [], events = [];
+  let alarms = [], events = [], fitted = false;
 
   function words(alarm) { return cp.language === "zh" ? alarm.message_zh : alarm.message; }
 
-  function paint() { cp.whenThere("alarm-grid", fill); }
+  function paint() { cp.whenThere("alarm-grid", () => { fill(); if (!fitted) { fitted = true; fit(); } }); }
+
+  /* The columns that a phone's single one speaks for. */
+  const WIDE = ["severity", "reading", "state", "since_ms", "asset", "count", "todo"];
+  function fit() {
+    if (!document.getElementById("alarm-grid")) return;
+    window.dash_ag_grid.getApiAsync("alarm-grid").then((api) => {
+      api.setColumnsVisible(WIDE, !cp.narrow.matches);
+      api.setGridOption("domLayout", cp.narrow.matches ? "autoHeight" : "normal");
+      api.refreshCells({ force: true, columns: ["text"] });
+    });
+  }
+  cp.narrow.addEventListener("change", fit);
 
   function fill() {
     window.dash_clientside.set_props("alarm-grid", {
@@ -36,7 +48,7 @@
   }
 
   cp.handlers.alarms = {
-    enter() { alarms = []; events = []; },
+    enter() { alarms = []; events = []; fitted = false; },
     frame(frame) {
       if (frame.alarms) { alarms = frame.alarms; paint(); }
       merge(frame.events.slice().reverse());
