@@ -19,6 +19,7 @@ from monitor.store.history import QUANTITIES
 from monitor.store.influx_sink import Sink
 from monitor.store.journal import Journal
 from monitor.store.minutes import COUNT, MAX, MEAN, MIN, PROGRESS, decode_figures, roll_up
+from monitor.store.minutes_process import MinutesProcess
 from monitor.store.sqlite_history import SqliteHistory
 from monitor.store.upkeep import DAY_MS, Upkeep
 from tests.engine_world import T0, FakePublisher, frame_in, make_config
@@ -335,3 +336,25 @@ async def test_a_store_that_cannot_be_written_is_said_and_nothing_is_lost(journa
     frames = sum(isinstance(item, FrameIn) for item in STORY[:100])
     counted = journal._db.execute("SELECT sum(samples) FROM minute WHERE cell = 0").fetchone()[0]
     assert counted == kinds(journal)[0] <= frames
+
+
+async def test_a_process_sums_up_as_a_thread_does_and_comes_back(journal: Journal) -> None:
+    """Minutes, an error and an end of the process are what they would be here."""
+    run(journal, make_engine(), STORY)
+    process = MinutesProcess(journal.path)
+    try:
+        expected = roll_up(journal.path)
+        assert len(expected.rows) > 1
+        assert await process.roll_up() == expected
+        journal.put_minutes(PROGRESS, expected.rows, expected.upto)
+        assert (await process.roll_up()).upto == expected.upto
+        assert process._process is not None
+        process._process.kill()
+        await process._process.wait()
+        assert (await process.roll_up()).upto == expected.upto  # another one was started
+        journal._db.execute("DROP TABLE minute")
+        journal._db.execute("DROP TABLE progress")
+        with pytest.raises(StoreError, match="minutes cannot be made"):
+            await process.roll_up()
+    finally:
+        await process.close()

@@ -1,7 +1,7 @@
 """What keeps a journal in shape beside the stream: minutes are made, old raw telemetry goes.
 
-Reading and summing up happen in a thread with a connection of its own; only short transactions
-go to the journal's one writer, between micro-batches.
+Summing up happens in a process of its own, reading in a thread with a connection of its own; only
+short transactions go to the journal's one writer, between micro-batches.
 
 What may go: raw inputs older than `keep_raw_days` by their arrival, once they are in the minutes,
 behind the older checkpoint, and confirmed by InfluxDB where there is one. Where the journal is
@@ -26,7 +26,8 @@ from monitor.errors import StoreError
 from monitor.store.checkpoint import oldest_input
 from monitor.store.influx_sink import Sink, SinkState
 from monitor.store.journal import Journal, Kind, connect, used_bytes
-from monitor.store.minutes import PROGRESS, progress, roll_up
+from monitor.store.minutes import PROGRESS, Rolled, progress, roll_up
+from monitor.store.minutes_process import MinutesProcess
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ CHUNK = 500  # inputs a transaction
 DAY_MS = 86_400_000
 DAY_MINUTES = 1_440
 Write = Callable[[Callable[[], None]], Awaitable[object]]
+SumUp = Callable[[], Awaitable[Rolled]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +75,34 @@ class Upkeep:
 
     async def run(self, write: Write) -> None:
         """Look after the store until cancelled; `write` runs what writes, on the writer's turn."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                await self.once(write)
-            except (StoreError, OSError) as error:
-                if not self._failed:
-                    log.error("the store is not looked after: %s; trying again", error)
-                self._failed = True
-            else:
-                self._failed = False
+        minutes = MinutesProcess(self._journal.path)
+        try:
+            while True:
+                await asyncio.sleep(EVERY_S)
+                try:
+                    await self.once(write, minutes.roll_up)
+                except (StoreError, OSError) as error:
+                    if not self._failed:
+                        log.error("the store is not looked after: %s; trying again", error)
+                    self._failed = True
+                else:
+                    self._failed = False
+        finally:
+            await minutes.close()
 
-    async def once(self, write: Write) -> None:
-        """Bring the minutes up to date, then let go what may go. Raises StoreError, OSError."""
+    async def once(self, write: Write, sum_up: SumUp | None = None) -> None:
+        """Bring the minutes up to date, then let go what may go. Raises StoreError, OSError.
+
+        `sum_up` gives the next minutes; without it they are made in a thread.
+        """
+        sum_up = sum_up or partial(asyncio.to_thread, roll_up, self._journal.path)
         more = True
         while more:
             began = time.monotonic()
-            rolled = await asyncio.to_thread(roll_up, self._journal.path)
+            rolled = await sum_up()
             if rolled.upto == rolled.after:
                 break
-            rest_s = time.monotonic() - began  # as long as it held the interpreter up
+            rest_s = time.monotonic() - began  # as long as it kept a processor busy
             await write(partial(self._journal.put_minutes, PROGRESS, rolled.rows, rolled.upto))
             more = rolled.more
             await asyncio.sleep(rest_s if more else 0.0)
