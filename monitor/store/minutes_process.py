@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import struct
 import sys
 from pathlib import Path
@@ -41,6 +40,7 @@ class MinutesProcess:
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", __name__, str(self._journal),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for the monitor, which ends this
             )  # fmt: skip
         if process.stdin is None or process.stdout is None:
             raise StoreError(f"store {self._journal}: the process of the minutes has no pipes")
@@ -87,13 +87,17 @@ def _answer(journal: Path) -> _Answer:
 
 def main() -> None:
     """The process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the monitor, which ends this
     os.nice(NICENESS)
     journal = Path(sys.argv[1])
-    for _ in sys.stdin.buffer:
-        data = msgspec.msgpack.encode(_answer(journal))
-        sys.stdout.buffer.write(LENGTH.pack(len(data)) + data)
-        sys.stdout.buffer.flush()
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as out:
+        for _ in sys.stdin.buffer:
+            data = msgspec.msgpack.encode(_answer(journal))
+            block = memoryview(LENGTH.pack(len(data)) + data)
+            try:
+                while block:
+                    block = block[out.write(block) :]
+            except BrokenPipeError:
+                return  # nobody waits for it any more
 
 
 if __name__ == "__main__":
