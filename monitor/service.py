@@ -3,6 +3,8 @@
 What comes is computed in the thread that reads it, between reading and writing: nothing is handed
 over, and no two threads want the interpreter at once, which cost more than the work itself. What
 is done now and then (ticks, checkpoints, upkeep) waits for its turn in a worker thread.
+
+The module is long because everything that runs beside the pipeline is started and ended here.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A family is a function of training rows and rows to tell. Its hyper-parameters are searched on the
 training rows only, grouped by cell: each candidate is judged on training cells left out.
+
+The module is long because every family stands here, each in a few lines.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Messages go in as they come, `tick` closes a version, and `frame` answers what h
 the version that a client has. A client that was skipped simply asks from an older version, so
 nothing is ever kept for anyone. Frames are encoded once for all clients that look at the same
 thing from the same version. Time is an argument, milliseconds UTC.
+
+The module is long because what a browser may look at, and what it is then sent, stand together.
 """
 
 from __future__ import annotations

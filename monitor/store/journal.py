@@ -13,6 +13,9 @@ grow, so that a cursor over each finds what is new (`monitor.store.outbox`).
 An index over asset and time has a place of its own for every asset's next frame: kept with each
 commit, it was two thirds of a commit's time and five sixths of what it wrote. `frame_time` is
 written for `RUN` frames at once, in order; `frame` adds those behind `progress`, "frame_time".
+
+The module is long because the schema, with its ways from earlier versions, stands beside its
+writer.
 """
 
 from __future__ import annotations

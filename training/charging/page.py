@@ -1,4 +1,7 @@
-"""`docs/results-charging.md` and its plot, written from what was measured and from nothing else."""
+"""`docs/results-charging.md` and its plot, written from what was measured and from nothing else.
+
+The module is long because the page's words stand beside the figures that they are about.
+"""
 
 from __future__ import annotations
 
