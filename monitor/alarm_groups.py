@@ -154,13 +154,13 @@ class _Pass:
         group.levels = []
         if active:
             worst = max(active, key=_badness)
-            group.severity = worst.severity
             group.levels = [Level(worst.severity, worst.limit)]
             group.value, group.limit = worst.value, worst.limit
             group.worst = worst.worst if worst.is_group else _place(worst, key)
         if members:
             group.members = sum(m.members if m.is_group else 1 for m in members)
             group.places = sorted(_place(member, key) for member in members)
+        group.take_severity()
         if bool(active) != held:
             cause: Cause = "raise" if active else "clear"
             if active:

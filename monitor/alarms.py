@@ -14,6 +14,7 @@ What may happen (`active`: the condition holds at that moment, which is evaluate
 
 A quantity with several severities is one alarm. `escalate` (its severity rises) makes an acknowledged
 alarm unacknowledged again; `deescalate` lowers the severity and keeps the state; both are published.
+An alarm that is over has the highest severity since an operator acknowledged it, and says that it is over.
 Shelved, suppressed and out-of-service alarms follow silently. `reflash` (ISA-18.1: more alarms join a
 group that stands, see `alarm_groups`) makes an acknowledged group unacknowledged again.
 
@@ -104,7 +105,7 @@ class Alarm(Struct):
     code: str
     source: str
     severity: int
-    unit: str
+    unit: str  # "1" for a plain number, "" where the value is only whether it is so
     state: AlarmState = "normal"
     levels: list[Level] = []  # the severities whose limits are passed now, lowest first
     value: float | None = None
@@ -127,6 +128,7 @@ class Alarm(Struct):
     members_told: int = 0  # and stood at its last transition
     worst: str = ""
     places: list[str] = []
+    highest: int = 0  # severity since it was normal or acknowledged
 
     @property
     def key(self) -> Key:
@@ -137,6 +139,15 @@ class Alarm(Struct):
     def active(self) -> bool:
         """Whether the condition holds, at any severity."""
         return bool(self.levels)
+
+    def take_severity(self) -> None:
+        """Follow the levels; of an alarm that is over, the highest that nobody has seen yet."""
+        seen = self.state in ("normal", "acknowledged")
+        if self.levels:
+            self.severity = self.levels[-1].severity
+            self.highest = self.severity if seen else max(self.severity, self.highest)
+        elif not seen:
+            self.severity = self.highest
 
 
 class _Portable(Struct):
@@ -193,8 +204,7 @@ class AlarmBook:
         alarm.says, alarm.says_zh = rule.says, rule.says_zh
         alarm.action, alarm.action_zh = rule.action, rule.action_zh
         alarm.timestamp_ms = timestamp_ms
-        if rest:
-            alarm.severity = rest[-1].severity
+        alarm.take_severity()
         if not before:
             alarm.since_ms = timestamp_ms
             alarm.count += 1
@@ -341,16 +351,11 @@ def record(alarm: Alarm) -> AlarmRecord:
     where = alarm.asset if alarm.source == "pack" else f"{alarm.asset} {alarm.source}"
     if alarm.is_group:
         where = alarm.source if alarm.asset.startswith("_") else alarm.asset
-    figures = figures_zh = ""
-    if alarm.value is not None:
-        unit = "" if alarm.unit == "1" else f" {alarm.unit}"
-        figures = figures_zh = f": {alarm.value:.4g}{unit}"
-        if alarm.limit is not None:
-            figures += f" (limit {alarm.limit:.4g}{unit})"
-            figures_zh += f" (限值 {alarm.limit:.4g}{unit})"
+    figures, figures_zh = _figures(alarm)
     if alarm.is_group:
         figures = f" at {alarm.members} places; the worst is {alarm.worst}{figures}"
         figures_zh = f"，共 {alarm.members} 处；最严重的是 {alarm.worst}{figures_zh}"
+    over, over_zh = ("", "") if alarm.active or not alarm.count else ("over: ", "已恢复：")
     return AlarmRecord(
         v=VERSION,
         asset=alarm.asset,
@@ -364,11 +369,25 @@ def record(alarm: Alarm) -> AlarmRecord:
         since_ms=alarm.since_ms,
         timestamp_ms=alarm.timestamp_ms,
         count=alarm.count,
-        message=f"{where}: {alarm.says}{figures}",
-        message_zh=f"{where}：{alarm.says_zh}{figures_zh}",
+        message=f"{where}: {over}{alarm.says}{figures}",
+        message_zh=f"{where}：{over_zh}{alarm.says_zh}{figures_zh}",
         action=alarm.action,
         action_zh=alarm.action_zh,
         members=alarm.members,
         worst=alarm.worst or None,
         places=alarm.places[:PLACES_NAMED] if alarm.is_group else None,
     )
+
+
+def _figures(alarm: Alarm) -> tuple[str, str]:
+    """The value and its limit in words, in English and Chinese."""
+    if alarm.value is None or not alarm.unit:
+        return "", ""
+    if alarm.unit == "cycle":
+        return f" (cycle {alarm.value:.0f})", f"（第 {alarm.value:.0f} 次循环）"
+    unit = "" if alarm.unit == "1" else f" {alarm.unit}"
+    value = f": {alarm.value:.4g}{unit}"
+    if alarm.limit is None:
+        return value, value
+    limit = f"{alarm.limit:.4g}{unit}"
+    return f"{value} (limit {limit})", f"{value} (限值 {limit})"

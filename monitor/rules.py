@@ -196,13 +196,13 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         "Plan to replace the cell soon: from here it fades fast.", "尽快计划更换：此后衰减很快。",
     ),
     Rule(
-        "voltage_signal_fault", 3, Extra.VOLTAGE_FAULT, True, "1", "cell", FixedLimit(0.5),
+        "voltage_signal_fault", 3, Extra.VOLTAGE_FAULT, True, "", "cell", FixedLimit(0.5),
         0.0, 10_000, 10_000,
         "the voltage signal is impossible or frozen and is not used", "电压信号异常或冻结，已停用",
         "Check the sense wire and the BMS.", "检查采样线与 BMS。",
     ),
     Rule(
-        "temperature_signal_fault", 3, Extra.TEMPERATURE_FAULT, True, "1", "sensor",
+        "temperature_signal_fault", 3, Extra.TEMPERATURE_FAULT, True, "", "sensor",
         FixedLimit(0.5), 0.0, 10_000, 10_000,
         "the temperature signal is impossible or frozen and is not used",
         "温度信号异常或冻结，已停用",
@@ -210,7 +210,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         "检查温度传感器；在此之前无法判断发热。",
     ),
     Rule(
-        "current_signal_fault", 3, Extra.CURRENT_FAULT, True, "1", "pack", FixedLimit(0.5),
+        "current_signal_fault", 3, Extra.CURRENT_FAULT, True, "", "pack", FixedLimit(0.5),
         0.0, 10_000, 10_000,
         "the current signal is impossible and is not used", "电流信号异常，已停用",
         "Check the current sensor and its scale; charge is not counted until then.",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor import alarms
 from monitor.alarms import AlarmBook, Cause, next_state
-from monitor.contract import AlarmState, Event
+from monitor.contract import AlarmRecord, AlarmState, Event
 from monitor.rules import DEFAULT_RULES, STALE, Rule
 
 STATES: tuple[AlarmState, ...] = get_args(AlarmState)
@@ -223,6 +223,44 @@ def test_severities_of_one_quantity_are_one_alarm() -> None:
     assert book.condition("a", low, "c001", False, 4.3, 4.2, 9) is None
     assert change(high, False, 4.25, 10) == ("clear", RETURNED, 5, 4.25)
     assert book.alarms[KEY].count == 2
+
+
+def test_an_alarm_that_is_over_keeps_the_severity_that_nobody_has_seen_and_says_so() -> None:
+    low, high = replace(RULE, severity=2), replace(RULE, severity=5)
+    book = AlarmBook.empty()
+
+    def change(rule: Rule, active: bool, value: float, t: int) -> AlarmRecord:
+        event = book.condition("a", rule, "c001", active, value, 4.2, t)
+        assert event is not None
+        return event.alarm
+
+    change(low, True, 4.3, 1)
+    change(high, True, 4.5, 2)
+    assert change(high, False, 4.3, 3).severity == 2  # while it stands: as bad as it is now
+    over = change(low, False, 4.1, 4)
+    assert (over.state, over.severity) == (RETURNED, 5)
+    assert over.message == ("a c001: over: cell voltage is above its maximum: 4.1 V (limit 4.2 V)")
+    assert over.message_zh == "a c001：已恢复：电芯电压高于上限: 4.1 V (限值 4.2 V)"
+    again = change(low, True, 4.3, 5)
+    assert (again.severity, "over: " in again.message) == (2, False)
+    assert change(low, False, 4.1, 6).severity == 5
+    seen = book.command(KEY, "acknowledge", 7, "ann")
+    assert isinstance(seen, Event)
+    assert (seen.alarm.state, seen.alarm.severity) == (NORMAL, 5)
+    change(low, True, 4.3, 8)
+    assert change(low, False, 4.1, 9).severity == 2
+
+
+def test_a_value_that_only_says_whether_it_is_so_is_not_told() -> None:
+    book = AlarmBook.empty()
+    fault = next(rule for rule in DEFAULT_RULES if rule.code == "voltage_signal_fault")
+    event = book.condition("a", fault, "c001", True, 1.0, 0.5, 1)
+    assert event is not None
+    assert event.alarm.message == f"a c001: {fault.says}"
+    knee = next(rule for rule in DEFAULT_RULES if rule.code == "knee")
+    event = book.condition("a", knee, "c001", True, 511.0, 0.5, 1)
+    assert event is not None
+    assert event.alarm.message == "a c001: the capacity fade has passed its knee (cycle 511)"
 
 
 def test_a_shelf_ends_by_itself_also_after_a_restart() -> None:
