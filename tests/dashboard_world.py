@@ -125,7 +125,7 @@ def make_alarm(asset: str, code: str = "thermal_anomaly", severity: int = 4) -> 
         state="unacknowledged",
         value=1.62,
         limit=1.0,
-        unit="",
+        unit="1",
         since_ms=now,
         timestamp_ms=now,
         count=1,
@@ -261,7 +261,7 @@ class World:
     async def raise_alarm(self, alarm: AlarmRecord) -> None:
         topic = TOPICS.of(alarm.asset, "alarm", alarm.code, alarm.source)
         await self.publish(topic, encode(alarm), retain=True)
-        event = Event(v=1, event_id="e1", previous="normal", cause="limit", alarm=alarm)
+        event = Event(v=1, event_id="e1", previous="normal", cause="raise", alarm=alarm)
         await self.publish(TOPICS.of(alarm.asset, "event"), encode(event))
 
     async def clear_alarm(self, alarm: AlarmRecord) -> None:

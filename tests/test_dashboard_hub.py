@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.contract import Frame, SimulatorState, Truth
+from monitor.alarms import Cause
+from monitor.contract import AlarmState, Frame, SimulatorState, Truth
 from monitor.dashboard.asset_state import RING_SAMPLES
 from monitor.dashboard.hub import Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
@@ -329,6 +330,11 @@ def test_every_text_has_both_languages_and_the_same_places_to_fill() -> None:
         assert chinese, key
         names = {part.split("}")[0] for part in english.split("{")[1:]}
         assert names == {part.split("}")[0] for part in chinese.split("{")[1:]}, key
+
+
+def test_every_state_and_cause_of_an_alarm_has_words() -> None:
+    assert {f"state_{state}" for state in get_args(AlarmState)} <= TEXTS.keys()
+    assert {f"cause_{cause}" for cause in get_args(Cause)} <= TEXTS.keys()
 
 
 def test_ten_thousand_assets_make_one_frame() -> None:

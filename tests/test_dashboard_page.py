@@ -175,6 +175,10 @@ async def test_traces_move_keep_their_zoom_pause_and_survive_a_reload(stage: Sta
         await until(tab, f"{TRACE_X}?.length > 20")
         await expect(tab.locator("#a-soh-sub")).to_contain_text("Recorded 95.0 %")
         await expect(tab.locator("#cycle-grid")).to_contain_text("Discharge")
+        buttons = await tab.locator("#traces .modebar-btn").evaluate_all(
+            "all => all.map(one => one.dataset.title)"
+        )
+        assert buttons == ["Zoom", "Pan", "Zoom in", "Zoom out", "Autoscale", "Reset axes"]
 
         box = await tab.locator("#traces .nsewdrag").first.bounding_box()
         assert box is not None
@@ -321,13 +325,22 @@ async def test_an_alarm_is_whole_on_a_phone(stage: Stage) -> None:
         await stage.world.clear_alarm(alarm)
 
 
+async def test_a_charge_is_whole_on_a_phone(stage: Stage) -> None:
+    async with stage.tab("/asset/B0005", viewport={"width": 390, "height": 844}) as tab:
+        row = tab.locator("#cycle-grid .ag-center-cols-container .ag-row").first
+        for words in ("Charge 130", "Ah", "Wh", "°C", "SOH"):
+            await expect(row).to_contain_text(words)
+        hidden = "document.querySelector('#cycle-grid .ag-center-cols-viewport')"
+        await until(tab, f"{hidden}.scrollWidth <= {hidden}.clientWidth")
+
+
 async def test_acknowledge_reaches_the_broker_with_the_operators_name(stage: Stage) -> None:
     alarm = make_alarm("B0006", "overtemperature", 5)
     await stage.world.raise_alarm(alarm)
     async with stage.tab("/alarms") as tab:
         row = tab.locator("#alarm-grid .ag-center-cols-container .ag-row")
         await expect(row).to_contain_text("Heat that the load does not explain")
-        await expect(tab.locator("#journal")).to_contain_text("normal → unacknowledged")
+        await expect(tab.locator("#journal")).to_contain_text("raised → unacknowledged")
         await tab.get_by_role("button", name="Acknowledge", exact=True).click()
         await expect(tab.locator("#act-result")).to_contain_text("Choose an alarm")
         await row.click()

@@ -86,7 +86,7 @@ def _result(language: Language) -> list[Any]:
                 html.Section(
                     [
                         html.H2(text("soh_history", language)),
-                        graph("n-soh-graph", "cp-graph"),
+                        graph("n-soh-graph", "cp-graph", language),
                         html.Div("", id="n-soh-outlook", className="cp-muted"),
                         html.Div("", id="n-advice", className="cp-muted"),
                     ],
@@ -95,7 +95,7 @@ def _result(language: Language) -> list[Any]:
                 html.Section(
                     [
                         html.H2(text("ica", language)),
-                        graph("n-ica-graph", "cp-graph"),
+                        graph("n-ica-graph", "cp-graph", language),
                         html.Div(text("ica_cc_only", language), className="cp-muted cp-small"),
                     ],
                     className="cp-card",
@@ -107,7 +107,7 @@ def _result(language: Language) -> list[Any]:
             [
                 html.H2(text("whole_life", language)),
                 html.Ul([], id="analysis-segments"),
-                graph("n-traces", "cp-traces"),
+                graph("n-traces", "cp-traces", language),
             ],
             className="cp-card",
         ),

@@ -81,7 +81,6 @@ def asset_page(
             className="cp-head cp-asset-head",
         ),
         html.Div("", id="a-note", className="cp-note cp-hidden"),
-        None if faults is None else _replay_bar(language, faults),
         html.Div(
             [
                 figure_box("a-v", text("voltage", language)),
@@ -119,6 +118,7 @@ def asset_page(
             id="a-pack",
             className="cp-card cp-hidden",
         ),
+        None if faults is None else _replay_bar(language, faults),
         html.Section(
             [
                 html.Div(
@@ -153,7 +153,7 @@ def asset_page(
                     className="cp-card-head",
                 ),
                 html.Div("", id="trace-note", className="cp-muted"),
-                graph("traces", "cp-traces"),
+                graph("traces", "cp-traces", language),
             ],
             className="cp-card",
         ),
@@ -162,7 +162,7 @@ def asset_page(
                 html.Section(
                     [
                         html.H2(text("soh_history", language)),
-                        graph("soh-graph", "cp-graph"),
+                        graph("soh-graph", "cp-graph", language),
                         html.Div("", id="soh-outlook", className="cp-muted"),
                     ],
                     className="cp-card",
@@ -170,7 +170,7 @@ def asset_page(
                 html.Section(
                     [
                         html.H2(text("ica", language)),
-                        graph("ica-graph", "cp-graph"),
+                        graph("ica-graph", "cp-graph", language),
                         html.Div(text("ica_cc_only", language), className="cp-muted cp-small"),
                     ],
                     className="cp-card",

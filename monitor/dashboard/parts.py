@@ -34,6 +34,22 @@ GRAPH_CONFIG: Any = {
     "responsive": True,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "toImage"],
     "doubleClick": "reset+autosize",
+    # Plotly offers to upload what is drawn to its maker's servers: not from here.
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "locales": {
+        "zh": {
+            "dictionary": {
+                "Zoom": "框选缩放",
+                "Pan": "平移",
+                "Zoom in": "放大",
+                "Zoom out": "缩小",
+                "Autoscale": "自动缩放",
+                "Reset axes": "恢复初始范围",
+                "Double-click to zoom back out": "双击恢复",
+            }
+        }
+    },
 }
 
 
@@ -55,9 +71,10 @@ def named(control: Any, name: str) -> Any:
     return html.Div(control, role="group", **aria(name))
 
 
-def graph(name: str, class_name: str) -> Any:
+def graph(name: str, class_name: str, language: Language) -> Any:
     """A graph that fills a box of fixed height; a responsive one sets its own height to 100 %."""
-    graph = dcc.Graph(id=name, config=GRAPH_CONFIG, style={"height": "100%"})
+    config: Any = {**GRAPH_CONFIG, "locale": language}
+    graph = dcc.Graph(id=name, config=config, style={"height": "100%"})
     return html.Div(graph, className=class_name)
 
 
@@ -116,7 +133,7 @@ def cycle_grid(name: str, language: Language) -> Any:
         },
         style={"height": "100%", "width": "100%"},
     )
-    return html.Div(grid, className="cp-cycles")
+    return html.Div(grid, id=f"{name}-box", className="cp-cycles")
 
 
 def _cycle_columns(language: Language) -> list[dict[str, Any]]:
@@ -137,4 +154,6 @@ def _cycle_columns(language: Language) -> list[dict[str, Any]]:
         number_column("resistance_ohm", text("resistance", language), "mΩ", 1),
         column("soh", text("soh_short", language), cellRenderer="CpSoh", width=230),
         column("done", text("complete", language), width=110),
+        # On a phone all of a row in one column; `cp.cycleGrid` shows one or the others.
+        column("card", text("cycles", language), cellRenderer="CpCycle", flex=1, hide=True),
     ]

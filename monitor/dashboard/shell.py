@@ -105,13 +105,6 @@ def _sign_out(user: str, language: Language) -> Any:
     return html.Form([button], action="/logout", method="POST")
 
 
-def _nav_link(key: str, href: str, language: Language, *, here: bool) -> Any:
-    words: list[Any] = [text(key, language)]
-    if key == "alarms":
-        words.append(html.Span("", id="nav-alarms", className="cp-nav-count"))
-    return dcc.Link(words, href=href, className="cp-nav cp-nav-here" if here else "cp-nav")
-
-
 def _is_here(path: str, href: str) -> bool:
     return path == href or (href == "/" and path.startswith("/asset/"))
 

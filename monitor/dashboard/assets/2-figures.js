@@ -15,6 +15,19 @@
     };
   }
 
+  /* Numbers alone, the same in every language; after the newline what is said once. */
+  const DATES = [
+    { dtickrange: [null, 1000], value: "%H:%M:%S.%L\n%Y-%m-%d" },
+    { dtickrange: [1000, 60e3], value: "%H:%M:%S\n%Y-%m-%d" },
+    { dtickrange: [60e3, 864e5], value: "%H:%M\n%Y-%m-%d" },
+    { dtickrange: [864e5, "M1"], value: "%m-%d\n%Y" },
+    { dtickrange: ["M1", "M12"], value: "%Y-%m" },
+    { dtickrange: ["M12", null], value: "%Y" },
+  ];
+  const timeAxis = (more) => ({
+    type: "date", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, tickformatstops: DATES, hoverformat: "%Y-%m-%d %H:%M:%S", ...more,
+  });
+
   function baseLayout(more) {
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -77,7 +90,7 @@
     const layout = baseLayout({
       uirevision: revision,
       hoversubplots: "axis", shapes,
-      xaxis: { type: "date", anchor: "y4", gridcolor: cp.css("--cp-line"), tickfont: { size: 11 }, hoverformat: "%Y-%m-%d %H:%M:%S" },
+      xaxis: timeAxis({ anchor: "y4" }),
       yaxis: axis([0.77, 1], "V", { autorangeoptions: room(S[1], LEAST_V) }),
       yaxis2: axis([0.52, 0.74], "A", { autorangeoptions: { include: [-0.1, 0.1] } }),
       yaxis3: axis([0.27, 0.49], "°C", { autorangeoptions: room(S[3], LEAST_C) }), yaxis4: axis([0, 0.24], cp.text("score"), { rangemode: "tozero" }),
@@ -156,7 +169,7 @@
       layout: baseLayout({
           uirevision: revision, showlegend: true, hovermode: "closest", shapes, annotations,
           legend: { orientation: "h", y: -0.16, x: 0, font: { size: 11 } }, margin: { l: 52, r: 14, t: top(), b: 60 },
-          xaxis: { type: "date", gridcolor: cp.css("--cp-line"), ...wide(data) }, yaxis: axis([0, 1], "%"),
+          xaxis: timeAxis(wide(data)), yaxis: axis([0, 1], "%"),
       }),
     };
   }
@@ -199,12 +212,5 @@
     };
   }
 
-  function cycleRows(cycles) {
-    return cycles.slice().sort((a, b) => b.start_ms - a.start_ms).slice(0, 1000).map((c) => ({
-      ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
-      lo: c.soh_low, hi: c.soh_high, st: c.soh_state, done: cp.text(c.complete ? "yes" : "no"),
-    }));
-  }
-
-  cp.figures = { times, traces, room, LEAST_V, LEAST_C, soh, outlookWords, ica, cycleRows };
+  cp.figures = { times, traces, room, LEAST_V, LEAST_C, soh, outlookWords, ica };
 })();

@@ -55,22 +55,23 @@
     h("span", { title: (props.data.places || []).join(" ") },
       props.data.asset.startsWith("_") ? cp.text("several_assets") : link(props.data.asset, props.data.asset), " ",
       h("span", { className: "cp-muted" }, props.data.source === "pack" ? "" : props.data.source));
-  /* In the record's own unit: "1" is a plain number, and nothing is converted here. */
-  const reading = (value, unit) =>
-    cp.number(value, Math.abs(value) >= 100 ? 0 : 2) + (unit && unit !== "1" ? " " + unit : "");
+  /* In the record's own unit: "1" is a plain number, "" says only whether it is so, and nothing is
+     converted here. */
+  const reading = (value, unit) => cp.number(value, unit === "cycle" || Math.abs(value) >= 100 ? 0 : 2, unit);
+  const hasReading = (row) => row.value !== null && row.value !== undefined && row.unit;
+  const limit = (row) => (row.limit === null || row.limit === undefined || row.unit === "cycle" ? "" :
+    cp.text("limit") + " " + reading(row.limit, row.unit));
   components.CpReading = (props) => {
     const row = props.data;
-    if (row.value === null || row.value === undefined) return h("span", null, "–");
-    return h("span", null, h("strong", null, reading(row.value, row.unit)), h("br"),
-      h("span", { className: "cp-muted" }, cp.text("limit") + " " + reading(row.limit, row.unit)));
+    if (!hasReading(row)) return h("span", null, "–");
+    return h("span", null, h("strong", null, reading(row.value, row.unit)), h("br"), h("span", { className: "cp-muted" }, limit(row)));
   };
   /* On a phone one column holds all of an alarm; on a wide screen it is the sentence alone. */
   components.CpAlarmText = (props) => {
     const row = props.data;
     if (!cp.narrow.matches) return row.text;
     const part = (className, ...children) => h("div", { className }, ...children);
-    const value = row.value === null || row.value === undefined ? "" :
-      reading(row.value, row.unit) + " · " + cp.text("limit") + " " + reading(row.limit, row.unit) + " · ";
+    const value = hasReading(row) ? [reading(row.value, row.unit), limit(row), ""].filter((one, n) => one || n === 2).join(" · ") : "";
     return h("div", { className: "cp-alarm-card" },
       part("cp-alarm-card-top", components.CpSeverity(props), h("span", null, cp.text("state_" + row.state))),
       part("", components.CpAlarmSource(props)),
@@ -78,5 +79,39 @@
       part("cp-muted", value + cp.text("since", { time: cp.time(row.since_ms) }) + " · " + cp.text("count") + " " + row.count),
       part("", row.todo));
   };
+  components.CpCycle = (props) => {
+    const row = props.data;
+    const facts = [
+      cp.number(row.capacity_ah, 3, "Ah"), cp.number(row.energy_wh, 2, "Wh"), cp.number(row.duration_h, 2, "h"),
+      cp.number(row.temperature_max_c, 1, "°C"), cp.number(row.resistance_ohm, 1, "mΩ"),
+    ].filter((words) => words !== "–");
+    return h("div", { className: "cp-cycle-card" },
+      h("strong", null, cp.text("kind_" + row.kind) + " " + row.number), " ", h("span", { className: "cp-muted" }, cp.time(row.start_ms)),
+      h("div", null, facts.join(" · ")),
+      h("div", null, cp.text("soh_short") + " ", components.CpSoh(props), row.complete ? "" : " · " + cp.text("incomplete")));
+  };
+
+  /* The table of charges and discharges: no higher than its rows; on a phone one column of cards. */
+  const MOST_ROWS = 1000, HEAD = 50, ROW = 42, CARD = 84;
+  cp.cycleGrid = (id, cycles) => cp.whenThere(id, () => {
+    const rows = cycles.slice().sort((a, b) => b.start_ms - a.start_ms).slice(0, MOST_ROWS).map((c) => ({
+      ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
+      lo: c.soh_low, hi: c.soh_high, st: c.soh_state, done: cp.text(c.complete ? "yes" : "no"),
+    }));
+    const narrow = cp.narrow.matches;
+    const box = document.getElementById(id + "-box");
+    const height = rows.length ? HEAD + rows.length * (narrow ? CARD : ROW) + 4 : 120;
+    if (box) box.style.height = Math.min(height, narrow ? 460 : 340) + "px";
+    window.dash_clientside.set_props(id, { rowData: rows });
+    window.dash_ag_grid.getApiAsync(id).then((api) => {
+      if (api.isDestroyed() || api.getColumn("card").isVisible() === narrow) return;
+      const names = api.getColumns().map((one) => one.getColId());
+      api.setGridOption("rowHeight", narrow ? CARD : ROW);
+      api.setColumnsVisible(names.filter((name) => name !== "card"), !narrow);
+      api.setColumnsVisible(["card"], narrow);
+      api.resetRowHeights();
+    }, () => { /* the page was left */ });
+  });
+
   components.CpAlarmState = (props) => cp.text("state_" + props.data.state);
 })();

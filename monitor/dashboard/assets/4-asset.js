@@ -111,11 +111,7 @@
 
   function drawIca() { draw("ica-graph", cp.figures.ica(curves, key())); }
 
-  function drawCycles() {
-    cp.whenThere("cycle-grid", () => {
-      window.dash_clientside.set_props("cycle-grid", { rowData: cp.figures.cycleRows([...cycles.values()]) });
-    });
-  }
+  function drawCycles() { cp.cycleGrid("cycle-grid", [...cycles.values()]); }
 
   function addCycles(list) {
     for (const cycle of list) cycles.set(cycle.kind + cycle.number + "@" + cycle.start_ms, cycle);
@@ -204,6 +200,12 @@
     cp.put("a-alarms", { children: children.length ? children : cp.text("no_alarms") });
   }
 
+  /* A fault as the simulator names it (`isc`, `bias:channel=voltage,...`) in words. */
+  function faultWords(fault) {
+    const key = "fault_" + fault.split(/[:(\s]/)[0];
+    return cp.text(key) === key ? fault : cp.text(key);
+  }
+
   function paintConfig() {
     if (!config) return;
     const facts = [[cp.text("nominal"), cp.number(config.nominal_capacity_ah, 2, "Ah")]];
@@ -220,7 +222,7 @@
     const notes = [];
     if (from.replay) notes.push(cp.text("replay") + (from.speed && !simulator ? " (× " + from.speed + ")" : ""));
     if (from.synthetic) notes.push(cp.text("synthetic"));
-    if (truth && truth.fault_active && truth.fault) notes.push(cp.text("injected", { fault: truth.fault }));
+    if (truth && truth.fault_active && truth.fault) notes.push(cp.text("injected", { fault: faultWords(truth.fault) }));
     cp.put("a-note", { children: notes.join(" · "), className: notes.length ? "cp-note" : "cp-note cp-hidden" });
   }
 

@@ -29,13 +29,20 @@
     });
   }
 
+  /* What made the transition and where it led; who did it, and what they had to say. */
+  const LEADS = ["raise", "clear", "unshelve", "unsuppress", "in_service"]; // the others' words name the state
+  function happened(event) {
+    const led = LEADS.includes(event.cause) ? " → " + cp.text("state_" + event.alarm.state) : "";
+    return cp.text("cause_" + event.cause) + led + (event.user ? " · " + cp.text("user_caused", { user: event.user }) : "") +
+      (event.comment ? " · “" + event.comment + "”" : "");
+  }
+
   function paintJournal() {
     const children = events.slice(0, 200).map((event) => cp.el("Div", { className: "cp-entry" }, [
       cp.el("Span", { className: "cp-muted" }, cp.time(event.alarm.timestamp_ms)),
       cp.el("Span", { className: "cp-badge cp-sev-" + event.alarm.severity }, cp.text("severity_" + event.alarm.severity)),
       cp.el("Span", null, words(event.alarm)),
-      cp.el("Span", { className: "cp-muted" }, cp.text("state_" + event.previous) + " → " + cp.text("state_" + event.alarm.state) +
-        (event.user ? " · " + cp.text("user_caused", { user: event.user }) : "") + (event.comment ? " · “" + event.comment + "”" : "")),
+      cp.el("Span", { className: "cp-muted" }, happened(event)),
     ]));
     cp.put("journal", { children: children.length ? children : cp.text("no_events") });
   }

@@ -114,9 +114,7 @@
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
       [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments));
-    cp.whenThere("n-cycle-grid", () => {
-      window.dash_clientside.set_props("n-cycle-grid", { rowData: cp.figures.cycleRows(found.cycles) });
-    });
+    cp.cycleGrid("n-cycle-grid", found.cycles);
     cp.show("analysis-which-box", results.length > 1);
     window.dash_clientside.set_props("analysis-which", {
       data: results.map((one, n) => ({ value: String(n), label: one.asset })),
