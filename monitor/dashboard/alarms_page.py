@@ -17,7 +17,14 @@ SHELVE_HOURS = ("0.25", "1", "8", "24")
 def alarms_page(language: Language, *, can_act: bool, user: str | None = None) -> list[Any]:
     """What stands, what can be done about it, and what has happened."""
     return [
-        *look_stores({"look": "alarms"}, "sound-chosen", "events", "events-ask", "events-drawn"),
+        *look_stores(
+            {"look": "alarms"},
+            "sound-chosen",
+            "alarms-sought",
+            "events",
+            "events-ask",
+            "events-drawn",
+        ),
         html.Div(
             [
                 html.H1(text("alarms", language)),
@@ -31,6 +38,13 @@ def alarms_page(language: Language, *, can_act: bool, user: str | None = None) -
             [
                 _operator_bar(language, user) if can_act else None,
                 html.Div("", id="act-result", className="cp-muted", role="status"),
+                dmc.TextInput(
+                    id="alarm-search",
+                    placeholder=text("search_alarms", language),
+                    className="cp-search cp-alarm-search",
+                    debounce=False,
+                    **aria(text("search_alarms", language)),
+                ),
                 html.Div(
                     dag.AgGrid(
                         id="alarm-grid",
@@ -47,7 +61,10 @@ def alarms_page(language: Language, *, can_act: bool, user: str | None = None) -
                         dashGridOptions={
                             "theme": GRID_THEME,
                             "animateRows": False,
-                            "localeText": {"noRowsToShow": text("no_alarms", language)},
+                            "localeText": {
+                                "noRowsToShow": text("no_alarms", language),
+                                "noMatchingRows": text("no_alarm_matches", language),
+                            },
                             "rowSelection": {
                                 "mode": "multiRow",
                                 "enableClickSelection": True,

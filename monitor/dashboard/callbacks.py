@@ -140,6 +140,7 @@ def add_client_callbacks(app: Dash) -> None:
     client("events", Output("events-drawn", "data"), Input("events", "data"))
     client("analysisChosen", Output("analysis-chosen", "data"), Input("analysis-which", "value"))
     client("packOf", Output("pack-chosen", "data"), Input("pack-of", "value"))
+    client("alarmSearch", Output("alarms-sought", "data"), Input("alarm-search", "value"))
     client("sound", Output("sound-chosen", "data"), Input("sound", "checked"))
 
 

@@ -96,6 +96,9 @@ def fleet_page(language: Language) -> list[Any]:
                     "filter": "agTextColumnFilter",
                     "floatingFilter": True,
                     "suppressHeaderMenuButton": True,
+                    "suppressFloatingFilterButton": True,
+                    "suppressHeaderFilterButton": True,
+                    "wrapHeaderText": True,
                 },
                 dashGridOptions={
                     "theme": GRID_THEME,
@@ -104,6 +107,11 @@ def fleet_page(language: Language) -> list[Any]:
                     "asyncTransactionWaitMillis": 50,
                     "suppressCellFocus": False,
                     "enableCellTextSelection": True,
+                    "localeText": {
+                        "noRowsToShow": text("no_assets", language),
+                        "noMatchingRows": text("no_match", language),
+                    },
+                    "tooltipShowDelay": 300,
                     "isExternalFilterPresent": {"function": "cpOnlySome()"},
                     "doesExternalFilterPass": {"function": "cpPasses(params.data)"},
                 },
@@ -126,11 +134,15 @@ def _count(key: str, label: str) -> Any:
     )
 
 
-def _by_number(field: str, unit: str) -> dict[str, Any]:
-    """A filter for numbers as they are shown: percent, milliohm."""
+def _by_number(field: str, unit: str, language: Language) -> dict[str, Any]:
+    """A filter for numbers as they are shown, percent or milliohm: `45`, `>45`, `40..50`."""
     return {
-        "filter": "agNumberColumnFilter",
         "filterValueGetter": {"function": f"cpShown(params.data.{field}, {unit!r})"},
+        "filterParams": {
+            "textMatcher": {"function": "cpNumberMatches(params)"},
+            "filterOptions": ["contains"],
+        },
+        "headerTooltip": text("filter_hint", language),
     }
 
 
@@ -159,7 +171,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "V",
             3,
             width=104,
-            **_by_number("v", "V"),
+            **_by_number("v", "V", language),
         ),
         number_column(
             "i",
@@ -167,7 +179,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "A",
             2,
             width=96,
-            **_by_number("i", "A"),
+            **_by_number("i", "A", language),
         ),
         number_column(
             "t",
@@ -175,7 +187,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "°C",
             1,
             width=116,
-            **_by_number("t", "°C"),
+            **_by_number("t", "°C", language),
         ),
         number_column(
             "score",
@@ -183,7 +195,7 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "",
             2,
             width=124,
-            **_by_number("score", ""),
+            **_by_number("score", "", language),
         ),
         number_column(
             "soc",
@@ -191,21 +203,21 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "%",
             0,
             width=80,
-            **_by_number("soc", "%"),
+            **_by_number("soc", "%", language),
         ),
         column(
             "soh",
             text("soh_short", language),
             cellRenderer="CpSoh",
             width=180,
-            **_by_number("soh", "%"),
+            **_by_number("soh", "%", language),
         ),
         column(
             "alarms",
             text("alarms", language),
             cellRenderer="CpAlarmCount",
             width=86,
-            **_by_number("alarms", ""),
+            **_by_number("alarms || 0", "", language),  # none is left out of the row
         ),
         column(
             "stale",
@@ -228,6 +240,6 @@ def _fleet_columns(language: Language) -> list[dict[str, Any]]:
             "mΩ",
             1,
             width=104,
-            **_by_number("r", "mΩ"),
+            **_by_number("r", "mΩ", language),
         ),
     ]

@@ -105,6 +105,12 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "尚未收到任何电池的数据。一旦有电池上报，页面会自动显示。",
     ),
     "no_match": ("No asset matches the search and the filter.", "没有符合搜索和筛选条件的电池。"),
+    "filter_hint": (
+        "Filter by number, for example: 45, >45, <=80, 40..50",
+        "按数值筛选，例如：45、>45、<=80、40..50",
+    ),
+    "no_alarm_matches": ("No alarm matches the search.", "没有符合搜索条件的报警。"),
+    "search_alarms": ("Search alarms", "搜索报警"),
     "trail": ("Voltage of the newest readings", "最近读数的电压"),
     "more_tiles": (
         "{n} more: search, or use the table.",

@@ -296,6 +296,7 @@
     outlook(data) { handlers.asset.outlook(data); return null; },
     events(data) { handlers.alarms.events(data); return null; },
     analysisChosen(value) { handlers.analyse.choose(value); return null; },
+    alarmSearch(value) { handlers.alarms.search(value || ""); return null; },
     packOf(value) { handlers.asset.packOf(value); return null; },
     sound(checked) {
       store.set("cp-sound", checked ? "1" : "");

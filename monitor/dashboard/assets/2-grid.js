@@ -8,6 +8,25 @@
   functions.cpNumber = (value, digits, unit) => cp.number(value, digits, unit);
   const SCALE = { "%": 100, "mΩ": 1000 };
   functions.cpShown = (value, unit) => (value === null || value === undefined ? null : value * (SCALE[unit] || 1));
+  /* Calls `use` with the table's own interface once it is there. Rows go in by this way and not as
+     Dash's properties: those lay the table's columns anew, and what is just being typed into a filter
+     is then lost. */
+  cp.grid = (id, use) => cp.whenThere(id, () => {
+    window.dash_ag_grid.getApiAsync(id).then((api) => { if (!api.isDestroyed()) use(api); }, () => { /* the page was left */ });
+  });
+
+  /* `>45`, `<=80`, `40..50`, or the first digits; what is not finished yet holds nothing back. */
+  functions.cpNumberMatches = ({ value, filterText }) => {
+    const words = String(filterText || "").replace(/\s/g, "").replace(/−/g, "-").replace("≤", "<=").replace("≥", ">=");
+    const number = Number(value);
+    const range = words.match(/^(-?[\d.]+)(?:\.\.|~)(-?[\d.]+)$/);
+    if (range) return number >= Number(range[1]) && number <= Number(range[2]);
+    const [, sign, rest] = words.match(/^(<=|>=|<|>|=)?(.*)$/);
+    if (!sign) return String(value).startsWith(words);
+    const limit = Number(rest);
+    if (rest === "" || Number.isNaN(limit)) return true;
+    return { "<": number < limit, "<=": number <= limit, ">": number > limit, ">=": number >= limit, "=": number === limit }[sign];
+  };
   functions.cpRiskWords = (row) => cp.risk(row).words;
   functions.cpFreshWords = (row) => cp.fresh(row).words;
   functions.cpTime = (value) => cp.time(value);
@@ -93,7 +112,7 @@
 
   /* The table of charges and discharges: no higher than its rows; on a phone one column of cards. */
   const MOST_ROWS = 1000, HEAD = 50, ROW = 42, CARD = 84;
-  cp.cycleGrid = (id, cycles) => cp.whenThere(id, () => {
+  cp.cycleGrid = (id, cycles) => cp.grid(id, (api) => {
     const rows = cycles.slice().sort((a, b) => b.start_ms - a.start_ms).slice(0, MOST_ROWS).map((c) => ({
       ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
       lo: c.soh_low, hi: c.soh_high, st: c.soh_state, done: cp.text(c.complete ? "yes" : "no"),
@@ -102,15 +121,13 @@
     const box = document.getElementById(id + "-box");
     const height = rows.length ? HEAD + rows.length * (narrow ? CARD : ROW) + 4 : 120;
     if (box) box.style.height = Math.min(height, narrow ? 460 : 340) + "px";
-    window.dash_clientside.set_props(id, { rowData: rows });
-    window.dash_ag_grid.getApiAsync(id).then((api) => {
-      if (api.isDestroyed() || api.getColumn("card").isVisible() === narrow) return;
+    if (api.getColumn("card").isVisible() !== narrow) {
       const names = api.getColumns().map((one) => one.getColId());
       api.setGridOption("rowHeight", narrow ? CARD : ROW);
       api.setColumnsVisible(names.filter((name) => name !== "card"), !narrow);
       api.setColumnsVisible(["card"], narrow);
-      api.resetRowHeights();
-    }, () => { /* the page was left */ });
+    }
+    api.setGridOption("rowData", rows);
   });
 
   components.CpAlarmState = (props) => cp.text("state_" + props.data.state);

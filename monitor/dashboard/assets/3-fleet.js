@@ -172,11 +172,15 @@
   function paintAll() { for (const index of visible) paintOne(index); }
 
   function fillGrid() {
-    cp.whenThere("fleet-grid", () => {
+    cp.grid("fleet-grid", (api) => {
       gridFull = true;
-      window.dash_clientside.set_props("fleet-grid", { rowData: [...rows.values()] });
+      api.setGridOption("quickFilterText", search);
+      api.setGridOption("rowData", [...rows.values()]);
+      api.onFilterChanged();
     });
   }
+
+  function changeGrid(transaction) { cp.grid("fleet-grid", (api) => api.applyTransaction(transaction)); }
 
   function paint(added, updated) {
     const none = rows.size === 0, tiles = view !== "table";
@@ -190,12 +194,12 @@
     for (const key of Object.keys(ONLY)) cp.put("count-box-" + key, { "aria-pressed": String(only === key) });
     cp.put("count-box-assets", { "aria-pressed": String(only === null) });
     if (view === "table") {
-      const transaction = { async: false };
+      const transaction = {};
       if (added.length) transaction.add = added;
       if (updated.length) transaction.update = updated;
       if (!gridFull) fillGrid();
       else if (added.length || updated.length) {
-        window.dash_clientside.set_props("fleet-grid", { rowTransaction: transaction });
+        changeGrid(transaction);
       }
       return;
     }
@@ -244,7 +248,7 @@
     },
     second() {
       if (view !== "table") { if (owed) paint([], []); paintAll(); }
-      else if (cp.isLost() && gridFull) window.dash_clientside.set_props("fleet-grid", { rowTransaction: { update: [...rows.values()], async: false } });
+      else if (cp.isLost() && gridFull) changeGrid({ update: [...rows.values()] });
     },
     redraw() { cp.forget("tile-"); paintAll(); },
     controls(nextSearch, nextSort, nextView) {
@@ -252,9 +256,6 @@
       if (own >= 0) put = put.slice(own + 1);
       else if (nextView && nextView !== view) { chosen = true; view = nextView; }
       search = nextSearch; sort = nextSort;
-      if (document.getElementById("fleet-grid")) {
-        window.dash_clientside.set_props("fleet-grid", { dashGridOptions: { quickFilterText: search } });
-      }
       again();
     },
   };
@@ -263,8 +264,11 @@
   function again() {
     shown = [];
     paint([], []);
-    const grid = window.dash_ag_grid && document.getElementById("fleet-grid") && window.dash_ag_grid.getApi("fleet-grid");
-    if (grid) grid.onFilterChanged();
+    if (!gridFull) return;
+    cp.grid("fleet-grid", (api) => {
+      api.setGridOption("quickFilterText", search);
+      api.onFilterChanged();
+    });
   }
 
   document.addEventListener("click", (event) => {

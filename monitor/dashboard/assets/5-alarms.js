@@ -6,13 +6,13 @@
 
   function words(alarm) { return cp.language === "zh" ? alarm.message_zh : alarm.message; }
 
-  function paint() { cp.whenThere("alarm-grid", () => { fill(); if (!fitted) { fitted = true; fit(); } }); }
+  function paint() { cp.grid("alarm-grid", (api) => { fill(api); if (!fitted) { fitted = true; fit(); } }); }
 
   /* The columns that a phone's single one speaks for. */
   const WIDE = ["severity", "reading", "state", "since_ms", "asset", "count", "todo"];
   function fit() {
     if (!document.getElementById("alarm-grid")) return;
-    window.dash_ag_grid.getApiAsync("alarm-grid").then((api) => {
+    cp.grid("alarm-grid", (api) => {
       api.setColumnsVisible(WIDE, !cp.narrow.matches);
       api.setGridOption("domLayout", cp.narrow.matches ? "autoHeight" : "normal");
       api.refreshCells({ force: true, columns: ["text"] });
@@ -20,13 +20,11 @@
   }
   cp.narrow.addEventListener("change", fit);
 
-  function fill() {
-    window.dash_clientside.set_props("alarm-grid", {
-      rowData: alarms.map((alarm) => ({
-        ...alarm, key: alarm.asset + "/" + alarm.code + "/" + alarm.source, text: words(alarm),
-        todo: cp.language === "zh" ? alarm.action_zh : alarm.action,
-      })),
-    });
+  function fill(api) {
+    api.setGridOption("rowData", alarms.map((alarm) => ({
+      ...alarm, key: alarm.asset + "/" + alarm.code + "/" + alarm.source, text: words(alarm),
+      todo: cp.language === "zh" ? alarm.action_zh : alarm.action,
+    })));
   }
 
   /* What made the transition and where it led; who did it, and what they had to say. */
@@ -61,6 +59,9 @@
       merge(frame.events.slice().reverse());
     },
     events(list) { merge(list || []); },
+    search(words) {
+      cp.grid("alarm-grid", (api) => api.setGridOption("quickFilterText", words));
+    },
     redraw() { paint(); paintJournal(); },
   };
 
