@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import tempfile
-import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiomqtt
 
+from cellpulse.embedded import embedded_broker
 from cellpulse.paths import demo_recording, models_folder
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import Topics
 from monitor.errors import ConfigurationError
 from monitor.mqtt import tls_context
@@ -29,9 +28,6 @@ from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MQTT_PORT = 1883
-BROKER_PAYLOAD = 1024 * 1024  # the embedded broker drops a publisher past its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,57 +72,6 @@ def connector(
         )
 
     return connect
-
-
-@contextlib.asynccontextmanager
-async def embedded_broker() -> AsyncIterator[BrokerAddress]:
-    """A broker of our own on loopback, gone when the block ends: port 1883, else a free one."""
-    from iotcore.broker import Broker
-
-    port = DEFAULT_MQTT_PORT if is_free(DEFAULT_MQTT_PORT) else free_port()
-    broker = Broker(port=port, listen="127.0.0.1", max_payload_size=BROKER_PAYLOAD)
-    try:
-        with deaf_to_ctrl_c():
-            await asyncio.to_thread(broker.start)
-    except (OSError, RuntimeError) as error:
-        raise ConfigurationError(f"the embedded broker does not start: {error}") from error
-    try:
-        yield BrokerAddress("127.0.0.1", port)
-    finally:
-        await asyncio.shield(asyncio.to_thread(broker.stop))
-
-
-@contextlib.contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started in this block ignore Ctrl-C, so that the broker outlives its clients.
-
-    An ignored signal is inherited. Only the main thread may set it; elsewhere nothing happens.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def is_free(port: int) -> bool:
-    """Whether a loopback port can be listened on."""
-    try:
-        check_port("127.0.0.1", port)
-    except ConfigurationError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def run_monitor(

@@ -2,7 +2,8 @@
 
 Identity is (asset, session, seq), or the timestamp where seq is absent. Duplicates are dropped,
 late frames counted; a frame too far ahead of its arrival is refused unless the asset is a declared
-replay; a backward step that persists starts a new segment.
+replay; a backward step that persists starts a new segment, and so does, at once, a declared replay
+that begins a new session earlier: somebody went back in it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def admit_inplace(
                 verdict[k] = Verdict.DUPLICATE
                 continue
             s[A.BEHIND] += 1
-            persists = s[A.BEHIND] >= BACKWARD_FRAMES
+            persists = s[A.BEHIND] >= BACKWARD_FRAMES or (restarted and replay[k] == 1)
             result = Verdict.NEW_SEGMENT + 0 if persists else Verdict.LATE + 0
         if result != Verdict.LATE:
             s[A.BEHIND] = 0

@@ -457,12 +457,14 @@ class Engine:
         volts_from: list[int] = []
         temperatures: list[float | None] = []
         temperatures_from: list[int] = []
+        began: set[int] = set()  # the frames that begin a session
         for item in run:
             frame = item.frame
             asset = fleet.assets[item.asset]
             if frame.session != asset.session:
                 asset.session = frame.session
                 asset.session_number += 1
+                began.add(len(assets))
             temperature = frame.temperature_c
             temperatures_from.append(len(temperatures))
             if type(temperature) is list:
@@ -522,9 +524,13 @@ class Engine:
         if not plain:
             taken = [k for k in range(n) if judged[k] <= NEW_SEGMENT]
             for k in range(n):
-                if skipped[k] > 0 or judged[k] == NEW_SEGMENT:
+                # A replay that goes back on purpose says so by a new session: no clock is wrong.
+                jumped = judged[k] == NEW_SEGMENT and not (
+                    k in began and assets[k].config.provenance.replay
+                )
+                if skipped[k] > 0 or jumped:
                     before = len(results.events)
-                    self._data_notices(assets[k], t[k], arrival[k], judged[k], skipped[k], results)
+                    self._data_notices(assets[k], t[k], arrival[k], jumped, skipped[k], results)
                     self._group(results, before)
                     came_with += [k] * (len(results.events) - first_event - len(came_with))
         everything = len(taken) == n
@@ -713,12 +719,12 @@ class Engine:
         self.counters.missed += int(missed.sum())
 
     def _data_notices(
-        self, asset: Asset, t: int, arrival: int, verdict: int, missed: int, results: Results
+        self, asset: Asset, t: int, arrival: int, jumped: bool, missed: int, results: Results
     ) -> None:
         if missed > 0:
             asset.missing_since_ms = arrival
             self._notice(results, asset.name, SEQUENCE_GAP, True, float(missed), 0.0, t)
-        if verdict == Verdict.NEW_SEGMENT:
+        if jumped:
             self._notice(results, asset.name, CLOCK_JUMP, True, None, None, t)
             self._notice(results, asset.name, CLOCK_JUMP, False, None, None, t)
 

@@ -28,3 +28,11 @@ def kernel(function: F) -> F:
     """
     uncounted: dict[str, Any] = {"_nrt": False}
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", **uncounted)(function))
+
+
+def plain(function: F) -> F:
+    """The Python function that was compiled: for one call in a program that has no need of Numba.
+
+    To load the machine code of a kernel takes a second and more.
+    """
+    return cast(F, getattr(function, "py_func", function))

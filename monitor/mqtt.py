@@ -44,6 +44,7 @@ QUEUE_MESSAGES = 200_000  # past it, QoS 0 is dropped and counted; QoS 1 is held
 QUEUE_BYTES = 256 * 1024 * 1024
 MESSAGE_BYTES = 300  # what a queued message takes beside its payload, about
 CONNECT_TIMEOUT_S = 5.0
+RECONNECT_S = (0.25, 1.0)  # the first wait, then twice that, and so on up to the longest
 Clock = Callable[[], int]
 
 
@@ -257,7 +258,7 @@ class MqttLink:
         client.enable_logger(logging.getLogger("paho"))
         logging.getLogger("paho").setLevel(logging.WARNING)
         client.max_inflight_messages_set(0 if not v5 else 10_000)
-        client.reconnect_delay_set(0.25, 5.0)  # type: ignore[arg-type]  # seconds may be fractions
+        client.reconnect_delay_set(*RECONNECT_S)  # type: ignore[arg-type]  # seconds, and fractions
         if self.address.user is not None:
             client.username_pw_set(self.address.user, self.address.password)
         if self.address.tls:

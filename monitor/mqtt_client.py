@@ -1,6 +1,6 @@
 """aiomqtt's client, safe to cancel: every process of ours that is not the monitor talks by it.
 
-Five faults of aiomqtt 2.5 on Python 3.11 end here:
+Six faults of aiomqtt 2.5 on Python 3.11 end here:
 
 - `asyncio.wait_for` forgets a cancellation that comes together with the answer it waits for, so
   that a task goes on which was told to stop.
@@ -8,6 +8,13 @@ Five faults of aiomqtt 2.5 on Python 3.11 end here:
 - A subscription cancelled while it waits is logged with a traceback when its answer comes.
 - Who waits for an answer waits the whole time where the broker has ended the connection instead.
 - A socket that is closed before its turn to be written to is logged with a traceback.
+- After a stop of the whole process (a laptop that sleeps) every wait is over its time, though the
+  answers lie in the socket and only have not been read.
+
+And it leaves so that the embedded broker stands it: rumqttd 0.20, which is in iotcore 0.4, answers
+nobody any more once a client has said goodbye while messages waited for it. Its router fails on the
+word that this client is ready for more. Subscriptions given back first, and heard to be, no message
+waits.
 
 `SecureSocket` ends one of paho, on which both our clients stand: it leaves the socket of a failed
 handshake open.
@@ -26,6 +33,8 @@ import aiomqtt
 from paho.mqtt.enums import MQTTErrorCode
 
 T = TypeVar("T")
+LATE_S = 1.0  # for an answer that came in time but was not read
+LEAVE_S = 2.0  # for the broker to hear that nothing is subscribed to
 ENDED = (
     "it ended the connection instead of answering; does it know this user, and may they do this?"
 )
@@ -33,6 +42,8 @@ ENDED = (
 
 class Client(aiomqtt.Client):
     """As `aiomqtt.Client`, with the same arguments and errors."""
+
+    _subscribed: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         """Connect; cancelled meanwhile, disconnect again before the cancellation goes on."""
@@ -45,9 +56,30 @@ class Client(aiomqtt.Client):
                 await super().__aexit__(None, None, None)
             raise
 
-    async def subscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Subscribe; cancelled meanwhile, hear the broker's answer first."""
-        return await _to_its_end(super().subscribe(*args, **kwargs))
+    async def __aexit__(self, *error: Any) -> None:
+        """Give back what is subscribed to, then disconnect."""
+        try:
+            if self._subscribed and not self._disconnected.done():
+                # One by one, since rumqttd answers a list as often as it is long.
+                back = [
+                    super(Client, self).unsubscribe(t, timeout=LEAVE_S) for t in self._subscribed
+                ]
+                await asyncio.gather(*back, return_exceptions=True)
+        finally:
+            self._subscribed = frozenset()
+            await super().__aexit__(*error)
+
+    async def subscribe(  # type: ignore[override]
+        self, topic: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Subscribe to one topic; cancelled meanwhile, hear the broker's answer first."""
+
+        async def ask() -> Any:
+            answer = await super(Client, self).subscribe(topic, *args, **kwargs)
+            self._subscribed |= {topic}
+            return answer
+
+        return await _to_its_end(ask())
 
     async def publish(self, *args: Any, **kwargs: Any) -> None:
         """Publish; on a connection that has ended, say that it has."""
@@ -63,10 +95,14 @@ class Client(aiomqtt.Client):
         answer = asyncio.ensure_future(fut)
         either: set[asyncio.Future[Any]] = {answer, self._disconnected}
         try:
-            async with asyncio.timeout(None if seconds == math.inf else seconds):
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            raise aiomqtt.MqttError("Operation timed out") from None
+            for wait_s in (None if seconds == math.inf else seconds, LATE_S):
+                done, _ = await asyncio.wait(
+                    either, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    break
+            else:
+                raise aiomqtt.MqttError("Operation timed out")
         finally:
             if not answer.done() and isinstance(answer, asyncio.Task):
                 answer.cancel()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.features import Feature, Quality
-from monitor.jit import kernel
+from monitor.jit import kernel, plain
 from monitor.latest import Result
 
 Floats = NDArray[np.float64]
@@ -182,7 +182,7 @@ def fault_of(quality: int) -> str | None:
 def assess(signs: ThermalSigns) -> Assessment:
     """The risk that a cell's signs mean, and each reason for it."""
     lost = signs.temperature_c is None or signs.sensor_fault is not None
-    found = levels(
+    found = plain(levels)(
         _number(signs.temperature_c),
         signs.temperature_max_c,
         _number(signs.slope_c_per_s),

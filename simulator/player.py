@@ -3,12 +3,17 @@
 The pure half is `replay`. Here one loop waits until messages are due, publishes them at QoS 1 and
 obeys `_simulator/<id>/command`: pause, resume, step, speed, seek, inject, play. What it has and
 does stands on `_simulator/<id>/state`.
+
+When the broker goes away it waits for it as a device would, says again what it is, sends again what
+was not acknowledged, and goes on where it was: neither an outage nor a sleep of the machine is made
+up for in a hurry.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +39,8 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 200  # messages sent before their acknowledgements are waited for
 LONGEST_SLEEP_S = 0.25
+LONGEST_DEBT_S = 2.0  # what is more than so late was slept through, and sets the pace anew
+WAIT_S = (0.25, 0.75)  # between two tries to find the broker again
 Connect = Callable[[aiomqtt.Will], AbstractAsyncContextManager[aiomqtt.Client]]
 
 
@@ -67,35 +74,79 @@ class Player:
     _jumps: int = 0
     _refused: str | None = None
     _faults: list[SimulatorCommand] = field(default_factory=list)  # to be injected
+    # Where it is, kept from one connection to the next.
+    _known: bool = False  # a broker has once heard of it
+    _lost: aiomqtt.MqttError | None = None  # the connection, as whoever listens found out
+    _played: ReplayOptions = field(default_factory=ReplayOptions)
+    _source: Iterator[Timed] | None = None
+    _held: Timed | None = None  # the first message that is not due
+    _due: Sequence[Timed] = ()  # on their way, not acknowledged
+    _frames: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, connect: Connect) -> None:
         """Publish config and status, replay, say offline.
 
-        Raises RecordingError where a recording breaks, aiomqtt.MqttError where the broker does.
+        Raises RecordingError where a recording breaks, aiomqtt.MqttError where there is no broker
+        to begin with.
         """
         self._speed = self.options.speed
+        self._played = self.options
         self.offers = self.offers or self.recordings
-        status = self.topics.ours("gateway", self.simulator_id, "status")
-        async with connect(aiomqtt.Will(status, b"offline", 1, True)) as client:
-            client.pending_calls_threshold = 4 * IN_FLIGHT  # it warns past ten, and we send more
-            await client.publish(status, b"online", 1, True)
-            for recording in self.recordings:
-                await self._introduce(client, recording)
-            await self._tell(client)
-            await client.subscribe(self.topics.ours("simulator", self.simulator_id, "command"), 1)
-            listener = asyncio.create_task(self._obey(client), name="simulator-commands")
+        away = False
+        while True:
             try:
-                await self._play(client)
-            finally:
-                listener.cancel()
-                with suppress(asyncio.CancelledError, aiomqtt.MqttError):
-                    await listener
-                for recording in self.recordings:
-                    name = recording.info.asset
-                    await client.publish(self.topics.of(name, "status"), b"offline", 1, True)
-                await client.publish(status, b"offline", 1, True)
-                await client.publish(self._state_topic, b"", 1, True)
+                async with connect(aiomqtt.Will(self._status_topic, b"offline", 1, True)) as client:
+                    await self._introduce_all(client)
+                    away = False
+                    await self._perform(client)
+                    return
+            except aiomqtt.MqttError as error:
+                if not self._known:
+                    raise
+                if not away:
+                    log.warning("the broker is away, trying again: %s", error)
+                away = True
+            await asyncio.sleep(random.uniform(*WAIT_S))
+
+    async def _introduce_all(self, client: aiomqtt.Client) -> None:
+        """Say on a new connection what there is; the broker may have forgotten all of it."""
+        client.pending_calls_threshold = 4 * IN_FLIGHT  # it warns past ten, and we send more
+        await client.publish(self._status_topic, b"online", 1, True)
+        for recording in self.recordings:
+            await self._introduce(client, recording)
+        await self._tell(client)
+        await client.subscribe(self.topics.ours("simulator", self.simulator_id, "command"), 1)
+        self._known = True
+
+    async def _perform(self, client: aiomqtt.Client) -> None:
+        """Replay and obey on one connection; raises aiomqtt.MqttError when it is lost."""
+        self._lost = None
+        listener = asyncio.create_task(self._obey(client), name="simulator-commands")
+        try:
+            await self._play(client)
+        except aiomqtt.MqttError:
+            raise  # there is nobody to say goodbye to
+        except BaseException:
+            with suppress(aiomqtt.MqttError):
+                await self._say_goodbye(client)
+            raise
+        else:
+            await self._say_goodbye(client)
+        finally:
+            listener.cancel()
+            await asyncio.wait({listener})
+
+    async def _say_goodbye(self, client: aiomqtt.Client) -> None:
+        for recording in self.recordings:
+            name = recording.info.asset
+            await client.publish(self.topics.of(name, "status"), b"offline", 1, True)
+        await client.publish(self._status_topic, b"offline", 1, True)
+        await client.publish(self._state_topic, b"", 1, True)
+
+    @property
+    def _status_topic(self) -> str:
+        return self.topics.ours("gateway", self.simulator_id, "status")
 
     @property
     def _state_topic(self) -> str:
@@ -138,64 +189,84 @@ class Player:
         await client.publish(self.topics.of(name, "status"), b"online", 1, True)
 
     async def _play(self, client: aiomqtt.Client) -> None:
-        loop = asyncio.get_running_loop()
-        options = self.options
-        source: Iterator[Timed] = merged(self.recordings, self.options)
-        held = await asyncio.to_thread(next, source, None)
-        frames = 0
-        while held is not None:
-            speed = self._speed
-            base_s, base_ms = loop.time(), held.offset_ms
-            self._changed.clear()
-            while held is not None and not self._changed.is_set():
-                if self._paused and self._steps == 0:
-                    await self._changed.wait()
-                    break
-                now_ms = float("inf")
-                if speed is not None and self._steps == 0:
-                    now_ms = base_ms + (loop.time() - base_s) * 1000.0 * speed
-                    wait_s = (held.offset_ms - now_ms) / 1000.0 / speed
-                    if wait_s > 0.0:
-                        with suppress(TimeoutError):
-                            pause = min(wait_s, LONGEST_SLEEP_S)
-                            async with asyncio.timeout(pause):
-                                await self._changed.wait()
-                        continue
-                # As fast as possible fills the window with whole batches of every asset.
-                most = self._steps or IN_FLIGHT * self.options.batch
-                due, held = await asyncio.to_thread(_take, source, held, now_ms, most)
-                self._steps = max(0, self._steps - len(due))
-                frames += await self._publish(client, due)
-                self.report(Progress(frames, due[-1].offset_ms))
-            if self._choice is not None:
-                chosen, self._choice = self._choice, None
-                await self._choose(client, chosen)
-                self._seek = 0 if self._seek is None else self._seek
-            if self._seek is not None:
-                options = self._jumped(options, self._seek)
-                self._seek = None
-                source = merged(self.recordings, options)
-                held = await asyncio.to_thread(next, source, None)
-            while self._faults and held is not None:
-                if await self._inject(client, self._faults.pop(0), options, held):
-                    source = resumed(self.recordings, options, held)
-                    held = await asyncio.to_thread(next, source, None)
-        self.report(Progress(frames, 0, finished=True))
+        if self._source is None:
+            await self._follow(merged(self.recordings, self._played))
+        await self._send(client)  # again, what the broker that was lost has not acknowledged
+        while True:
+            self._changed.clear()  # before it is looked at what there is to do, not after
+            await self._turn(client)
+            if self._held is None:
+                break
+            await self._play_on(client)
+        self.report(Progress(self._frames, 0, finished=True))
 
-    async def _inject(
-        self, client: aiomqtt.Client, command: SimulatorCommand, options: ReplayOptions, held: Timed
-    ) -> bool:
+    async def _follow(self, source: Iterator[Timed]) -> None:
+        self._source, self._held = source, await asyncio.to_thread(next, source, None)
+
+    async def _play_on(self, client: aiomqtt.Client) -> None:
+        """Send what is due when it is due, until the end or until something changes."""
+        loop = asyncio.get_running_loop()
+        speed = self._speed
+        base_s, base_ms = loop.time(), 0 if self._held is None else self._held.offset_ms
+        while self._held is not None and not self._changed.is_set():
+            if self._paused and self._steps == 0:
+                await self._changed.wait()
+                return
+            now_ms = float("inf")
+            if speed is not None and self._steps == 0:
+                now_ms = base_ms + (loop.time() - base_s) * 1000.0 * speed
+                wait_s = (self._held.offset_ms - now_ms) / 1000.0 / speed
+                if wait_s > 0.0:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(min(wait_s, LONGEST_SLEEP_S)):
+                            await self._changed.wait()
+                    continue
+                if wait_s < -LONGEST_DEBT_S:
+                    base_s, base_ms = loop.time(), self._held.offset_ms
+                    now_ms = base_ms
+            # As fast as possible fills the window with whole batches of every asset.
+            most = self._steps or IN_FLIGHT * self.options.batch
+            self._due, self._held = await asyncio.to_thread(
+                _take, self._source or iter(()), self._held, now_ms, most
+            )
+            self._steps = max(0, self._steps - len(self._due))
+            await self._send(client)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        """Publish what is due, and keep it until all of it is acknowledged."""
+        if self._due:
+            self._frames += await self._publish(client, self._due)
+            last_ms, self._due = self._due[-1].offset_ms, ()
+            self.report(Progress(self._frames, last_ms))
+
+    async def _turn(self, client: aiomqtt.Client) -> None:
+        """Do what has been commanded; what is not done when the broker is lost is done later."""
+        if self._lost is not None:
+            raise self._lost
+        if self._choice is not None:
+            await self._choose(client, self._choice)
+            self._choice = None
+            self._seek = 0 if self._seek is None else self._seek
+        if self._seek is not None:
+            self._played, self._seek = self._jumped(self._played, self._seek), None
+            await self._follow(merged(self.recordings, self._played))
+        while self._faults and self._held is not None:
+            command = self._faults.pop(0)
+            if await self._inject(client, command, self._held):
+                await self._follow(resumed(self.recordings, self._played, self._held))
+                for recording in self.recordings:
+                    await self._introduce(client, recording)  # it is synthetic from here on
+
+    async def _inject(self, client: aiomqtt.Client, command: SimulatorCommand, held: Timed) -> bool:
         """Put a fault into a recording from now on; whether it could be done."""
         try:
             self.recordings = await asyncio.to_thread(
                 inject_now, self.recordings, command.asset, command.fault or "", held.offset_ms,
-                options, load_parameters("nasa-18650"),
+                self._played, load_parameters("nasa-18650"),
             )  # fmt: skip
         except (CellpulseError, RecordingError) as error:
             await self._refuse(client, error)
             return False
-        for recording in self.recordings:
-            await self._introduce(client, recording)  # it is synthetic from here on
         return True
 
     async def _publish(self, client: aiomqtt.Client, due: Sequence[Timed]) -> int:
@@ -228,6 +299,14 @@ class Player:
         return frames
 
     async def _obey(self, client: aiomqtt.Client) -> None:
+        """Obey until the connection is lost, which a replay that is paused would not notice."""
+        try:
+            await self._listen(client)
+        except aiomqtt.MqttError as error:
+            self._lost = error
+            self._changed.set()
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             if message.retain or not isinstance(message.payload, bytes):
                 continue

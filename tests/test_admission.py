@@ -120,6 +120,15 @@ def test_a_backward_step_that_persists_starts_a_segment() -> None:
     assert verdicts == [OK, LATE, LATE, SEGMENT, OK]
 
 
+def test_a_replay_that_begins_a_session_earlier_is_taken_from_its_first_frame() -> None:
+    back = one((0, 40), (1, 41), session=2)
+    assert admit([*one((10, 100)), *back], replay=True)[0] == [OK, SEGMENT, OK]
+    # A device that restarts with a clock that lags is not believed so soon.
+    assert admit([*one((10, 100)), *back])[0] == [OK, LATE, LATE]
+    # Nor is a replay whose clock goes wrong: it goes on in its session.
+    assert admit([*one((10, 100), (11, 40), (12, 41))], replay=True)[0] == [OK, LATE, LATE]
+
+
 def test_a_backward_step_that_does_not_persist_is_only_late() -> None:
     verdicts, _, state = admit(
         one((1, 100), (2, 40), (3, 41), (4, 101), (5, 42), (6, 43), (7, 102), (8, 103))

@@ -10,7 +10,8 @@ from bridge.pty_board import Faults, Pty
 from bridge.run import run_serial
 from bridge.settings import SerialSettings
 from bridge.simulate import Board
-from cellpulse.wiring import embedded_broker, run_monitor
+from cellpulse.embedded import embedded_broker
+from cellpulse.wiring import run_monitor
 from monitor.config import Config
 from monitor.contract import AlarmRecord, Estimate, decode
 from tests.bridge_brokers import Ear, ear

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiomqtt
 import pytest
@@ -14,6 +17,7 @@ from monitor.contract import Command, SimulatorCommand, encode
 from monitor.dashboard.feed import Feed, FeedError
 from monitor.dashboard.hub import Hub, View
 from monitor.errors import ConfigurationError, PayloadError
+from tests.conftest import wait_for_port
 from tests.dashboard_world import (
     START_MS,
     World,
@@ -36,6 +40,20 @@ async def broker(free_port: int) -> AsyncIterator[int]:
     running = await asyncio.to_thread(start)
     yield free_port
     await asyncio.to_thread(running.stop)
+
+
+@contextlib.contextmanager
+def mosquitto_on(binary: str, port: int, folder: Path) -> Iterator[None]:
+    """A mosquitto that forgets everything when it ends, which is at once."""
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 async def until(condition: Callable[[], bool], hub: Hub) -> None:
@@ -146,6 +164,32 @@ async def test_the_feed_comes_back_with_its_broker(free_port: int) -> None:
             await until(is_connected, hub)
             await asyncio.to_thread(broker.stop)
             await until(lambda: not is_connected(), hub)
+
+
+async def test_an_alarm_that_ended_while_the_broker_was_away_is_not_shown_for_ever(
+    mosquitto_binary: str, free_port: int, tmp_path: Path
+) -> None:
+    """The broker forgets what it retained; a monitor tells again what still stands."""
+    hub = Hub()
+    feed = Feed(hub, f"mqtt://127.0.0.1:{free_port}", clock_ms=lambda: NOW)
+
+    async def tell(*alarms: str) -> None:
+        async with aiomqtt.Client("127.0.0.1", free_port) as client:
+            await client.publish("bms/_monitor/m/status", b"online", 1, True)
+            for code in alarms:
+                topic = f"bms/a/alarm/{code}/pack"
+                await client.publish(topic, encode(make_alarm("a", code)), 1, True)
+
+    def codes() -> list[str]:
+        return sorted(record.code for record in hub.alarms())
+
+    async with background(feed.run()):
+        with mosquitto_on(mosquitto_binary, free_port, tmp_path):
+            await tell("old", "new")
+            await until(lambda: codes() == ["new", "old"], hub)
+        with mosquitto_on(mosquitto_binary, free_port, tmp_path):
+            await tell("new")
+            await until(lambda: codes() == ["new"], hub)
 
 
 async def test_without_a_broker_a_command_says_so() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.alarms import Cause
 from monitor.contract import AlarmState, Frame, SimulatorState, Truth
 from monitor.dashboard.asset_state import RING_SAMPLES
-from monitor.dashboard.hub import Hub, View
+from monitor.dashboard.hub import SETTLE_MS, Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
 from monitor.dashboard.thinning import keep_extremes
@@ -399,3 +399,43 @@ def test_a_replay_that_went_back_is_a_new_run() -> None:
     second = read(hub, view, first["to"])
     assert second["run"] == first["run"] + 1
     assert second["s"][0] == [START_MS]
+
+
+def test_what_ended_while_the_broker_was_away_ends_here_too() -> None:
+    hub = connected()
+    hub.on_monitor_status("m", True)
+    hub.on_monitor_status("gone", True)
+    for asset in ("a", "b"):
+        hub.on_frame(asset, make_frame(1, START_MS), NOW)
+        hub.on_alarm(asset, "x", "pack", make_alarm(asset, "x"))
+    hub.on_group("x", "all", make_alarm("_group", "x"))
+    hub.on_feed(False, NOW)
+    hub.on_feed(True, NOW)
+    hub.doubt(NOW)
+    hub.on_monitor_status("m", True)
+    hub.on_alarm("b", "x", "pack", make_alarm("b", "x"))  # retained, so told again
+    hub.tick(NOW + SETTLE_MS - 1)
+    assert len(hub.alarms()) == 3  # nothing ends before there was time to tell it
+    hub.tick(NOW + SETTLE_MS)
+    assert [record.asset for record in hub.alarms()] == ["b"]
+    hub.tick(NOW + SETTLE_MS + 1)
+    assert read(hub, View("alarms"))["head"]["monitor"] is True
+    assert [alarm["asset"] for alarm in read(hub, View("alarms"))["alarms"]] == ["b"]
+
+
+def test_without_a_monitor_alarms_stand_until_there_is_one_that_would_tell_them() -> None:
+    hub = connected()
+    hub.on_monitor_status("m", True)
+    for code in ("x", "y"):
+        hub.on_alarm("a", code, "pack", make_alarm("a", code))
+    hub.doubt(NOW)
+    hub.tick(NOW + SETTLE_MS)
+    hub.tick(NOW + 60_000)
+    assert len(hub.alarms()) == 2
+    assert read(hub, View("alarms"))["head"]["monitor"] is False
+    hub.on_monitor_status("m", True)
+    hub.on_alarm("a", "y", "pack", make_alarm("a", "y"))
+    hub.tick(NOW + 60_000 + SETTLE_MS - 1)
+    assert len(hub.alarms()) == 2
+    hub.tick(NOW + 60_000 + SETTLE_MS)
+    assert [record.code for record in hub.alarms()] == ["y"]

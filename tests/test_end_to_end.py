@@ -11,8 +11,9 @@ import aiomqtt
 import numpy as np
 import pytest
 
+from cellpulse.embedded import embedded_broker
 from cellpulse.paths import models_folder
-from cellpulse.wiring import Show, connector, embedded_broker, run_monitor, run_player
+from cellpulse.wiring import Show, connector, run_monitor, run_player
 from monitor.admission import Verdict
 from monitor.config import BrokerAddress, Config
 from monitor.contract import Estimate, Frame, decode, encode

@@ -135,11 +135,11 @@ def busy(n: int = 260) -> list[Input]:
                     duration_s=60.0,
                 )  # fmt: skip
                 inputs.append(CommandIn("one", "ann", command, item.arrival_ms))
-        if k == 300:
-            old = item.frame
-            for j in range(4):  # the clock of one asset goes an hour back
-                t = old.timestamp_ms - 3_600_000 + 1000 * j
-                frame = Frame(v=1, timestamp_ms=t, current_a=1.0, voltage_v=3.6, session="new")
+        if k in (300, 320):  # the clock of one asset goes an hour back, and its replay goes back
+            session = "s" if k == 300 else "new"
+            for j in range(4):
+                t = item.frame.timestamp_ms - 3_600_000 + 1000 * j
+                frame = Frame(v=1, timestamp_ms=t, current_a=1.0, voltage_v=3.6, session=session)
                 inputs.append(frame_in("one", frame, item.arrival_ms))
         if k == 350:
             inputs.append(ConfigIn("three", make_config(2), item.arrival_ms))
@@ -435,6 +435,31 @@ def test_a_clock_set_back_is_an_alarm_and_a_segment() -> None:
     assert jumps[-1].alarm.state == "returned-unacknowledged"  # it waits to be acknowledged
     assert engine.counters.segments == 1
     assert engine.counters.late == 2
+
+
+@pytest.mark.parametrize(("replay", "session", "alarms"), [(True, "s-1", 0), (True, "s", 2),
+                                                           (False, "s-1", 2)])  # fmt: skip
+def test_going_back_in_a_replay_raises_nothing(replay: bool, session: str, alarms: int) -> None:
+    """The replay says so by a new session; a clock that is wrong goes on in its own."""
+    config = make_config()
+    config = msgspec.structs.replace(config, provenance=Provenance(source="x", replay=replay))
+    first = 0 if session != "s" else 100
+    back = [
+        frame_in(
+            "p",
+            Frame(v=1, session=session, seq=first + k, timestamp_ms=T0 - 10**6 + 1000 * k,
+                  current_a=1.0, voltage_v=3.6),
+            T0 + 10**6,
+        )
+        for k in range(5)
+    ]  # fmt: skip
+    for cut in (0, 1, 3):
+        one = make_engine()
+        one.process([ConfigIn("p", config, T0), *cycling("p", 40, dt_s=10)])
+        parts = [one.process(back[:cut]), one.process(back[cut:])]
+        jumps = [e for part in parts for e in part.events if e.alarm.code == "clock_jump"]
+        assert len(jumps) == alarms
+        assert one.counters.segments == 1  # the half-cycle is not bridged, either way
 
 
 def test_a_sequence_gap_is_an_alarm_for_a_minute() -> None:

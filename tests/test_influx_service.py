@@ -10,7 +10,8 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from cellpulse.wiring import connector, embedded_broker
+from cellpulse.embedded import embedded_broker
+from cellpulse.wiring import connector
 from monitor.config import Config, influx_token, load
 from monitor.errors import ConfigurationError
 from monitor.store.influx_history import InfluxHistory, make_history

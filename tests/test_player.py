@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
 import pytest
@@ -15,7 +15,7 @@ from monitor.contract import decode_telemetry as frames_of
 from monitor.errors import ConfigurationError
 from recordings.open import open_recording
 from recordings.types import Recording
-from simulator.player import Player
+from simulator.player import LONGEST_DEBT_S, Player
 from simulator.replay import ReplayOptions
 
 STATE = "bms/_simulator/simulator/state"
@@ -33,12 +33,26 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, bool]] = []
         self.pending_calls_threshold = 0
-        self._commands: asyncio.Queue[aiomqtt.Message] = asyncio.Queue()
+        self._commands: asyncio.Queue[aiomqtt.Message | None] = asyncio.Queue()
         self._news = asyncio.Event()
+        self._lost = False
+        self.unanswered: list[int | None] = []  # of frames that came, but were not acknowledged
 
     async def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> None:
+        if self._lost:
+            if topic.endswith("/telemetry"):
+                self.unanswered += [frame.seq for frame in frames_of(payload)]
+                self._commands.put_nowait(None)
+                self._news.set()
+            raise aiomqtt.MqttError("connection lost")
         self.sent.append((topic, payload, retain))
         self._news.set()
+
+    def lose(self, quiet: bool) -> None:
+        """The connection breaks: publishing fails, and so does listening, at once or after it."""
+        self._lost = True
+        if quiet:
+            self._commands.put_nowait(None)
 
     async def subscribe(self, topic: str, qos: int = 0) -> None:
         pass
@@ -50,8 +64,15 @@ class Wire:
 
     @property
     async def messages(self):  # type: ignore[no-untyped-def]
-        while True:
-            yield await self._commands.get()
+        while (command := await self._commands.get()) is not None:
+            yield command
+        raise aiomqtt.MqttError("disconnected while listening")
+
+    async def until_unanswered(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.unanswered:
+                self._news.clear()
+                await self._news.wait()
 
     def of(self, topic: str, since: int = 0) -> list[bytes]:
         return [payload for sent, payload, _ in self.sent[since:] if sent == topic]
@@ -141,3 +162,106 @@ def test_only_names_the_first_ones_and_says_what_there_is(cells: list[Recording]
     assert list(Show(cells, options, only=[name]).first()) == [cells[1]]
     with pytest.raises(ConfigurationError, match=f"--only B9: no such recording.*{name}"):
         Show(cells, options, only=["B9"]).first()
+
+
+class Outage:
+    """A way to the broker that breaks when told to; every connection has a wire of its own."""
+
+    def __init__(self) -> None:
+        self.wires: list[Wire] = []
+        self.found = asyncio.Event()
+        self.there = True
+
+    @asynccontextmanager
+    async def connect(self, will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+        if not self.there:
+            raise aiomqtt.MqttError("no broker")
+        self.wires.append(Wire())
+        self.found.set()
+        yield self.wires[-1]
+
+    def lose(self, quiet: bool) -> Wire:
+        self.there = False
+        self.found.clear()
+        self.wires[-1].lose(quiet)
+        return self.wires[-1]
+
+    async def find(self) -> Wire:
+        self.there = True
+        async with asyncio.timeout(10):
+            await self.found.wait()
+        return self.wires[-1]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_broker_that_comes_back_hears_all_of_it(
+    cells: list[Recording], paused: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it is, and every frame: those that were not acknowledged are sent again."""
+    name = cells[0].info.asset
+    topic = f"bms/{name}/telemetry"
+    outage = Outage()
+    player = Player(cells[:1], ReplayOptions(speed=20_000.0, longest_gap_s=60.0), Topics())
+    running = asyncio.create_task(player.run(outage.connect))
+    wire = await outage.find()
+    await wire.until(topic, 50)
+    if paused:
+        wire.command(action="pause")
+        while not wire.state().paused:
+            await wire.until(STATE, len(wire.of(STATE)) + 1)
+    before = outage.lose(quiet=paused)
+    if not paused:
+        await before.until_unanswered()
+    wire = await outage.find()
+    await wire.until(STATE, 1)
+    assert wire.of(f"bms/{name}/config")
+    assert wire.of(f"bms/{name}/status") == [b"online"]
+    assert wire.state().paused is paused
+    if paused:
+        wire.command(action="resume")
+    await wire.until(topic, 50)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    numbers = [
+        frame.seq for one in (before, wire) for sent in one.of(topic) for frame in frames_of(sent)
+    ]
+    assert numbers[0] == 0
+    assert set(numbers) == set(range(max(numbers) + 1))
+    again = sorted(set(before.unanswered))
+    assert bool(again) is not paused
+    assert (
+        again == [frame.seq for sent in wire.of(topic) for frame in frames_of(sent)][: len(again)]
+    )
+    assert [record.message for record in caplog.records if "away" in record.message]
+
+
+async def test_without_a_broker_to_begin_with_it_says_so(cells: list[Recording]) -> None:
+    outage = Outage()
+    outage.there = False
+    with pytest.raises(aiomqtt.MqttError, match="no broker"):
+        await Player(cells[:1], ReplayOptions(), Topics()).run(outage.connect)
+
+
+async def test_what_was_slept_through_is_not_made_up_for_in_a_hurry(
+    cells: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock jumps an hour, as over a stop of the process; the replay goes on where it was."""
+    loop = asyncio.get_running_loop()
+    topic = f"bms/{cells[0].info.asset}/telemetry"
+    speed = 600.0
+    async with playing(cells, 1, speed=speed) as wire:
+        await wire.until(topic, 20)
+        real, count = loop.time, len(wire.of(topic))
+        last = frames_of(wire.of(topic)[-1])[0]
+        began_s = real()
+        monkeypatch.setattr(loop, "time", lambda: real() + 3_600.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await wire.until(topic, count + 2_000)
+        monkeypatch.undo()
+        after = frames_of(wire.of(topic)[-1])[0]
+        passed_s = real() - began_s
+    assert len(wire.of(topic)) > count
+    due_s = speed * (passed_s + LONGEST_DEBT_S)
+    assert (after.timestamp_ms - last.timestamp_ms) / 1000.0 < due_s + 60.0

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from cellpulse.wiring import embedded_broker
+from cellpulse.embedded import embedded_broker
 from monitor.config import Config
 from monitor.contract import (
     AssetConfig,

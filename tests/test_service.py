@@ -11,7 +11,8 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from cellpulse.wiring import connector, embedded_broker
+from cellpulse.embedded import embedded_broker
+from cellpulse.wiring import connector
 from monitor.config import BrokerAddress, Config
 from monitor.contract import AssetConfig, Command, Frame, Topics, encode
 from monitor.engine import Results

@@ -42,8 +42,10 @@ from monitor.mqtt_client import Client
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 5.0
+WAIT_S = (
+    0.25,
+    0.75,
+)  # between two tries to connect: the page is to live again 2 s after the broker
 SHED_ABOVE = 2_000  # messages waiting, above which telemetry is skipped
 KEEPALIVE_S = 15
 REPLY_WITHIN_S = 5.0
@@ -99,25 +101,27 @@ class Feed:
         self._new_client = _client_factory(url, tls)
 
     async def run(self) -> None:
-        """Stay connected until cancelled: back-off with jitter from 0.5 s to 5 s, without end."""
-        wait_s = FIRST_WAIT_S
+        """Stay connected until cancelled: a try about twice a second, with jitter, without end."""
+        away = False
         self._hub.on_feed(False, self._clock_ms())
         while True:
             try:
                 async with self._new_client() as client:
+                    self._hub.doubt(self._clock_ms())
                     for topic, qos in _SUBSCRIPTIONS:
                         await client.subscribe(f"{self.topics.root}/{topic}", qos)
                     self._client = client
                     self._hub.on_feed(True, self._clock_ms())
-                    wait_s = FIRST_WAIT_S
+                    away = False
                     await self._receive(client)
             except aiomqtt.MqttError as error:
-                log.warning("the broker is away, trying again: %s", error)
+                if not away:
+                    log.warning("the broker is away, trying again: %s", error)
+                away = True
             finally:
                 self._client = None
                 self._hub.on_feed(False, self._clock_ms())
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            await asyncio.sleep(random.uniform(*WAIT_S))
 
     async def request(self, asset: str, command: Command, user: str) -> Reply:
         """Publish an operator's command and wait for the monitor's reply.

@@ -10,6 +10,7 @@ The module is long because what a browser may look at, and what it is then sent,
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +43,7 @@ from monitor.dashboard.rows import Row, is_active, make_row, stale_after_ms
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
 STALE_CHECK_MS = 500
+SETTLE_MS = 5_000  # within which a monitor tells its alarms to a broker that forgot them
 TRAILS = 128  # assets at most whose newest voltages a fleet page gets when it opens
 MAX_ALARMS = 1_000
 MAX_EVENTS = 200
@@ -81,6 +83,8 @@ class Hub:
         self._now_ms = 0
         self._checked_ms = 0
         self._forgotten_version = 0
+        self._doubtful: set[tuple[str, ...]] = set()  # monitors, alarms and groups not told again
+        self._settled_ms: float = 0  # by when they are, where they still stand
 
     # What comes in
 
@@ -137,6 +141,7 @@ class Hub:
 
     def on_alarm(self, asset: str, code: str, source: str, alarm: AlarmRecord | None) -> None:
         """An alarm's full record, or None when it is back to normal."""
+        self._doubtful.discard((asset, code, source))
         state = self._touch(asset)
         if alarm is None or alarm.state == "normal":
             state.alarms.pop((code, source), None)
@@ -146,6 +151,7 @@ class Hub:
 
     def on_group(self, code: str, source: str, alarm: AlarmRecord | None) -> None:
         """An alarm that speaks for several assets; each of them shows it."""
+        self._doubtful.discard((code, source))
         before = self._groups.pop((code, source), None)
         for name in _assets_of(before):
             if name in self._assets:
@@ -184,6 +190,9 @@ class Hub:
 
     def on_monitor_status(self, monitor: str, online: bool) -> None:
         """Whether a monitor runs; without one, estimates and alarms do not move."""
+        self._doubtful.discard((monitor,))
+        if online and not any(self._monitors.values()):
+            self._settled_ms = self._now_ms + SETTLE_MS
         self._monitors[monitor] = online
         self._pending = True
 
@@ -199,6 +208,31 @@ class Hub:
         self._feed_connected = connected
         self._pending = True
 
+    def doubt(self, now_ms: int) -> None:
+        """The broker is there again and tells what it retains; an end may have been missed."""
+        self._doubtful = {(name,) for name, online in self._monitors.items() if online}
+        self._doubtful |= set(self._groups)
+        for state in self._assets.values():
+            self._doubtful |= {(state.name, code, source) for code, source in state.alarms}
+        self._settled_ms = now_ms + SETTLE_MS
+
+    def _drop_doubtful(self) -> None:
+        """End what nobody has told again: monitors, and alarms where a monitor would have."""
+        doubtful, self._doubtful = self._doubtful, set()
+        for names in doubtful:
+            if len(names) == 1:
+                self.on_monitor_status(names[0], False)
+        if not any(self._monitors.values()):
+            # Nobody knows; the page says that no monitor runs. The next one that does will tell.
+            self._doubtful = {names for names in doubtful if len(names) > 1}
+            self._settled_ms = math.inf
+            return
+        for names in doubtful:
+            if len(names) == 2:
+                self.on_group(names[0], names[1], None)
+            elif len(names) == 3 and names[0] in self._assets:
+                self.on_alarm(names[0], names[1], names[2], None)
+
     # What goes out
 
     def tick(self, now_ms: int) -> bool:
@@ -208,6 +242,8 @@ class Hub:
             self._checked_ms = now_ms
             self._check_staleness(now_ms)
         self._now_ms = now_ms
+        if self._doubtful and now_ms >= self._settled_ms:
+            self._drop_doubtful()
         if not self._pending:
             return False
         self._pending = False

@@ -1,10 +1,14 @@
 /* The live connection and what every page shares: words, numbers, times, the banner.
    One WebSocket; a frame is painted in the browser's own time and then confirmed, so that a slow
-   browser is skipped ahead by the server. Reconnects within 0.5 to 2 s, without limit. */
+   browser is skipped ahead by the server. When it is lost, plain requests ask about twice a second,
+   without limit, whether the server is there: a WebSocket that fails again and again is held back
+   by the browser itself, for up to 5 s. */
 (function () {
   "use strict";
   const TEXTS = JSON.parse(document.getElementById("cp-texts").textContent);
   const SILENCE_MS = 3500; // the server beats every second
+  const AWAKE_MS = 1500; // silence that is waited for where this page or its machine has slept
+  const ASK_WITHIN_MS = 1500;
   const store = {
     get(key) { try { return localStorage.getItem(key); } catch (error) { return null; } },
     set(key, value) { try { localStorage.setItem(key, value); } catch (error) { /* private mode */ } },
@@ -13,6 +17,9 @@
   let socket = null;
   let heardAt = performance.now();
   let secondAt = performance.now();
+  let patienceMs = SILENCE_MS;
+  let retry = null;
+  let asking = null;
   let lostSince = null;
   let offsetMs = 0;
   let look = { look: "none" };
@@ -171,6 +178,7 @@
     mine.onmessage = (message) => {
       if (mine !== socket) return;
       heardAt = performance.now();
+      patienceMs = SILENCE_MS;
       const frame = JSON.parse(message.data);
       const paint = () => {
         if (mine !== socket) return;
@@ -183,10 +191,47 @@
       socket = null;
       if (lostSince === null) lostSince = cp.now();
       everySecond();
-      // A session that has ended looks like a lost connection; the page then asks who it is.
-      fetch("/session").then((a) => { if (a.status === 401) location.reload(); }, () => {});
-      setTimeout(connect, 500 + Math.random() * 1000);
+      // Many pages that lose the same server do not all come back in one instant.
+      retry = setTimeout(ask, Math.random() * 500);
     };
+  }
+
+  /* Is the server there? Then connect. A session that has ended looks like a lost connection; the
+     page then asks who it is. */
+  function ask() {
+    clearTimeout(retry);
+    retry = null;
+    if (socket || asking) return;
+    const mine = (asking = new AbortController());
+    const wait = setTimeout(() => mine.abort(), ASK_WITHIN_MS);
+    fetch("/session", { signal: mine.signal, cache: "no-store" }).then(
+      (answer) => {
+        if (answer.status === 401) { location.reload(); return false; }
+        return answer.status < 500;
+      },
+      () => false,
+    ).then((there) => {
+      clearTimeout(wait);
+      if (mine !== asking) return;
+      asking = null;
+      if (there && !socket) connect();
+      else retry = setTimeout(ask, 250 + Math.random() * 500);
+    });
+  }
+
+  /* Shown again, awake again or on a network again: nothing that has waited so long is trusted. */
+  function wake() {
+    heardAt = performance.now();
+    patienceMs = AWAKE_MS;
+    everySecond();
+    if (socket) {
+      cp.say(look); // answered at once by a server that is there
+      setTimeout(everySecond, AWAKE_MS + 20);
+      return;
+    }
+    if (asking) asking.abort();
+    asking = null;
+    ask();
   }
 
   function apply(frame) {
@@ -236,11 +281,12 @@
   function everySecond() {
     // After a stall or a sleep of this very page, what has come meanwhile still waits to be read.
     const now = performance.now();
-    if (now - secondAt > 2500) heardAt = now;
+    const slept = now - secondAt > 2500;
     secondAt = now;
-    if (socket && performance.now() - heardAt > SILENCE_MS) {
+    if (slept) { wake(); return; }
+    if (socket && now - heardAt > patienceMs) {
       const dead = socket;
-      if (lostSince === null) lostSince = cp.now() - SILENCE_MS;
+      if (lostSince === null) lostSince = cp.now() - patienceMs;
       dead.onclose({});
       dead.close();
     }
@@ -310,7 +356,10 @@
   new MutationObserver(redraw).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-mantine-color-scheme"],
   });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) everySecond(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) wake(); });
+  document.addEventListener("resume", wake);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) wake(); });
+  window.addEventListener("online", wake);
   setInterval(everySecond, 1000);
   window.addEventListener("load", connect);
 })();
