@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from cellpulse.chinese import in_chinese
+from cellpulse.heat import Heat
 from monitor.contract import CycleSummary, Event, Readings, as_list
 from monitor.dashboard.analysis import (
     AnalysedTrace,
@@ -26,19 +29,31 @@ from monitor.dashboard.analysis import (
     Segment,
 )
 from monitor.dashboard.ica import FIRST_CURVES
-from monitor.dashboard.rows import risk_of
-from monitor.dashboard.thinning import Record, keep_extremes
+from monitor.dashboard.rows import THERMAL_CODES, gravest_of, risk_of
+from monitor.dashboard.thinning import Record, keep_extremes, mark_silences
+from monitor.latest import Result
 from monitor.risk import ThermalSigns
+
+if TYPE_CHECKING:
+    from cellpulse.report.gathering import Noting
+
+log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 6 * 2**30  # of address space: models and Numba map a good part of it
 TIME_S = 600.0
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
+NAMED = 40  # of the batteries beyond that
 BATCH = 4_000
 KEPT_PER_BATCH = 120
 TRACE_POINTS = 4_000
 FIRST_BIN_V = 2.705  # the centre of the histogram's first bin
-JOIN_MS = 600_000  # two stretches of heat closer than this are one
+DETAIL_ROWS = 200_000  # kept of stretches of heat beyond that, so that they can be looked into
+DETAIL_POINTS = 300  # of each stretch on the page
+DETAIL_SEGMENTS = 50
+LAST_WORDS_BYTES = 2_000
+LONGEST_WORDS = 1_000
+NEAR_ROWS = 120  # before and behind a hot sample
 
 
 async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
@@ -46,11 +61,12 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cellpulse.analysing", str(path),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL, limit=256 * 2**20,
+        stderr=asyncio.subprocess.PIPE, limit=256 * 2**20,
     )  # fmt: skip
+    last_words = asyncio.ensure_future(_last_words(process.stderr))
     try:
         if process.stdout is None:
-            raise AnalysisError("the analysis did not start")
+            raise _refused("the analysis did not start")
         async with asyncio.timeout(TIME_S):
             async for line in process.stdout:
                 said = msgspec.json.decode(line)
@@ -59,14 +75,28 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
                 elif "result" in said:
                     return msgspec.convert(said["result"], list[Analysis])
                 else:
-                    raise AnalysisError(said["error"])
+                    raise _refused(said["error"])
     except TimeoutError as error:
-        raise AnalysisError(f"the file took longer than {TIME_S / 60:g} minutes") from error
+        raise _refused(f"{path.name}: it took longer than {TIME_S / 60:g} minutes") from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    raise AnalysisError("the file needs more memory than an analysis may take, or is damaged")
+        words = await last_words
+    log.error("an analysis ended without an answer: %s", words.decode(errors="replace"))
+    raise _refused(f"{path.name}: more memory is needed than an analysis may take, or damaged")
+
+
+def _refused(words: str) -> AnalysisError:
+    return AnalysisError(words, in_chinese(words))
+
+
+async def _last_words(stream: asyncio.StreamReader | None) -> bytes:
+    """The end of what a process complains of; all of it is read, so that it never waits."""
+    kept = b""
+    while stream is not None and (block := await stream.read(1 << 16)):
+        kept = (kept + block)[-LAST_WORDS_BYTES:]
+    return kept
 
 
 def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
@@ -77,16 +107,32 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
     from cellpulse.report.gathering import file_sha256
     from recordings.open import open_recording
 
-    recordings = open_recording(path)[:MAX_RECORDINGS]
+    progress(0.0)
+    found = open_recording(path)
+    recordings = found[:MAX_RECORDINGS]
     digest = file_sha256(path)
     results = []
+    if len(found) > len(recordings):
+        names = ", ".join(one.info.asset for one in found[MAX_RECORDINGS:][:NAMED])
+        left_out = (
+            f"{len(found)} batteries in the file: the first {len(recordings)} were analysed; "
+            f"left out: {names}{' and others' * (len(found) > MAX_RECORDINGS + NAMED)}"
+        )
+    else:
+        left_out = ""
     for number, recording in enumerate(recordings):
 
         def share(part: float, number: int = number) -> None:
             progress((number + part) / len(recordings))
 
-        results.append(_analyse_one(recording, path, digest, share))
-    return results
+        one = _analyse_one(recording, path, digest, share)
+        if left_out:
+            one = msgspec.structs.replace(one, problems=[left_out, *one.problems])
+        results.append(one)
+    return [
+        msgspec.structs.replace(one, problems_zh=[in_chinese(words) for words in one.problems])
+        for one in results
+    ]
 
 
 def _analyse_one(
@@ -107,10 +153,17 @@ def _analyse_one(
     info = recording.info
     options = ReplayOptions(speed=None)
     config = asset_config(info, options, "analysis")
+    announced = getattr(recording, "rows", 0)
+    if announced > MAX_SAMPLES:
+        raise AnalysisError(
+            f"{path.name}: {announced:,} rows; at most {MAX_SAMPLES:,} samples are analysed"
+        )
     engine = Engine(*load_models(models_folder()))
     engine.process([ConfigIn(info.asset, config, 0)])
     kept: list[Record] = []
-    hot: list[tuple[int, float, float | None]] = []
+    detail: list[Record] = []
+    heat = Heat(config)
+    unmarked: list[Record] = []  # the row before a batch: a silence may lie between
     cycles: list[tuple[CycleSummary, Any]] = []
     events: list[Event] = []
     truths: list[tuple[int, float]] = []
@@ -126,22 +179,38 @@ def _analyse_one(
         material.take(batch, results)
         samples += len(inputs)
         if samples > MAX_SAMPLES:
-            raise AnalysisError(f"more than {MAX_SAMPLES:,} samples; analyse a part of it")
+            raise AnalysisError(
+                f"{path.name}: more than {MAX_SAMPLES:,} samples; analyse a part of it"
+            )
         rows = [_record(frame, row) for frame, row in zip(batch, results.rows, strict=True)]
-        hot.extend((int(r[0] or 0), r[4], r[3]) for r in rows if r[4] is not None and r[4] >= 1)
-        kept.extend(keep_extremes(rows, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
+        hot = heat.take(batch, results.rows)
+        if len(detail) < DETAIL_ROWS:
+            detail.extend(_around(rows, hot))
+        marked = mark_silences([*unmarked, *rows], KEPT_PER_BATCH // 6)[len(unmarked) :]
+        unmarked = rows[-1:]
+        kept.extend(keep_extremes(marked, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
         cycles.extend((found.summary, found.histogram) for found in results.cycles)
         events.extend(results.events)
     if not samples:
-        raise AnalysisError("the file holds no samples")
+        raise AnalysisError(f"{path.name}: the file holds no samples")
     material.finish(truths, noting, engine.counters)
     advice = advice_of(material.newest.state(config), models_folder())
-    trace = keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4))
+    segments = heat.segments()
+    trace = _with_detail(keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4)), detail, segments)
     first = [pair for pair in cycles if pair[0].cell == "c001"]
     signs = ThermalSigns(
         temperature_c=_largest(kept, 3),
         temperature_max_c=info.temperature_max_c,
         score=_largest(kept, 4),
+    )
+    records = [event.alarm for event in events]
+    by_alarm = max(
+        (record for record in records if record.code.startswith(THERMAL_CODES)),
+        key=lambda record: record.severity,
+        default=None,
+    )
+    why = heat.reason() or (
+        ("", "") if by_alarm is None else (by_alarm.message, by_alarm.message_zh)
     )
     return Analysis(
         asset=info.asset,
@@ -151,8 +220,9 @@ def _analyse_one(
         samples=samples,
         start_ms=int(trace[0][0] or 0),
         end_ms=int(trace[-1][0] or 0),
-        risk=risk_of(signs, [event.alarm for event in events]),
+        risk=gravest_of(risk_of(signs, records), heat.risk),
         problems=[str(problem) for problem in info.problems][:50],
+        problems_zh=[],
         cycles=[summary for summary, _ in first],
         truths=truths,
         curves=_curves(first),
@@ -163,24 +233,27 @@ def _analyse_one(
             t=[record[3] for record in trace],
             score=[record[4] for record in trace],
         ),
-        segments=thermal_segments(hot),
+        segments=segments,
         events=events[-200:],
         report=to_json(of_material(material, models_folder())).decode(),
         outlook=forecaster(models_folder())(info.asset, config, [summary for summary, _ in first]),
         advice=None if advice is None else sentence(advice),
         advice_zh=None if advice is None else sentence(advice, zh=True),
+        why=why[0],
+        why_zh=why[1],
     )
 
 
 def batches(
-    recording: Any, options: Any, truths: list[tuple[int, float]], progress: Callable[[float], None]
+    recording: Noting,
+    options: Any,
+    truths: list[tuple[int, float]],
+    progress: Callable[[float], None],
 ) -> Iterator[tuple[list[Any], list[int]]]:
     """Frames with their times, some thousands at once; the recording's own SOH goes to `truths`."""
     from monitor.contract import Frame
     from simulator.replay import messages
 
-    total = sum(1 for _ in recording.operations()) or 1
-    done = 0
     batch: list[Any] = []
     stamps: list[int] = []
     for timed in messages(recording, options):
@@ -191,9 +264,9 @@ def batches(
             if len(batch) >= BATCH:
                 yield batch, stamps
                 batch, stamps = [], []
+                progress(recording.share)
             continue
-        done += 1
-        progress(min(1.0, done / total))
+        progress(recording.share)
         if message.soh is not None and (not truths or truths[-1][1] != message.soh):
             truths.append((message.timestamp_ms, message.soh))
     if batch:
@@ -201,18 +274,43 @@ def batches(
 
 
 def _record(frame: Any, row: Any) -> Record:
-    """Event time, V, A, degrees Celsius and thermal score of the first cell."""
-    from monitor.latest import Result
-
-    voltages, temperatures = as_list(frame.voltage_v), as_list(frame.temperature_c)
-    score = None if row is None else float(row[0][Result.THERMAL_SCORE])
+    """Event time, V of the first cell, A, the hottest sensor's °C, the highest thermal score."""
+    voltages = as_list(frame.voltage_v)
+    warm = [value for value in as_list(frame.temperature_c) if value is not None]
+    scores = [] if row is None else [s for s in row[:, Result.THERMAL_SCORE].tolist() if s == s]
     return (
         frame.timestamp_ms,
         voltages[0] if voltages else None,
         frame.current_a,
-        temperatures[0] if temperatures else None,
-        None if score is None or score != score else round(score, 4),
+        max(warm, default=None),
+        round(max(scores), 4) if scores else None,
     )
+
+
+def _around(rows: list[Record], hot: list[int]) -> list[Record]:
+    """The rows at the places `hot` and some before and behind them, each once, in order."""
+    if not hot:
+        return []
+    near = np.zeros(len(rows) + 1, np.int64)
+    places = np.array(hot)
+    np.add.at(near, np.maximum(places - NEAR_ROWS, 0), 1)
+    np.add.at(near, np.minimum(places + NEAR_ROWS + 1, len(rows)), -1)
+    return [rows[k] for k in np.flatnonzero(np.cumsum(near[:-1])).tolist()]
+
+
+def _with_detail(
+    trace: Sequence[Record], detail: list[Record], segments: list[Segment]
+) -> list[Record]:
+    """The trace with more rows of the stretches of heat, so that one can look into them."""
+    more: dict[float | None, Record] = {}
+    times = np.array([row[0] for row in detail], np.int64)
+    for segment in segments[:DETAIL_SEGMENTS]:
+        pad = max(60_000, (segment.end_ms - segment.start_ms) // 2)
+        first, last = np.searchsorted(times, (segment.start_ms - pad, segment.end_ms + pad))
+        part = keep_extremes(detail[first:last], DETAIL_POINTS, columns=(1, 2, 3, 4))
+        more.update((row[0], row) for row in part)
+    more.update((row[0], row) for row in trace)
+    return [more[time] for time in sorted(more)]  # type: ignore[type-var]
 
 
 def _curves(cycles: list[tuple[CycleSummary, Any]]) -> list[AnalysisCurve]:
@@ -244,21 +342,6 @@ def _readings(values: Any, digits: int) -> Readings:
     return [round(float(value), digits) for value in values]
 
 
-def thermal_segments(hot: list[tuple[int, float, float | None]]) -> list[Segment]:
-    """Stretches of time from samples (time, score, temperature) over the thermal threshold."""
-    segments: list[Segment] = []
-    for stamp, score, temperature in hot:
-        last = segments[-1] if segments else None
-        if last is None or stamp - last.end_ms > JOIN_MS:
-            segments.append(Segment(stamp, stamp, score, temperature))
-            continue
-        hottest = max(
-            (t for t in (last.peak_temperature_c, temperature) if t is not None), default=None
-        )
-        segments[-1] = Segment(last.start_ms, stamp, max(last.peak_score, score), hottest)
-    return segments[:500]
-
-
 def main(path: Path) -> None:
     """The process: bounded, one line of JSON at a time on standard output."""
     from monitor.errors import CellpulseError
@@ -276,9 +359,9 @@ def main(path: Path) -> None:
     try:
         say(result=read(path, lambda share: say(progress=share)))
     except (RecordingError, CellpulseError) as error:
-        say(error=str(error).replace(f"{path.parent}/", ""))
+        say(error=str(error).replace(f"{path.parent}/", "")[:LONGEST_WORDS])
     except MemoryError:
-        say(error="the file needs more memory than an analysis may take")
+        say(error=f"{path.name}: more memory is needed than an analysis may take")
 
 
 if __name__ == "__main__":

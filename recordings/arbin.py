@@ -94,6 +94,12 @@ def peek(name: str, member: archive.Member, path: Path) -> Workbook:
         raise
     except Exception as error:  # zipfile raises many kinds on damaged bytes
         raise RecordingError(f"{name}: {_reason(error)}") from None
+    inflated = sum(entry.file_size for entry in sheets)
+    if inflated > archive.MAX_MEMBER_BYTES:
+        raise RecordingError(
+            f"{name}: its sheets are {inflated / 2**20:,.0f} MiB when inflated; at most "
+            f"{archive.MAX_MEMBER_BYTES // 2**20} MiB are read"
+        )
     book = _open_book(content, name)
     start = _stated_start(book, name)
     if start is None:
@@ -106,7 +112,7 @@ def peek(name: str, member: archive.Member, path: Path) -> Workbook:
         member,
         start,
         tuple(sorted(entry.CRC for entry in data)),
-        sum(entry.file_size for entry in sheets),
+        inflated,
     )
 
 

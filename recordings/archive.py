@@ -9,6 +9,11 @@ from pathlib import Path
 
 from recordings.types import RecordingError
 
+MAX_MEMBER_BYTES = 512 * 1024 * 1024  # inflated; the publishers' largest is 70 MB
+MAX_INFLATED_BYTES = 2 * 1024 * 1024 * 1024  # of zips inside a zip, all together
+MAX_DEPTH = 3  # zips inside zips
+MAX_MEMBERS = 10_000
+
 Member = tuple[str, ...]
 """Names from the outer zip inwards, such as ("1. BatteryAgingARC.zip", "B0005.mat")."""
 
@@ -16,7 +21,8 @@ Member = tuple[str, ...]
 def members(path: Path, suffix: str) -> list[Member]:
     """The files that end in `suffix`, in order of name. Raises RecordingError if it is no zip."""
     with _zip(path, str(path)) as archive:
-        return sorted(_walk(archive, suffix.lower(), str(path)), key=lambda found: found[-1])
+        found = _Walk(suffix.lower()).members(archive, str(path), 1)
+        return sorted(found, key=lambda member: member[-1])
 
 
 def read(path: Path, member: Member) -> io.BytesIO:
@@ -30,18 +36,37 @@ def read(path: Path, member: Member) -> io.BytesIO:
     return content
 
 
-def _walk(archive: zipfile.ZipFile, suffix: str, where: str) -> Iterator[Member]:
-    for entry in archive.infolist():
-        name = entry.filename
-        base = name.rsplit("/", 1)[-1]
-        if entry.is_dir() or base.startswith(("._", "~$")):
-            continue
-        if base.lower().endswith(suffix):
-            yield (name,)
-        elif base.lower().endswith(".zip"):
-            with _zip(_read(archive, name, where), f"{where}, {name}") as inner:
-                for found in _walk(inner, suffix, f"{where}, {name}"):
-                    yield (name, *found)
+class _Walk:
+    """Through a zip and the zips inside it, with an end to what a hostile one may cost."""
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
+        self._inflated = self._seen = 0
+
+    def members(self, archive: zipfile.ZipFile, where: str, depth: int) -> Iterator[Member]:
+        for entry in archive.infolist():
+            name = entry.filename
+            base = name.rsplit("/", 1)[-1]
+            self._seen += 1
+            if self._seen > MAX_MEMBERS:
+                raise RecordingError(f"{where}: more than {MAX_MEMBERS:,} files in the zip")
+            if entry.is_dir() or base.startswith(("._", "~$")):
+                continue
+            if base.lower().endswith(self._suffix):
+                yield (name,)
+            elif base.lower().endswith(".zip"):
+                if depth >= MAX_DEPTH:
+                    raise RecordingError(f"{where}: zips inside zips, more than {MAX_DEPTH} deep")
+                self._inflated += entry.file_size
+                if self._inflated > MAX_INFLATED_BYTES:
+                    raise RecordingError(
+                        f"{where}: the zips in it are more than "
+                        f"{MAX_INFLATED_BYTES // 2**20:,} MiB when inflated"
+                    )
+                inside = f"{where}, {name}"
+                with _zip(_read(archive, name, where), inside) as inner:
+                    for found in self.members(inner, inside, depth + 1):
+                        yield (name, *found)
 
 
 def _zip(content: Path | io.BytesIO, where: str) -> zipfile.ZipFile:
@@ -53,7 +78,15 @@ def _zip(content: Path | io.BytesIO, where: str) -> zipfile.ZipFile:
 
 def _read(archive: zipfile.ZipFile, name: str, where: str) -> io.BytesIO:
     try:
+        size = archive.getinfo(name).file_size  # no more than this is inflated, whatever follows
+        if size > MAX_MEMBER_BYTES:
+            raise RecordingError(
+                f"{where}, {name}: {size / 2**20:,.0f} MiB when inflated; at most "
+                f"{MAX_MEMBER_BYTES // 2**20} MiB are read"
+            )
         return io.BytesIO(archive.read(name))
+    except RecordingError:
+        raise
     except Exception as error:  # as above, and zlib's own
         raise RecordingError(f"{where}, {name}: damaged: {_reason(error)}") from None
 

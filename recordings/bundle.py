@@ -175,6 +175,7 @@ class BundleRecording:
         self._info = info
         self._entries = entries
         self._on_bad = on_bad
+        self.share = 0.0
 
     @property
     def info(self) -> RecordingInfo:
@@ -185,7 +186,8 @@ class BundleRecording:
         with opened(self._path) as file:
             at: int | None = None
             group: pa.Table | None = None
-            for entry in self._entries:
+            for place, entry in enumerate(self._entries):
+                self.share = place / len(self._entries)
                 if entry.index < start:
                     continue
                 where = (

@@ -136,6 +136,7 @@ class CalceRecording:
         self._on_bad = on_bad
         self._counts: dict[int, tuple[int, int]] = {}  # workbook -> its operations and cycles
         self._info = cell_info(asset, str(source), dropped)
+        self.share = 0.0
 
     @property
     def info(self) -> RecordingInfo:
@@ -145,7 +146,10 @@ class CalceRecording:
         """Operations workbook by workbook; see `Recording`. Known workbooks before are skipped."""
         index = cycle = 0
         previous_end_ms = 0
+        total, done = sum(book.size for book in self._books) or 1, 0
         for number, book in enumerate(self._books):
+            self.share = done / total
+            done += book.size
             if number in self._counts and index + self._counts[number][0] <= start:
                 index += self._counts[number][0]
                 cycle += self._counts[number][1]
@@ -161,6 +165,10 @@ class CalceRecording:
             first, cycles = index, int(rows.cycle[-1]) - cycle
             for operation in operations_of(rows, book.name, index, self._on_bad):
                 index = operation.index + 1
+                part = (operation.start_ms - rows.start_ms) / max(
+                    1, previous_end_ms - rows.start_ms
+                )
+                self.share = (done - (1.0 - part) * book.size) / total
                 if operation.index >= start:
                     yield operation
             index = first + _count(rows)
@@ -184,7 +192,7 @@ def open_calce(path: Path, *, on_bad: OnBad | None = None) -> list[CalceRecordin
         unnamed = path.stem if member or path.is_dir() else Path(name).stem
         books.setdefault(match["cell"] if match else unnamed, []).append(book)
     if not books:
-        raise RecordingError(f"{path}: no Arbin .xlsx workbook in it")
+        raise RecordingError(f"{path}: neither a NASA .mat nor an Arbin .xlsx workbook in it")
     return [
         CalceRecording(asset_name(cell), found, path, on_bad)
         for cell, found in sorted(books.items())

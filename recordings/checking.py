@@ -19,6 +19,8 @@ from recordings.types import Floats, Operation, RecordingError
 OnBad = Callable[[RecordingError], None]
 """Called with the error of each operation or file that was skipped."""
 
+LONGEST_S = 1e9  # thirty years
+EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 4_102_444_800_000  # 1900 to 2100
 _ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -43,6 +45,14 @@ def checked(operation: Operation, where: str) -> Operation:
     if not np.isfinite(operation.time_s).all():
         row = int(np.flatnonzero(~np.isfinite(operation.time_s))[0])
         raise RecordingError(f"{where}, row {row}: the time is not a number")
+    if n and float(np.abs(operation.time_s).max()) > LONGEST_S:
+        row = int(np.abs(operation.time_s).argmax())
+        raise RecordingError(
+            f"{where}, row {row}: a time of {operation.time_s[row]:g} s cannot be; "
+            "it is counted in seconds from the start"
+        )
+    if not EARLIEST_MS <= operation.start_ms <= LATEST_MS:
+        raise RecordingError(f"{where}: a start {operation.start_ms:g} ms from 1970 cannot be")
     backwards = np.flatnonzero(np.diff(operation.time_s) < 0)
     if len(backwards):
         row = int(backwards[0]) + 1

@@ -49,6 +49,8 @@ class GenericRecording:
         self._table: Table = open_table(path, content)
         self._mapping: Mapping = resolve(path, self._table, content, nominal_capacity_ah)
         self._info = replace(self._mapping.info, problems=self._mapping.problems)
+        self.share = 0.0
+        self.rows = self._table.rows  # about
 
     @property
     def info(self) -> RecordingInfo:
@@ -56,9 +58,12 @@ class GenericRecording:
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
         """Operations as the current tells them; see `Recording`."""
-        discharges = 0
+        discharges = done = 0
+        total = max(1, self._table.rows)
         try:
             for index, rows in enumerate(segments(self._rows(), self._info.nominal_capacity_ah)):
+                self.share = min(1.0, done / total)
+                done += len(rows["elapsed_s"])
                 kind = kind_of(rows["elapsed_s"], rows["current_a"], self._info.nominal_capacity_ah)
                 cycle = discharges + 1
                 if self._mapping.cycle is not None and np.isfinite(rows["cycle"][0]):

@@ -66,7 +66,7 @@ _UNITS: dict[str, dict[str, tuple[float, float]]] = {  # unit -> scale, offset i
         **dict.fromkeys(("mv", "millivolt"), (1e-3, 0.0)),
     },
     "temperature": {
-        **dict.fromkeys(("c", "°c", "degc", "celsius"), (1.0, 0.0)),
+        **dict.fromkeys(("c", "°c", "℃", "degc", "celsius"), (1.0, 0.0)),
         **dict.fromkeys(("k", "kelvin"), (1.0, -273.15)),
         **dict.fromkeys(("f", "°f", "degf", "fahrenheit"), (5 / 9, -160 / 9)),
     },
@@ -88,7 +88,8 @@ _DEFAULT = {
     "discharged": "ah",
     "cycle": "1",
 }
-_TRAILING_UNIT = re.compile(r"[\[(/_\s]\s*([A-Za-z°µ]+)\s*[\])]?\s*\Z")
+MOST_SHOWN, LONGEST_SHOWN = 20, 40
+_TRAILING_UNIT = re.compile(r"[\[(/_\s]\s*([A-Za-z°µ℃]+)\s*[\])]?\s*\Z")
 
 _BDF: dict[str, tuple[str, ...]] = {
     "time": ("test_time_second", "Test Time / s", "test_time_millisecond"),
@@ -105,16 +106,31 @@ _BDF_TEMPERATURES = (
 )
 
 
-# Names that need no mapping, their unit cut off, in small letters.
+# Names that need no mapping, their unit cut off, in small letters; the Chinese ones are those of
+# Neware and Land exports. Of several columns for one quantity the first named here counts where it
+# is in `_SURE`: beside a total time, `Time` counts from the start of each step.
 _PLAIN: dict[str, frozenset[str]] = {
-    "time": frozenset(("time", "t", "test time", "elapsed", "elapsed time", "relative time")),
-    "clock": frozenset(("timestamp", "datetime", "date time", "unix time")),
-    "voltage": frozenset(("voltage", "v", "u", "cell voltage", "battery voltage")),
-    "current": frozenset(("current", "i", "cell current", "battery current")),
-    "temperature": frozenset(("temperature", "temp", "cell temperature", "battery temperature")),
-    "ambient": frozenset(("ambient", "ambient temperature")),
-    "cycle": frozenset(("cycle", "cycle index", "cycle number")),
-}
+    "time": frozenset(
+        ("time", "t", "test time", "total time", "elapsed", "elapsed time", "relative time",
+         "总时间", "测试时间", "累计时间", "时间")
+    ),
+    "clock": frozenset(
+        ("timestamp", "datetime", "date time", "unix time", "date",
+         "绝对时间", "系统时间", "日期时间", "日期")
+    ),
+    "voltage": frozenset(
+        ("voltage", "v", "u", "cell voltage", "battery voltage", "电压", "电池电压", "单体电压")
+    ),
+    "current": frozenset(("current", "i", "cell current", "battery current", "电流", "电池电流")),
+    "temperature": frozenset(
+        ("temperature", "temp", "cell temperature", "battery temperature", "温度", "电池温度")
+    ),
+    "ambient": frozenset(("ambient", "ambient temperature", "环境温度")),
+    "cycle": frozenset(
+        ("cycle", "cycle index", "cycle number", "循环号", "循环序号", "循环", "循环次数")
+    ),
+}  # fmt: skip
+_SURE = ("total time", "总时间", "累计时间")
 
 
 class _Named(Protocol):
@@ -160,6 +176,13 @@ class Mapping:
         return list(dict.fromkeys(column.name for column in found))
 
 
+def listed(names: list[str]) -> str:
+    """Columns' names for a message: the first of many, the start of a long one."""
+    shown = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names]
+    more = f" and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(shown[:MOST_SHOWN]) + more
+
+
 def is_bdf(names: list[str]) -> bool:
     """Whether the columns are those that the Battery Data Format requires."""
     return all(
@@ -175,6 +198,9 @@ def plain_columns(names: list[str]) -> dict[str, str]:
         for quantity, known in _PLAIN.items():
             if bare in known:
                 found.setdefault(quantity, []).append(name)
+    for same in found.values():
+        if len(same) > 1:
+            same[:] = [name for name in same if _bare(name) in _SURE] or same
     sure = {quantity: same[0] for quantity, same in found.items() if len(same) == 1}
     whole = {"voltage", "current"} <= sure.keys() and bool({"time", "clock"} & sure.keys())
     return sure if whole and len(sure) == len(found) else {}
@@ -229,9 +255,9 @@ def resolve(
             problems.append(f"columns told by their names: {told}; positive current charges")
     if not columns:
         raise RecordingError(
-            f"{where}: no column mapping; its columns are {', '.join(names)}. Write "
-            f"{path.stem}.toml beside it with [info] nominal_capacity_ah and [columns] "
-            "time or clock, voltage, current, ..."
+            f"{where}: the columns are not known: {listed(names)}. Name them such as `time_s` (or "
+            "`timestamp`), `voltage_v`, `current_a` and `temperature_c`, or write "
+            f"{path.stem}.toml beside it with [info] nominal_capacity_ah and [columns]"
         )
     for key in (*columns, *units):
         if key not in _UNITS:
@@ -285,7 +311,7 @@ def _columns(
     for name in wanted:
         if name not in names:
             raise RecordingError(
-                f"{where}: no column {name!r} for `{key}`; its columns are {', '.join(names)}"
+                f"{where}: no column {name!r} for `{key}`; its columns are {listed(names)}"
             )
         chosen = unit or _unit_in(name, key)
         if chosen is None:

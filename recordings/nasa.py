@@ -99,6 +99,7 @@ class NasaRecording:
             rebuilt = "rebuilt from CSV, not the publisher's own bytes"
             info = replace(info, problems=(rebuilt, *info.problems))
         self._info = info
+        self.share = 0.0
 
     @property
     def info(self) -> RecordingInfo:
@@ -154,6 +155,7 @@ class NasaRecording:
                     kind = fields["type"].text().strip()
                     if kind not in _KINDS and kind != "impedance":
                         raise Mat5Error(f"an operation of unknown type {kind!r}")
+                    self.share = number / self.records
                     yield _Record(number, kind, discharges + 1, fields)
                     discharges += kind == "discharge"
             except Mat5Error as error:

@@ -97,17 +97,16 @@ def _detect(path: Path) -> str:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether this is a table whose columns are known, or that has a mapping beside it."""
-    from recordings.mapping import is_bdf, plain_columns, sidecar
-    from recordings.tables import open_table
+    """Whether this is a table of two columns or more, or one that has a mapping beside it."""
+    from recordings.mapping import sidecar
+    from recordings.tables import NotTextError, open_table
 
     if sidecar(path) is not None:
         return True
     try:
-        names = open_table(path, {}).names
-    except RecordingError:
+        return len(open_table(path, {}).names) > 1
+    except NotTextError:
         return False
-    return is_bdf(names) or bool(plain_columns(names))
 
 
 def _detect_parquet(path: Path) -> str:

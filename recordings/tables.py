@@ -6,6 +6,7 @@ UTC where they name no zone.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,19 @@ from recordings.parquet import arrow_errors, floats, opened
 from recordings.types import Floats, RecordingError
 
 BATCH_ROWS = 1 << 15
+MAX_COLUMNS = 10_000
+_LONGEST = 200  # characters of what Arrow says
+_HEAD_BYTES = 1 << 16
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_DURATION = re.compile(r"(?:(\d+)[-. dD]+)?(\d+):(\d\d?)(?::(\d\d?(?:\.\d+)?))?\Z")
+# ISO 8601, and what Excel writes where it is Chinese.
+_DATES = (pyarrow.csv.ISO8601, "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y-%m-%d %H:%M:%S")
 _NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]
 _HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+
+
+class NotTextError(RecordingError):
+    """The bytes are no text in a known encoding."""
 
 
 class Table(Protocol):
@@ -29,6 +41,11 @@ class Table(Protocol):
 
     @property
     def names(self) -> list[str]: ...
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are; of a text about how many, told from its first ones."""
+        ...
 
     def width(self, name: str) -> int:
         """How many values a row of the column holds."""
@@ -58,6 +75,7 @@ class _Parquet:
         self._path = path
         with opened(path) as file:
             self.names = list(file.schema_arrow.names)
+            self.rows = int(file.metadata.num_rows)
 
     def width(self, name: str) -> int:
         with opened(self._path) as file, arrow_errors(self._path.name):
@@ -87,6 +105,7 @@ class _Csv:
         self._path = path
         skip = options.get("skip_rows", 0)
         self._skip = skip if isinstance(skip, int) else 0
+        self._encoding = "utf-8-sig"
         head = self._head()
         if len(head) <= self._skip or not head[self._skip].strip():
             raise RecordingError(f"{path.name}: no header row")
@@ -96,18 +115,33 @@ class _Csv:
         comma = self._delimiter != "," and any(re.search(r"\d,\d", row) for row in rows[:5])
         self._decimal = options.get("decimal") or ("," if comma else ".")
         self.names = [name.strip().strip('"') for name in line.split(self._delimiter)]
+        if len(self.names) > MAX_COLUMNS:
+            raise RecordingError(f"{path.name}: more than {MAX_COLUMNS:,} columns")
+        first = rows[0].split(self._delimiter) if rows else []
+        self._durations = {
+            name
+            for name, cell in zip(self.names, first, strict=False)
+            if _DURATION.match(cell.strip())
+        }
+        mean_bytes = sum(len(row.encode(self._encoding)) for row in rows) / max(1, len(rows)) + 1
+        self.rows = round(path.stat().st_size / mean_bytes)
 
     def _head(self) -> list[str]:
         with arrow_errors(self._path.name, "text"), self._stream() as stream:
-            start = stream.read(1 << 16)
-        try:
-            whole = len(start) < 1 << 16
-            text = bytes(start).decode("utf-8-sig", errors="strict" if whole else "ignore")
-        except UnicodeDecodeError:
-            raise RecordingError(
-                f"{self._path.name}: neither a known recording nor text in UTF-8"
-            ) from None
-        return text.splitlines()
+            start = bytes(stream.read(_HEAD_BYTES))
+        whole = len(start) < _HEAD_BYTES
+        for encoding in _encodings(start):
+            try:
+                text = codecs.getincrementaldecoder(encoding)().decode(start, final=whole)
+            except UnicodeError:
+                continue
+            if encoding == "gb18030" and _CONTROL.search(text):
+                continue  # nearly all bytes are something in it
+            self._encoding = encoding
+            return text.splitlines()
+        raise NotTextError(
+            f"{self._path.name}: neither a known recording nor text in UTF-8, UTF-16 or GB 18030"
+        )
 
     def width(self, name: str) -> int:
         return 1
@@ -124,13 +158,19 @@ class _Csv:
                 read_options=pa.csv.ReadOptions(
                     use_threads=False,
                     block_size=1 << 20,
+                    encoding="utf8" if self._encoding == "utf-8-sig" else self._encoding,
                     column_names=self.names,
                     skip_rows=self._skip + 1,
                 ),
                 parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=names,
-                    column_types={name: pa.float64() for name in names if name != clock},
+                    column_types={
+                        name: pa.string() if name in self._durations else pa.float64()
+                        for name in names
+                        if name != clock
+                    },
+                    timestamp_parsers=_DATES,
                     null_values=_NULLS,
                     strings_can_be_null=True,
                     decimal_point=self._decimal,
@@ -141,8 +181,36 @@ class _Csv:
                 batch = next(iter(reader), None)
             if batch is None:
                 return
-            yield {name: _numbers(batch.column(name), name, self._path.name) for name in names}
+            yield {
+                name: _seconds(batch.column(name), name, self._path.name)
+                if name in self._durations and name != clock
+                else _numbers(batch.column(name), name, self._path.name)
+                for name in names
+            }
             row += batch.num_rows
+
+
+def _encodings(start: bytes) -> tuple[str, ...]:
+    """What a text may be written in, by its first bytes."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ("utf-16",)
+    return ("utf-8-sig", "gb18030")
+
+
+def _seconds(column: Any, name: str, where: str) -> Floats:
+    """Times such as `1:02:03.5`, or `2-01:02:03` with days, as seconds."""
+    out = np.full(len(column), np.nan)
+    for k, text in enumerate(column.to_pylist()):
+        if text is None:
+            continue
+        found = _DURATION.match(text.strip())
+        if found is None:
+            raise RecordingError(
+                f"{where}: column {name!r} has {text!r}, not hours:minutes:seconds"
+            )
+        days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        out[k] = days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+    return out
 
 
 class _csv_errors:  # noqa: N801  (used like a function)
@@ -165,6 +233,11 @@ class _csv_errors:  # noqa: N801  (used like a function)
                 if place[2] is not None:
                     at = f"line {place[2]}"  # Arrow counts the skipped lines too
                 text = f"column {self._columns[int(place[1])]!r}: {place[3]}"
+            if "straddling" in text:
+                text = "a line of over 1 MB"
+            if len(text) > _LONGEST:
+                text = f"{text[:_LONGEST]}…"
+            text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
             raise RecordingError(f"{self._name}, {at}: {text}") from None
 
 
@@ -175,6 +248,7 @@ class _Hdf5:
         self._path = path
         with self._open() as file:
             self.names = self._walk(file)
+            self.rows = max((self._rows(file, name) for name in self.names), default=0)
 
     def _open(self) -> Any:
         try:
@@ -192,6 +266,7 @@ class _Hdf5:
         import h5py
 
         names: list[str] = []
+        outside: list[str] = []
 
         def visit(name: str, item: Any) -> None:
             if (
@@ -199,6 +274,9 @@ class _Hdf5:
                 or not isinstance(item, h5py.Dataset)
                 or len(item.shape) not in (1, 2)
             ):
+                return
+            if item.external or item.is_virtual:  # its values lie in another file of this machine
+                outside.append(name)
                 return
             if item.dtype.names:
                 names.extend(f"{name}/{part}" for part in item.dtype.names)
@@ -209,6 +287,11 @@ class _Hdf5:
             file.visititems(visit)
         except Exception as error:
             raise RecordingError(f"{self._path.name}: damaged HDF5 file: {error}") from None
+        if outside:
+            raise RecordingError(
+                f"{self._path.name}: dataset {outside[0]!r} keeps its values in another file; "
+                "only values in the file itself are read"
+            )
         return names
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:

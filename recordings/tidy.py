@@ -56,7 +56,9 @@ class TidyRecording:
             with arrow_errors(path.name):
                 first = next(file.iter_batches(1, columns=["cell_id"]))
                 cell = str(numpy_column(first.column("cell_id"))[0])
+            self._row_count = file.metadata.num_rows
         self._cell = cell
+        self.share = 0.0
         self._sensors: tuple[str, ...] = ("temperature_c",)
         asset, source = asset_name(cell), str(path)
         self._read: Callable[[], Iterator[Operation | RecordingError]]
@@ -95,7 +97,10 @@ class TidyRecording:
         return f"{self._path.name}, operation {index} ({kind} of cycle {cycle})"
 
     def _runs(self, extra: list[str], key: str) -> Iterator[Columns]:
+        done = 0
         for run in runs(self._path, [*_COMMON, *extra], key):
+            self.share = done / self._row_count
+            done += len(run[key])
             others = run["cell_id"] != self._cell
             if others.any():
                 other = run["cell_id"][others][0]

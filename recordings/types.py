@@ -69,7 +69,11 @@ class Operation:
 
 
 class Recording(Protocol):
-    """One battery's recording. `operations` may be called again and starts from the beginning."""
+    """One battery's recording. `operations` may be called again and starts from the beginning.
+
+    The readers of this package also have a `share`: how much of it `operations` has read, 0..1, in
+    records, rows or bytes, whichever is known beforehand.
+    """
 
     @property
     def info(self) -> RecordingInfo: ...

@@ -17,7 +17,7 @@ from monitor.dashboard.asset_state import RING_SAMPLES
 from monitor.dashboard.hub import SETTLE_MS, Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
-from monitor.dashboard.thinning import keep_extremes
+from monitor.dashboard.thinning import keep_extremes, mark_silences
 from monitor.risk import ThermalSigns
 from tests.dashboard_world import (
     START_MS,
@@ -322,6 +322,17 @@ def test_thinning_keeps_every_columns_extremes_and_the_order(
             left = [row[column] for row in kept if row[column] is not None]
             assert max(left) == max(known)  # type: ignore[type-var]
             assert min(left) == min(known)  # type: ignore[type-var]
+
+
+def test_a_line_is_broken_where_nothing_was_heard_and_nowhere_else() -> None:
+    rows: list[tuple[float | None, ...]] = [(k * 1_000, 3.7, 0.0) for k in range(9_000)]
+    rows[200:260] = [(k * 1_000, 3.7 + 0.01 * (k % 7), 1.0) for k in range(200, 260)]
+    rows[5_000:] = [(t + 7_200_000, v, i) for t, v, i in rows[5_000:]]  # type: ignore[operator]
+    kept = list(keep_extremes(mark_silences(rows, 10), 120, columns=(1, 2)))
+    empty = [k for k, row in enumerate(kept) if row[1:] == (None, None)]
+    assert [kept[k][0] for k in empty] == [4_999_001]
+    assert kept[empty[0] - 1][0] == 4_999_000
+    assert kept[empty[0] + 1][0] == 12_200_000
 
 
 def test_every_text_has_both_languages_and_the_same_places_to_fill() -> None:

@@ -21,7 +21,7 @@ from monitor.latest import RESULTS
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import RUN, Journal
 from monitor.store.sqlite_history import SqliteHistory
-from monitor.store.thinning import keep_extremes
+from monitor.store.thinning import keep_extremes, silences, with_silences
 from monitor.store.wal import fold
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
@@ -454,6 +454,28 @@ def test_thinning_keeps_peaks_and_order(n: int, points: int, seed: int, missing:
         if not np.isnan(values).all():
             assert np.nanmax(values[kept]) == np.nanmax(values)
             assert np.nanmin(values[kept]) == np.nanmin(values)
+
+
+def test_a_silence_is_marked_before_rows_are_left_out() -> None:
+    """Thinning keeps few rows where nothing happens: only the raw steps tell a silence."""
+    times = np.arange(20_000, dtype=np.int64) * 10_000
+    times[12_000:] += 36_000_000  # ten hours without a word
+    flat = np.full((20_000, 2), 3.7)
+    flat[3_000:3_400] += np.random.default_rng(1).normal(size=(400, 2))
+    stamps, table = with_silences(times, flat, 50)
+    kept = keep_extremes([table[:, 0], table[:, 1]], 300)
+    broken = np.flatnonzero(np.isnan(table[kept]).all(1))
+    assert stamps[kept][broken].tolist() == [times[11_999] + 1]
+    assert stamps[kept][broken + 1].tolist() == [times[12_000]]
+    steps = np.diff(np.delete(stamps[kept], broken))
+    assert np.sort(steps)[-2] <= 200_000_000 / 36  # all others are no further than a stretch
+
+
+def test_of_many_silences_the_longest_are_marked() -> None:
+    times = np.cumsum([1_000] * 900 + [1_000 * (700 + k) for k in range(100)]).astype(np.int64)
+    assert silences(times, 10).tolist() == list(range(990, 1_000))
+    assert silences(times, 1_000).tolist() == list(range(900, 1_000))
+    assert silences(times[:1], 10).tolist() == []
 
 
 def test_thinning_of_nothing() -> None:

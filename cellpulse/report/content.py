@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cellpulse.heat import JOIN_MS
 from cellpulse.report.gathering import Histogram, Material
 from cellpulse.report.health import END_OF_LIFE, health_of, measured_of
 from cellpulse.report.record import (
@@ -241,8 +242,6 @@ def _resistance(cycles: Sequence[CycleSummary]) -> Resistance:
 
 
 def _thermal(material: Material) -> Thermal:
-    from cellpulse.analysing import thermal_segments
-
     samples, limits = material.samples, material.config.limits
     signs = ThermalSigns(
         temperature_c=_known(samples.temperature.high),
@@ -262,16 +261,28 @@ def _thermal(material: Material) -> Thermal:
             event.cause == "raise" and event.alarm.code.startswith(THERMAL_CODES)
             for event in material.events
         ),
-        segments=[
-            Segment(s.start_ms, s.end_ms, s.peak_score, s.peak_temperature_c)
-            for s in sorted(gravest, key=lambda s: s.start_ms)
-        ],
+        segments=sorted(gravest, key=lambda s: s.start_ms),
         segments_left_out=len(segments) - len(gravest),
         stretch_s=samples.peaks.width_ms / 1_000.0,
         course=[
             HeatPoint(ms, _known(hot), _known(score)) for ms, hot, score in samples.peaks.points()
         ],
     )
+
+
+def thermal_segments(hot: list[tuple[int, float, float | None]]) -> list[Segment]:
+    """Stretches of time from samples (time, score, temperature) over the thermal threshold."""
+    segments: list[Segment] = []
+    for stamp, score, temperature in hot:
+        last = segments[-1] if segments else None
+        if last is None or stamp - last.end_ms > JOIN_MS:
+            segments.append(Segment(stamp, stamp, score, temperature))
+            continue
+        hottest = max(
+            (t for t in (last.peak_temperature_c, temperature) if t is not None), default=None
+        )
+        segments[-1] = Segment(last.start_ms, stamp, max(last.peak_score, score), hottest)
+    return segments
 
 
 def _alarms(events: Sequence[Event]) -> Alarms:

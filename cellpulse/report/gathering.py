@@ -165,6 +165,11 @@ class Noting:
             self._noted[operation.index] = operation.notes
             yield operation
 
+    @property
+    def share(self) -> float:
+        """How much of the recording has been read, 0..1, as well as its reader can tell."""
+        return float(getattr(self._recording, "share", 0.0))
+
     def findings(self) -> list[str]:
         """Every kind of note once with its count, the commonest first; numbers are left out."""
         kinds = Counter(

@@ -36,14 +36,19 @@ def analyse_page(language: Language) -> list[Any]:
         ),
         html.Div("", id="analysis-state", className="cp-analysis-state", role="status"),
         html.Div(
-            dmc.Progress(
-                id="analysis-bar-value",
-                value=0,
-                size="lg",
-                **aria(text("progress", language)),
-            ),
+            [
+                dmc.Progress(
+                    id="analysis-bar-value",
+                    value=0,
+                    size="lg",
+                    **aria(text("progress", language)),
+                ),
+                dmc.Button(
+                    text("cancel", language), id="analysis-cancel", size="xs", variant="default"
+                ),
+            ],
             id="analysis-bar",
-            className="cp-hidden",
+            className="cp-analysis-bar cp-hidden",
         ),
         html.Div(_result(language), id="analysis-result", className="cp-hidden"),
     ]
@@ -70,6 +75,7 @@ def _result(language: Language) -> list[Any]:
             ],
             className="cp-head cp-analysis-head",
         ),
+        html.Div("", id="analysis-why", className="cp-why"),
         html.Div(
             [
                 figure_box("n-soh", text("soh", language)),
@@ -87,8 +93,8 @@ def _result(language: Language) -> list[Any]:
                     [
                         html.H2(text("soh_history", language)),
                         graph("n-soh-graph", "cp-graph", language),
-                        html.Div("", id="n-soh-outlook", className="cp-muted"),
-                        html.Div("", id="n-advice", className="cp-muted"),
+                        _said("n-soh-outlook", text("forecast", language)),
+                        _said("n-advice", text("charging_advice", language)),
                     ],
                     className="cp-card",
                 ),
@@ -106,7 +112,10 @@ def _result(language: Language) -> list[Any]:
         html.Section(
             [
                 html.H2(text("whole_life", language)),
-                html.Ul([], id="analysis-segments"),
+                html.Ul([], id="analysis-segments", className="cp-segments"),
+                dmc.Button(
+                    text("whole_span", language), id="analysis-whole", size="xs", variant="default"
+                ),
                 graph("n-traces", "cp-traces", language),
             ],
             className="cp-card",
@@ -121,3 +130,12 @@ def _result(language: Language) -> list[Any]:
             className="cp-card",
         ),
     ]
+
+
+def _said(name: str, label: str) -> Any:
+    """What is said in words, on a line of its own under its label."""
+    return html.Div(
+        [html.Span(label, className="cp-label"), html.Span("", id=name)],
+        id=f"{name}-box",
+        className="cp-said cp-hidden",
+    )

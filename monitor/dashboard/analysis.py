@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from monitor.contract import CycleSummary, Event, Readings
 from monitor.dashboard.outlook import Outlook
@@ -29,10 +30,17 @@ log = logging.getLogger(__name__)
 MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 MAX_AT_ONCE = 2
 CHUNKS_AHEAD = 16
+SLOW_START_S = 30.0
+LEAST_BYTES_PER_S = 32 * 1024
+MAX_NAME, MAX_NAME_BYTES = 120, 240
 
 
 class AnalysisError(CellpulseError):
     """The file cannot be analysed; the text says why, for the person who sent it."""
+
+    def __init__(self, words: str, words_zh: str = "") -> None:
+        super().__init__(words)
+        self.zh = words_zh or words
 
 
 class AnalysisCurve(Struct, frozen=True):
@@ -45,12 +53,15 @@ class AnalysisCurve(Struct, frozen=True):
 
 
 class Segment(Struct, frozen=True):
-    """A stretch of time whose thermal score passed its threshold."""
+    """A stretch of time at one level of thermal risk or over; the reason is its worst sample's."""
 
     start_ms: int
     end_ms: int
-    peak_score: float
+    peak_score: float | None
     peak_temperature_c: float | None
+    risk: RiskName
+    why: str = ""
+    why_zh: str = ""
 
 
 class AnalysedTrace(Struct, frozen=True):
@@ -75,6 +86,7 @@ class Analysis(Struct, frozen=True):
     end_ms: int
     risk: RiskName
     problems: list[str]
+    problems_zh: list[str]
     cycles: list[CycleSummary]
     truths: list[tuple[int, float]]  # event time and the recording's own SOH
     curves: list[AnalysisCurve]
@@ -85,6 +97,8 @@ class Analysis(Struct, frozen=True):
     outlook: Outlook | None = None
     advice: str | None = None  # how to charge it as it is at the end, in words
     advice_zh: str | None = None
+    why: str = ""  # the reason for the risk lamp
+    why_zh: str = ""
 
 
 # Path of the file, its own name, and a callable for the share done (0..1).
@@ -113,32 +127,49 @@ def mount_upload(
             return JSONResponse({"error": "too_large"}, 413)
         if places.locked():
             return JSONResponse({"error": "busy"}, 503)
-        async with places:
-            with contextlib.ExitStack() as stack:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upload-")))
-                path = folder / name
-                try:
-                    whole = await _receive(request, path)
-                except ClientDisconnect:
-                    return Response(status_code=400)
-                if not whole:
-                    return JSONResponse({"error": "too_large"}, 413)
-                if nominal_ah:
-                    said = f"[info]\nnominal_capacity_ah = {nominal_ah!r}\n"
-                    (folder / f"{name}.toml").write_text(said, encoding="utf-8")
-                kept = stack.pop_all()
-        return StreamingResponse(
-            _answer(analyse, finish, path, places, kept), media_type="application/x-ndjson"
-        )
+        await places.acquire()
+        with contextlib.ExitStack() as stack:
+            stack.callback(places.release)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upload-")))
+            path = folder / name
+            try:
+                await _receive(request, path)
+            except _RefusedError as refused:
+                return JSONResponse({"error": refused.args[0]}, refused.args[1])
+            except ClientDisconnect:
+                return Response(status_code=400)
+            if nominal_ah:
+                said = f"[info]\nnominal_capacity_ah = {nominal_ah!r}\n"
+                (folder / f"{name}.toml").write_text(said, encoding="utf-8")
+            return _Streamed(_answer(analyse, finish, path), stack.pop_all())
 
     server.add_api_route("/analyse/upload", upload, methods=["POST"], include_in_schema=False)
+
+
+class _RefusedError(Exception):
+    """The upload is not taken: the key of the reason and the status."""
+
+
+class _Streamed(StreamingResponse):
+    """JSON lines; what the analysis held is let go however the answer ends, even unbegun."""
+
+    def __init__(self, lines: AsyncIterator[bytes], held: contextlib.ExitStack) -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 def safe_name(name: str) -> str | None:
     """The last part of a file's name where it can be one, else None."""
     base = PurePosixPath(name.replace("\\", "/")).name
-    good = 0 < len(base) <= 120 and base not in (".", "..") and base.isprintable()
-    return base if good and not base.startswith((".", "~", "-")) else None
+    good = base not in ("", ".", "..") and base.isprintable() and len(base) <= MAX_NAME
+    if not good or base.startswith((".", "~", "-")):
+        return None
+    # A file system counts bytes, and `.toml` is put behind it.
+    return base if len(base.encode()) <= MAX_NAME_BYTES else None
 
 
 def capacity(text: str) -> float | None:
@@ -152,50 +183,57 @@ def capacity(text: str) -> float | None:
     return value if 0.0 < value <= 100_000.0 else None
 
 
-async def _receive(request: Request, path: Path) -> bool:
-    """Write the body to `path`; False where it is too long."""
+async def _receive(request: Request, path: Path) -> None:
+    """Write the body to `path`; raises _RefusedError where it is too long or comes too slowly."""
     size = 0
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    chunks = aiter(request.stream())
     file = await asyncio.to_thread(path.open, "wb")
     try:
-        async for chunk in request.stream():
+        while True:
+            # A sender that holds a place must send: this much a second, but for its first ones.
+            due = began + SLOW_START_S + size / LEAST_BYTES_PER_S
+            try:
+                async with asyncio.timeout_at(due):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _RefusedError("slow", 408) from None
             size += len(chunk)
             if size > MAX_UPLOAD_BYTES:
-                return False
+                raise _RefusedError("too_large", 413)
             await asyncio.to_thread(file.write, chunk)
     finally:
         await asyncio.to_thread(file.close)
-    return True
 
 
 async def _answer(
     analyse: Analyse,
     finish: Callable[[list[Analysis]], list[Analysis]],
     path: Path,
-    places: asyncio.Semaphore,
-    kept: contextlib.ExitStack,
 ) -> AsyncIterator[bytes]:
-    """Progress lines while the analysis runs, then its result; the file is gone afterwards."""
+    """Progress lines while the analysis runs, then its result."""
     lines: asyncio.Queue[float] = asyncio.Queue(CHUNKS_AHEAD)
 
     def progress(share: float) -> None:
         with contextlib.suppress(asyncio.QueueFull):  # the next one says more
             lines.put_nowait(share)
 
-    async with places:
-        with kept:
-            work = asyncio.ensure_future(analyse(path, progress))
-            try:
-                while not work.done():
-                    line = asyncio.ensure_future(lines.get())
-                    await asyncio.wait({work, line}, return_when=asyncio.FIRST_COMPLETED)
-                    if line.done():
-                        yield msgspec.json.encode({"progress": line.result()}) + b"\n"
-                    else:
-                        line.cancel()
-                yield msgspec.json.encode({"result": finish(work.result())}) + b"\n"
-            except AnalysisError as error:
-                yield msgspec.json.encode({"error": str(error)}) + b"\n"
-            finally:
-                work.cancel()
-                with contextlib.suppress(asyncio.CancelledError, AnalysisError):
-                    await work
+    work = asyncio.ensure_future(analyse(path, progress))
+    try:
+        while not work.done():
+            line = asyncio.ensure_future(lines.get())
+            await asyncio.wait({work, line}, return_when=asyncio.FIRST_COMPLETED)
+            if line.done():
+                yield msgspec.json.encode({"progress": line.result()}) + b"\n"
+            else:
+                line.cancel()
+        yield msgspec.json.encode({"result": finish(work.result())}) + b"\n"
+    except AnalysisError as error:
+        yield msgspec.json.encode({"error": str(error), "error_zh": error.zh}) + b"\n"
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError, AnalysisError):
+            await work

@@ -17,7 +17,7 @@ from monitor.contract import (
     as_list,
 )
 from monitor.dashboard.rows import Row, at, cell_values
-from monitor.dashboard.thinning import keep_extremes
+from monitor.dashboard.thinning import keep_extremes, mark_silences
 
 RING_SAMPLES = 900
 FRAME_SAMPLES = 300  # the most samples of a trace in one frame
@@ -74,7 +74,10 @@ class AssetState:
 
 
 def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[list[float | None]]:
-    """Columns: event time, V, A, degrees Celsius, ambient; thinned so that extremes survive."""
+    """Columns: event time, V, A, degrees Celsius, ambient; thinned so that extremes survive.
+
+    A row with its time alone stands where nothing was heard for long.
+    """
     rows: list[tuple[float | None, ...]] = []
     for sample in reversed(state.samples):
         if sample.version > until:
@@ -85,7 +88,8 @@ def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[
         voltage, temperature = cell_values(state.config, frame, cell)
         rows.append((frame.timestamp_ms, voltage, frame.current_a, temperature, frame.ambient_c))
     rows.reverse()
-    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1, 2, 3))
+    limit = RING_SAMPLES if since == 0 else FRAME_SAMPLES
+    kept = keep_extremes(mark_silences(rows, limit // 6), limit, columns=(1, 2, 3))
     return [list(column) for column in zip(*kept, strict=True)]
 
 
@@ -123,7 +127,8 @@ def estimates_since(
             )
         )
     rows.reverse()
-    kept = keep_extremes(rows, RING_SAMPLES if since == 0 else FRAME_SAMPLES, columns=(1,))
+    limit = RING_SAMPLES if since == 0 else FRAME_SAMPLES
+    kept = keep_extremes(mark_silences(rows, limit // 6), limit, columns=(1,))
     return [list(column) for column in zip(*kept, strict=True)]
 
 

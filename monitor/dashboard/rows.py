@@ -33,7 +33,7 @@ STALE_INTERVALS = 3  # missed frames in a row, and at least STALE_MIN_MS, before
 STALE_MIN_MS = 3_000
 
 _QUIET_STATES = frozenset({"normal", "shelved", "suppressed", "out of service"})
-_THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
+THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
 _RISK_OF_SEVERITY = (Risk.NORMAL, Risk.WATCH, *(Risk.WARNING,) * 3, Risk.DANGER)
 _NAMES: dict[Risk, RiskName] = {
     Risk.NORMAL: "ok",
@@ -97,12 +97,17 @@ def risk_of(signs: ThermalSigns | None, alarms: Iterable[AlarmRecord]) -> RiskNa
     return _lamp(None if signs is None else assess(signs).risk, alarms)
 
 
+def gravest_of(*risks: RiskName) -> RiskName:
+    """The gravest of some risks."""
+    return max(risks, key=list(get_args(RiskName)).index)
+
+
 def _lamp(judged: Risk | None, alarms: Iterable[AlarmRecord]) -> RiskName:
     severity = max(
         (
             alarm.severity
             for alarm in alarms
-            if is_active(alarm) and alarm.code.startswith(_THERMAL_CODES)
+            if is_active(alarm) and alarm.code.startswith(THERMAL_CODES)
         ),
         default=0,
     )

@@ -248,14 +248,21 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     # Analysis of a file
     "drop": ("Drop a recording here, or choose a file", "把记录文件拖到此处，或点击选择"),
     "drop_formats": (
-        "NASA .mat, CALCE .xlsx or .zip, Battery Data Format, Parquet; at most 256 MiB. "
+        "NASA .mat, CALCE .xlsx or .zip, Battery Data Format, CSV, Parquet, HDF5; at most 256 MiB. "
         "The file is read on the server and not kept.",
-        "NASA .mat、CALCE .xlsx 或 .zip、电池数据格式 BDF、Parquet；最大 256 MiB。"
+        "NASA .mat、CALCE .xlsx 或 .zip、电池数据格式 BDF、CSV、Parquet、HDF5；最大 256 MiB。"
         "文件只在服务器上读取，不会保存。",
     ),
     "progress": ("Progress of the analysis", "分析进度"),
     "uploading": ("Sending {name}…", "正在上传 {name}…"),
     "analysing": ("Analysing {name}…", "正在分析 {name}…"),
+    "cancel": ("Cancel", "取消"),
+    "cancelled": ("Cancelled: {name} was not analysed.", "已取消：未分析 {name}。"),
+    "refused": ("{name} cannot be analysed.", "无法分析 {name}。"),
+    "upload_slow": (
+        "The file came too slowly; try again on a better connection.",
+        "上传过慢，请在网络较好时重试。",
+    ),
     "upload_too_large": ("The file is larger than 256 MiB.", "文件超过 256 MiB。"),
     "upload_busy": (
         "Other files are being analysed; try again in a minute.",
@@ -269,11 +276,21 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "The nominal capacity is not a number of ampere-hours above 0.",
         "额定容量不是大于 0 的安时数。",
     ),
-    "upload_name": ("The file's name cannot be used.", "文件名无法使用。"),
+    "upload_name": (
+        "The file's name cannot be used: it has 1 to 120 characters (80 Chinese ones), "
+        "and begins with a letter or a digit.",
+        "文件名无法使用：应为 1 至 120 个字符（汉字 80 个以内），以字母、数字或汉字开头。",
+    ),
     "upload_failed": ("The file could not be sent.", "文件发送失败。"),
     "samples": ("Samples", "采样数"),
     "time_span": ("Time span", "时间跨度"),
     "hot_segments": ("Thermal segments", "热异常片段"),
+    "peak_score": ("highest score", "最高分数"),
+    "segment_zoom": ("Show in the traces: {time}", "在曲线中查看：{time}"),
+    "segments_more": ("and {n} more in the traces", "另有 {n} 段，见曲线"),
+    "segments_none": ("No stretch of heat was found.", "未发现热异常片段。"),
+    "whole_span": ("Show all of it", "显示全部"),
+    "charging_advice": ("Charging advice", "充电建议"),
     "whole_life": ("Traces, with the thermal segments marked", "曲线与热异常片段"),
     "problems": ("What was found in the data", "数据中发现的问题"),
     # Health report

@@ -104,8 +104,9 @@ class History(Protocol):
 
         Thinning keeps the smallest and the largest voltage, current, temperature and score of
         each stretch, so that peaks survive; of a long or old time the store may know no more than
-        these, and then gives them at the ends of their stretch. An unknown asset gives an empty
-        trace.
+        these, and then gives them at the ends of their stretch. Where nothing was heard for over
+        ten minutes and 20 usual steps, a row of NaN alone stands: the spacing of rows that were
+        thinned does not tell it. An unknown asset gives an empty trace.
         """
         ...
 

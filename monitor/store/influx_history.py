@@ -28,6 +28,7 @@ from monitor.store.influx import Target, make_target
 from monitor.store.influx_query import InfluxQuery, Series, fields, text
 from monitor.store.lines import LAST_MS
 from monitor.store.sqlite_history import SqliteHistory
+from monitor.store.thinning import with_silences
 
 MOST_ROWS = 9_000  # influxd 1.x cuts an answer off at 10,000
 _WHERE = {
@@ -152,7 +153,7 @@ class InfluxHistory:
         table = np.full((len(times), len(QUANTITIES)), np.nan)
         for k, name in enumerate(QUANTITIES):
             _fill(table[:, k], times, found[_WHERE[name]], name)
-        return trace_of(times, table)
+        return trace_of(*with_silences(times, table, len(times)))
 
     def _stretches(
         self, conditions: dict[str, str], names: dict[str, list[str]], sensor: int,
@@ -186,7 +187,10 @@ class InfluxHistory:
             _fill(high[:, k], times, found[_WHERE[name]], f"max_{name}")
         first = np.clip(times, first_ms, last_ms)
         last = np.clip(times + width_ms // 2, first_ms, last_ms)
-        return stretches(first, last, low, high)
+        found_rows = stretches(first, last, low, high)
+        return trace_of(
+            *with_silences(found_rows.timestamp_ms, found_rows.table(), points // 6, width_ms)
+        )
 
 
 def _fill(out: Floats, times: NDArray[np.int64], series: list[Series], column: str) -> None:

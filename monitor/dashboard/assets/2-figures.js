@@ -63,25 +63,18 @@
     type: "line", xref: "paper", x0: 0, x1: 1, yref, y0: y, y1: y, line: { color: colour, width: 1, dash: "dash" },
   });
 
-  /* Columns with an empty row wherever nothing was heard for long: no line is drawn across. */
-  function broken(columns) {
-    const t = columns[0];
-    if (t.length < 3) return columns;
-    const steps = t.slice(1).map((ms, n) => ms - t[n]);
-    const limit = Math.max(600e3, 20 * steps.slice().sort((a, b) => a - b)[steps.length >> 1]);
-    if (!steps.some((step) => step > limit)) return columns;
-    const out = columns.map(() => []);
-    t.forEach((ms, n) => {
-      if (n && ms - t[n - 1] > limit) out.forEach((list, c) => list.push(c ? null : t[n - 1] + 1));
-      out.forEach((list, c) => list.push(columns[c] ? columns[c][n] : null));
-    });
-    return out;
+  /* Whether `next` comes so long after the last of `times` that no line is drawn across. Told of
+     rows as they came: of thinned ones the spacing says nothing, so silences are marked before. */
+  function silent(times, next) {
+    const step = next - times[times.length - 1];
+    if (!(step > 600e3) || times.length < 3) return false;
+    const steps = times.slice(1).map((ms, n) => ms - times[n]).sort((a, b) => a - b);
+    return step > 20 * steps[steps.length >> 1];
   }
 
-  /* S: event time, V, A, °C, ambient °C. E: event time, thermal score. `hot`: stretches to mark. */
+  /* S: event time, V, A, °C, ambient °C. E: event time, thermal score. Rows without a value break
+     the lines. `hot`: stretches to mark. */
   function traces(S, E, revision, hot) {
-    S = broken(S);
-    E = broken(E);
     const x = times(S[0]), xe = times(E[0]);
     const shapes = [level(1, "y4", cp.css("--cp-danger"))].concat((hot || []).map((segment) => ({
       type: "rect", yref: "paper", y0: 0, y1: 1, x0: cp.axisTime(segment.start_ms), x1: cp.axisTime(segment.end_ms),
@@ -212,5 +205,5 @@
     };
   }
 
-  cp.figures = { times, traces, room, LEAST_V, LEAST_C, soh, outlookWords, ica };
+  cp.figures = { times, traces, silent, room, LEAST_V, LEAST_C, soh, outlookWords, ica };
 })();

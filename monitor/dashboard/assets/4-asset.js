@@ -21,11 +21,13 @@
 
   const last = (list) => (list.length ? list[list.length - 1] : -Infinity);
 
-  /* Appends the columns' rows that are newer than what is there. */
+  /* Appends the columns' rows that are newer than what is there; a silence is marked by an empty row. */
   function append(buffer, columns) {
     if (!columns.length) return;
     for (let row = 0; row < columns[0].length; row++) {
-      if (columns[0][row] <= last(buffer[0])) continue;
+      const ms = columns[0][row];
+      if (ms <= last(buffer[0])) continue;
+      if (cp.figures.silent(buffer[0], ms)) buffer.forEach((list, n) => list.push(n ? null : last(buffer[0]) + 1));
       buffer.forEach((list, n) => list.push(columns[n] ? columns[n][row] : null));
     }
   }
@@ -37,14 +39,23 @@
     if (cut) buffer.forEach((list) => list.splice(0, cut));
   }
 
-  /* Min-max: of every stretch the rows with the extremes of each column stay. */
+  /* M4: of every stretch the first row, the last, and those with the extremes of each column stay,
+     and empty rows with their neighbours: there a line is broken. */
   function thin(buffer, columns) {
     const count = buffer[0].length;
     if (count <= MOST) return false;
-    const stretches = Math.floor(THINNED / (2 * columns.length));
+    const empty = (n) => columns.every((column) => buffer[column][n] === null || buffer[column][n] === undefined);
     const keep = new Set([0, count - 1]);
+    for (let n = 1, marks = 0; n < count - 1 && marks < THINNED / 6; n++) {
+      if (!empty(n) || empty(n - 1)) continue;
+      marks += 1;
+      for (const near of [n - 1, n, n + 1]) keep.add(near);
+    }
+    const stretches = Math.max(1, Math.floor((THINNED - keep.size) / (2 * columns.length + 2)));
     for (let s = 0; s < stretches; s++) {
       const begin = Math.floor(s * count / stretches), end = Math.floor((s + 1) * count / stretches);
+      keep.add(begin);
+      keep.add(end - 1);
       for (const column of columns) {
         let low = -1, high = -1;
         for (let n = begin; n < end; n++) {
@@ -364,7 +375,9 @@
         const h = data.trace;
         const liveS = S, liveE = E;
         S = [h.ts, h.v, h.i, h.t, h.amb];
-        const scored = h.ts.map((_, n) => n).filter((n) => h.score[n] !== null);
+        // Where nothing was heard there is no score either, and neither line goes on.
+        const silence = (n) => h.v[n] === null && h.i[n] === null && h.t[n] === null;
+        const scored = h.ts.map((_, n) => n).filter((n) => h.score[n] !== null || silence(n));
         E = [h.ts, h.score, h.heat, h.soc, h.soh, h.lo, h.hi, h.r].map((list) => scored.map((n) => list[n]));
         append(S, liveS); append(E, liveE);
         const newest = Math.max(last(S[0]), last(E[0]));

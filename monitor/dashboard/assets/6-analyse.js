@@ -3,64 +3,92 @@
   "use strict";
   const cp = window.cellpulse;
   const MAX_BYTES = 256 * 1024 * 1024;
-  let results = [], chosen = 0, request = null;
+  const SHOWN = 50; // segments in the list; the traces mark all of them
+  let results = [], chosen = 0, request = null, told = null, share = null;
 
   function say(words, kind) {
     cp.put("analysis-state", { children: words, className: "cp-analysis-state" + (kind ? " cp-analysis-" + kind : "") });
   }
 
-  function bar(share) {
+  function bar(now) {
+    share = now;
     cp.show("analysis-bar", share !== null);
     if (share !== null) cp.put("analysis-bar-value", { value: Math.round(100 * share) });
   }
 
+  /* Words that are said again when the language is switched. */
+  function tell(words, kind) { told = { words, kind }; say(words(), kind); }
+  const zh = () => cp.language === "zh";
+  const sentence = (words) => (words ? words[0].toUpperCase() + words.slice(1) : "");
+
   function send(file) {
-    if (request) request.abort();
+    stop();
     results = [];
     cp.show("analysis-result", false);
-    if (file.size > MAX_BYTES) { bar(null); say(cp.text("upload_too_large"), "bad"); return; }
+    const name = file.name;
+    const refuse = (key) => { bar(null); tell(() => cp.text("refused", { name }) + " " + cp.text(key), "bad"); };
+    if (file.size > MAX_BYTES) { refuse("upload_too_large"); return; }
     const mine = (request = new XMLHttpRequest());
+    mine.file = name;
+    mine.finished = false;
     let read = 0;
     const nominal = document.getElementById("analysis-nominal");
     mine.open("POST", "/analyse/upload?name=" + encodeURIComponent(file.name) +
       "&nominal=" + encodeURIComponent(nominal ? nominal.value : ""));
     mine.upload.onprogress = (event) => {
       bar(event.loaded / file.size / 4);
-      say(cp.text("uploading", { name: file.name }));
+      tell(() => cp.text("uploading", { name }));
     };
+    mine.upload.onload = () => tell(() => cp.text("analysing", { name }));
     mine.onprogress = () => {
       if (mine.status !== 200) return;
       const lines = mine.responseText.slice(read).split("\n");
       for (const line of lines.slice(0, -1)) {
         read += line.length + 1;
-        hear(JSON.parse(line), file.name);
+        if (request === mine) hear(JSON.parse(line), name);
       }
     };
     mine.onload = () => {
       mine.onprogress();
-      request = null;
-      if (mine.status === 200) return;
-      bar(null);
+      if (request === mine) request = null;
+      if (mine.status === 200 && mine.finished) return;
       let reason = "failed";
       try { reason = JSON.parse(mine.responseText).error; } catch (error) { /* not ours */ }
-      say(cp.text("upload_" + reason), "bad");
+      refuse("upload_" + reason);
     };
-    mine.onerror = () => { bar(null); say(cp.text("upload_failed"), "bad"); request = null; };
+    mine.onerror = () => { if (request === mine) request = null; refuse("upload_failed"); };
     mine.send(file);
-    say(cp.text("uploading", { name: file.name }));
+    tell(() => cp.text("uploading", { name }));
     bar(0);
+  }
+
+  /* The server notices that nobody listens any more, and ends the work. */
+  function stop() {
+    const running = request;
+    request = null;
+    if (running) running.abort();
+    return !!running;
+  }
+
+  function cancel() {
+    const name = request && request.file;
+    if (!stop()) return;
+    bar(null);
+    tell(() => cp.text("cancelled", { name }));
   }
 
   function hear(line, name) {
     if ("progress" in line) {
       bar(0.25 + 0.75 * line.progress);
-      say(cp.text("analysing", { name }));
+      tell(() => cp.text("analysing", { name }));
     } else if ("error" in line) {
+      request.finished = true;
       bar(null);
-      say(line.error, "bad");
+      tell(() => cp.text("refused", { name }) + " " + sentence(zh() ? line.error_zh : line.error), "bad");
     } else {
+      request.finished = true;
       bar(null);
-      say("");
+      tell(() => "");
       results = line.result;
       chosen = 0;
       show();
@@ -79,6 +107,8 @@
       ? cp.soh({ soh: newest.soh, lo: newest.soh_low, hi: newest.soh_high, st: newest.soh_state })
       : cp.soh({ st: found.cycles.length ? found.cycles[found.cycles.length - 1].soh_state : "not_enough_seen" });
     const truth = found.truths.length ? found.truths[found.truths.length - 1][1] : null;
+    const why = zh() ? found.why_zh : found.why;
+    cp.put("analysis-why", { children: sentence(why), className: "cp-why" + (why ? "" : " cp-hidden") });
     const risk = cp.risk({ risk: found.risk, at: cp.now(), stale: false, limit: 1e12 });
     cp.put("analysis-name", { children: found.asset + " · " + found.dataset });
     cp.put("analysis-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
@@ -91,26 +121,23 @@
     cp.put("n-nominal", { children: cp.number(found.nominal_capacity_ah, 2, "Ah") });
     cp.put("n-span", { children: cp.age(found.end_ms - found.start_ms) });
     cp.put("n-span-sub", { children: cp.time(found.start_ms) });
-    const tallest = Math.max(0, ...found.segments.map((s) => s.peak_score));
+    const tallest = Math.max(0, ...found.segments.map((s) => s.peak_score || 0));
     cp.put("n-heat", { children: String(found.segments.length) });
-    cp.put("n-heat-sub", { children: found.segments.length ? cp.text("score") + " ≤ " + cp.number(tallest, 2) : "" });
+    cp.put("n-heat-sub", { children: tallest ? cp.text("peak_score") + " " + cp.number(tallest, 2) : "" });
     cp.put("analysis-problems", {
-      children: found.problems.map((problem) => cp.el("Li", null, problem)),
+      children: (zh() ? found.problems_zh : found.problems).map((problem) => cp.el("Li", null, sentence(problem))),
     });
     cp.show("analysis-problems-box", found.problems.length > 0);
-    cp.put("analysis-segments", {
-      children: found.segments.slice(0, 50).map((s) => cp.el("Li", null,
-        cp.time(s.start_ms) + " → " + cp.time(s.end_ms) + " · " + cp.text("score") + " " + cp.number(s.peak_score, 2) +
-        (known(s.peak_temperature_c) ? " · " + cp.number(s.peak_temperature_c, 1, "°C") : ""))),
-      className: found.segments.length ? "" : "cp-hidden",
-    });
+    listSegments(found.segments);
     const key = found.asset + chosen;
     const t = found.trace;
-    const scored = t.ts.map((_, n) => n).filter((n) => known(t.score[n]));
+    const silence = (n) => !known(t.v[n]) && !known(t.i[n]) && !known(t.t[n]);
+    const scored = t.ts.map((_, n) => n).filter((n) => known(t.score[n]) || silence(n));
     const draw = (id, figure) => window.dash_clientside.set_props(id, { figure });
     draw("n-soh-graph", cp.figures.soh(found.cycles, found.nominal_capacity_ah, null, found.truths, found.outlook, found.outlook && found.outlook.end_of_life, key));
-    cp.put("n-advice", { children: (cp.language === "zh" ? found.advice_zh : found.advice) || "" });
-    cp.put("n-soh-outlook", { children: cp.figures.outlookWords(found.outlook) });
+    const put = (id, words) => { cp.show(id + "-box", !!words); cp.put(id, { children: sentence(words || "") }); };
+    put("n-advice", zh() ? found.advice_zh : found.advice);
+    put("n-soh-outlook", cp.figures.outlookWords(found.outlook));
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
       [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments));
@@ -121,6 +148,50 @@
       value: String(chosen),
     });
   }
+
+  function listSegments(segments) {
+    const order = ["watch", "warning", "danger"];
+    const gravest = segments.map((s, n) => [s, n]).sort(([a], [b]) =>
+      order.indexOf(b.risk) - order.indexOf(a.risk) || (b.peak_score || 0) - (a.peak_score || 0));
+    const shown = gravest.slice(0, SHOWN).sort(([a], [b]) => a.start_ms - b.start_ms);
+    const rows = shown.map(([s, n]) => {
+      const span = cp.time(s.start_ms) + " → " + cp.time(s.end_ms);
+      const risk = cp.risk({ risk: s.risk, at: cp.now(), stale: false, limit: 1e12 });
+      const facts = [zh() ? s.why_zh : s.why];
+      if (known(s.peak_score)) facts.push(cp.text("score") + " " + cp.number(s.peak_score, 2));
+      if (known(s.peak_temperature_c)) facts.push(cp.number(s.peak_temperature_c, 1, "°C"));
+      return cp.el("Li", null, cp.el("Button", {
+        id: "segment-" + n, className: "cp-segment", "aria-label": cp.text("segment_zoom", { time: span }),
+      }, [
+        cp.el("Span", { className: "cp-lamp cp-lamp-" + risk.kind }, risk.sign + " " + risk.words),
+        cp.el("Span", { className: "cp-nowrap" }, span),
+        cp.el("Span", { className: "cp-muted" }, facts.filter(Boolean).join(" · ")),
+      ]));
+    });
+    if (segments.length > SHOWN) rows.push(cp.el("Li", { className: "cp-muted" }, cp.text("segments_more", { n: segments.length - SHOWN })));
+    cp.put("analysis-segments", { children: rows.length ? rows : cp.el("Li", { className: "cp-muted" }, cp.text("segments_none")) });
+    cp.show("analysis-whole", segments.length > 0);
+  }
+
+  /* The traces show a stretch with as much again around it, a minute at least; null: all of it. */
+  function look(segment) {
+    const graph = document.querySelector("#n-traces .js-plotly-plot");
+    if (!graph || !window.Plotly) return;
+    if (!segment) { window.Plotly.relayout(graph, { "xaxis.autorange": true }); return; }
+    const pad = Math.max(60e3, (segment.end_ms - segment.start_ms) / 2);
+    const range = [segment.start_ms - pad, segment.end_ms + pad].map((ms) => cp.axisTime(ms));
+    window.Plotly.relayout(graph, { "xaxis.range": range, "xaxis.autorange": false });
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    graph.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
+  }
+
+  document.addEventListener("click", (event) => {
+    const at = event.target.closest && event.target.closest("#analysis-cancel, #analysis-whole, .cp-segment");
+    if (!at) return;
+    if (at.id === "analysis-cancel") cancel();
+    else if (at.id === "analysis-whole") look(null);
+    else if (results[chosen]) look(results[chosen].segments[Number(at.id.split("-")[1])]);
+  });
 
   /* The drop area is a button to the keyboard and to a screen reader. */
   function bind() {
@@ -147,9 +218,10 @@
   }
 
   cp.handlers.analyse = {
-    enter() { cp.whenThere("drop", bind); show(); },
-    leave() { if (request) { request.abort(); request = null; } },
-    redraw() { show(); },
+    enter() { cp.whenThere("drop", bind); if (told) tell(told.words, told.kind); bar(request ? share : null); show(); },
+    // A switched language puts the same page in place anew, and the work goes on.
+    leave() { setTimeout(() => { if (!document.getElementById("drop") && !stop()) told = null; }, 500); },
+    redraw() { if (told) say(told.words(), told.kind); show(); },
     choose(value) {
       const next = Number(value); // showing sets the value too, so the same one changes nothing
       if (!value || next === chosen || !results[next]) return;
