@@ -1,12 +1,13 @@
 """`cellpulse bench dashboard`: from an MQTT publish to the painted page, and how many browsers.
 
-Three measurements. A real headless Chromium shows a page that is fed at 10 Hz over mosquitto:
-once a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell
-each on the fleet's page. The time runs from just before the publish until the browser has painted
-the frame with the new text, on one clock of this machine; a value that was never painted, because a
+Three measurements. mosquitto, `cellpulse monitor` with its store and `cellpulse dashboard` run as
+they are shipped, and a real headless Chromium shows a page of batteries that publish at 10 Hz: once
+a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell each
+on the fleet's page. The time runs from just before the publish until the browser has painted the
+frame with the new text, on one clock of this machine; a value that was never painted, because a
 newer one had come, counts among the skipped. Then 100 WebSocket clients read and confirm as
 browsers do. Last, an hour's worth of updates goes through the hub while its memory is watched.
-Publisher, broker, server and browser are processes that share this machine's processors.
+Publisher, broker, monitor, page and browser are processes that share this machine's processors.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ from websockets.asyncio.client import connect
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
+from benchmarks.streaming import START_S, start_process
 from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
-from monitor.dashboard.app import make_app, serve
-from monitor.dashboard.feed import Feed
 from monitor.dashboard.hub import Hub, View
 
 CELLS = 96
@@ -143,28 +143,51 @@ async def publishing(
         sent.update(json.loads(output))
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What runs: where to publish, the page's port, and the process that serves the page."""
+
+    broker: BrokerAddress
+    port: int
+    page: psutil.Process
+
+
 @contextlib.asynccontextmanager
-async def served() -> AsyncIterator[tuple[BrokerAddress, int]]:
-    """Broker, feed and page of their own; where to publish, and the page's port."""
+async def served() -> AsyncIterator[Served]:
+    """Broker, monitor and page of their own, as they are shipped."""
     with tempfile.TemporaryDirectory(prefix="cellpulse-page-") as name:
-        await asyncio.to_thread(Path(name).chmod, 0o755)
-        broker = Mosquitto(Path(name) / "broker")
+        folder = Path(name)
+        await asyncio.to_thread(folder.chmod, 0o755)
+        broker = Mosquitto(folder / "broker")
         await asyncio.to_thread(broker.start)
-        hub = Hub()
-        port = free_port()
-        started = asyncio.Event()
-        tasks = [
-            asyncio.create_task(Feed(hub, broker.address("monitor").url()).run()),
-            asyncio.create_task(serve(make_app(hub, None), "127.0.0.1", port, started=started)),
+        url, port = broker.address("monitor").url(), free_port()
+        common = ("--broker", url, "--store", str(folder / "store.sqlite"))
+        processes = [
+            await start_process("cellpulse", "monitor", *common),
+            await start_process("cellpulse", "dashboard", *common, "--port", str(port)),
         ]
-        await started.wait()
         try:
-            yield broker.address("simulator"), port
+            await _answers(port)
+            yield Served(broker.address("simulator"), port, psutil.Process(processes[1].pid))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for process in processes:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
             await asyncio.to_thread(broker.kill)
+
+
+async def _answers(port: int) -> None:
+    """Return once the page takes connections; TimeoutError after START_S."""
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            return
 
 
 async def painted(what: What, seconds: float) -> Painted:
@@ -174,15 +197,15 @@ async def painted(what: What, seconds: float) -> Painted:
         raise SystemExit("this benchmark needs Chromium")
     path, watched, last = PLACES[what]
     async with (
-        served() as (broker, port),
+        served() as running,
         async_playwright() as playwright,
-        publishing(broker, what, PAGE_HZ) as sent,
+        publishing(running.broker, what, PAGE_HZ) as sent,
     ):
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=list(CHROMIUM_ARGS)
         )
         tab = await browser.new_page(viewport={"width": 1440, "height": 900})
-        await tab.goto(f"http://127.0.0.1:{port}{path}")
+        await tab.goto(f"http://127.0.0.1:{running.port}{path}")
         await tab.wait_for_function(
             f"() => document.getElementById('{last}') !== null", timeout=LOAD_MS
         )
@@ -224,16 +247,15 @@ async def clients(url: str, count: int, seconds: float) -> None:
 
 async def many_clients(seconds: float) -> tuple[float, float, float]:
     """Updates a second at the slowest client, p95 delay in ms, and the server's processor share."""
-    async with served() as (broker, port), publishing(broker, "pack", CLIENT_HZ):
-        own = psutil.Process()
-        used = sum(own.cpu_times()[:2])
+    async with served() as running, publishing(running.broker, "pack", CLIENT_HZ):
+        used = sum(running.page.cpu_times()[:2])
         begin = time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.dashboard", "clients", f"127.0.0.1:{port}",
+            sys.executable, "-m", "benchmarks.dashboard", "clients", f"127.0.0.1:{running.port}",
             str(seconds), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await process.communicate()
-        share = (sum(own.cpu_times()[:2]) - used) / (time.monotonic() - begin)
+        share = (sum(running.page.cpu_times()[:2]) - used) / (time.monotonic() - begin)
     found = json.loads(output)
     return min(found["rates"]), float(np.percentile(found["delays"], 95)), share
 
@@ -299,7 +321,7 @@ def measure(budget_s: float | None) -> list[Figure]:
         *figures,
         Figure("updates at the slowest of 100 clients", rate, "1/s", 5.0, "higher", crowd),
         Figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
-        Figure("processor share of server and feed", share, "cores", None, "lower", crowd),
+        Figure("processor share of the page's server", share, "cores", None, "lower", crowd),
         Figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
     ]
 
