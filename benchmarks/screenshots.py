@@ -72,7 +72,12 @@ async def take(browser: Browser, url: str, folder: Path) -> list[Path]:
                 await tab.wait_for_function(READY[name])
                 await asyncio.sleep(2)  # let the traces run and the last font settle
                 target = folder / f"page-{name}-{language}-{theme}{'-phone' if phone else ''}.png"
-                await tab.screenshot(path=target, full_page=name in LONG)
+                if name in LONG:  # a table lays no rows beyond the window
+                    height = await tab.evaluate("document.documentElement.scrollHeight")
+                    await tab.set_viewport_size({"width": size["width"], "height": height})
+                    await asyncio.sleep(1)
+                await tab.screenshot(path=target)
+                await tab.set_viewport_size(size)  # type: ignore[arg-type]
                 written.append(target)
             await context.close()
     return written

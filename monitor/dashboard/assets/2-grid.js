@@ -111,7 +111,7 @@
   };
 
   /* The table of charges and discharges: no higher than its rows; on a phone one column of cards. */
-  const MOST_ROWS = 1000, HEAD = 50, ROW = 42, CARD = 84;
+  const MOST_ROWS = 1000, HEAD = 50, ROW = 42, CARD = 106;
   cp.cycleGrid = (id, cycles) => cp.grid(id, (api) => {
     const rows = cycles.slice().sort((a, b) => b.start_ms - a.start_ms).slice(0, MOST_ROWS).map((c) => ({
       ...c, key: c.kind + c.number + "@" + c.start_ms, duration_h: c.duration_s / 3600,
