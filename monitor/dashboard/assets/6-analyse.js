@@ -128,7 +128,7 @@
       children: (zh() ? found.problems_zh : found.problems).map((problem) => cp.el("Li", null, sentence(problem))),
     });
     cp.show("analysis-problems-box", found.problems.length > 0);
-    listSegments(found.segments);
+    listSegments(found.segments, why);
     const key = found.asset + chosen;
     const t = found.trace;
     const silence = (n) => !known(t.v[n]) && !known(t.i[n]) && !known(t.t[n]);
@@ -140,7 +140,7 @@
     put("n-soh-outlook", cp.figures.outlookWords(found.outlook));
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
-      [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments));
+      [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments, true));
     cp.whenThere("n-cycle-grid", () => {
       window.dash_clientside.set_props("n-cycle-grid", { rowData: cp.figures.cycleRows(found.cycles) });
     });
@@ -151,7 +151,7 @@
     });
   }
 
-  function listSegments(segments) {
+  function listSegments(segments, why) {
     const order = ["watch", "warning", "danger"];
     const gravest = segments.map((s, n) => [s, n]).sort(([a], [b]) =>
       order.indexOf(b.risk) - order.indexOf(a.risk) || (b.peak_score || 0) - (a.peak_score || 0));
@@ -166,12 +166,12 @@
         id: "segment-" + n, className: "cp-segment", "aria-label": cp.text("segment_zoom", { time: span }),
       }, [
         cp.el("Span", { className: "cp-lamp cp-lamp-" + risk.kind }, risk.sign + " " + risk.words),
-        cp.el("Span", { className: "cp-nowrap" }, span),
+        cp.el("Span", null, span),
         cp.el("Span", { className: "cp-muted" }, facts.filter(Boolean).join(" · ")),
       ]));
     });
     if (segments.length > SHOWN) rows.push(cp.el("Li", { className: "cp-muted" }, cp.text("segments_more", { n: segments.length - SHOWN })));
-    cp.put("analysis-segments", { children: rows.length ? rows : cp.el("Li", { className: "cp-muted" }, cp.text("segments_none")) });
+    cp.put("analysis-segments", { children: rows.length || why ? rows : cp.el("Li", { className: "cp-muted" }, cp.text("segments_none")) });
     cp.show("analysis-whole", segments.length > 0);
   }
 
