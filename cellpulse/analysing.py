@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MEMORY_BYTES = 6 * 2**30  # of address space: models and Numba map a good part of it
+MEMORY_BYTES = 4 * 2**30  # of address space: models and Numba map a good part of it
 TIME_S = 1_800.0
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8

@@ -21,6 +21,12 @@
   const zh = () => cp.language === "zh";
   const sentence = (words) => (words ? words[0].toUpperCase() + words.slice(1) : "");
 
+  /* The reader begins with the file's name, which has just been said. */
+  function plain(words, name) {
+    const rest = words.slice(name.length).replace(/^(: |：)/, "");
+    return words.startsWith(name) && rest.length < words.length - name.length ? sentence(rest) : words;
+  }
+
   function send(file) {
     stop();
     results = [];
@@ -84,7 +90,7 @@
     } else if ("error" in line) {
       request.finished = true;
       bar(null);
-      tell(() => cp.text("refused", { name }) + " " + sentence(zh() ? line.error_zh : line.error), "bad");
+      tell(() => cp.text("refused", { name }) + " " + plain(zh() ? line.error_zh : line.error, name), "bad");
     } else {
       request.finished = true;
       bar(null);
