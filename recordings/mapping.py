@@ -30,8 +30,8 @@ Data Format (Battery Data Alliance) need no [columns]: its preferred labels and 
 known. Neither do files whose columns have plain names, such as `Time [s]`, `Voltage(V)` and
 `current_a`. The sign of current is taken as positive on charge in both.
 
-Past 400 lines because one mapping is resolved here from four sources: TOML, the Battery Data Format,
-plain names and Chinese exports.
+Past 400 lines because one mapping is resolved here from all its sources: TOML, the Battery Data
+Format, plain names, Chinese exports.
 """
 
 from __future__ import annotations
