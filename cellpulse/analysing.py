@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MEMORY_BYTES = 6 * 2**30  # of address space: models and Numba map a good part of it
-TIME_S = 600.0
+MEMORY_BYTES = 4 * 2**30  # of address space: models and Numba map a good part of it
+TIME_S = 1_800.0
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
 NAMED = 40  # of the batteries beyond that
@@ -53,6 +54,7 @@ DETAIL_POINTS = 300  # of each stretch on the page
 DETAIL_SEGMENTS = 50
 LAST_WORDS_BYTES = 2_000
 LONGEST_WORDS = 1_000
+NICE = 5  # the live page and the monitor come first
 NEAR_ROWS = 120  # before and behind a hot sample
 
 
@@ -351,6 +353,7 @@ def main(path: Path) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        os.nice(NICE)
 
     def say(**words: object) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")

@@ -29,6 +29,9 @@ Either `time` or `clock` must be there, and `voltage`; the rest may be missing. 
 Data Format (Battery Data Alliance) need no [columns]: its preferred labels and machine names are
 known. Neither do files whose columns have plain names, such as `Time [s]`, `Voltage(V)` and
 `current_a`. The sign of current is taken as positive on charge in both.
+
+Past 400 lines because one mapping is resolved here from all its sources: TOML, the Battery Data
+Format, plain names, Chinese exports.
 """
 
 from __future__ import annotations

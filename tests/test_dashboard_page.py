@@ -449,7 +449,49 @@ async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> N
         await tab.locator("#analysis-which").click()
         await tab.get_by_role("option", name="twin-shorting").click()
         await expect(tab.locator("#analysis-lamp")).to_contain_text("Danger")
-        await expect(tab.locator("#analysis-segments li").first).to_contain_text("Thermal score")
+        await expect(tab.locator("#analysis-why")).not_to_be_empty()
+        await expect(tab.locator("#n-soh-outlook-box .cp-label")).to_have_text("Forecast")
+        await expect(tab.locator("#n-advice-box .cp-label")).to_have_text("Charging advice")
+        await expect(tab.locator("#n-advice")).to_have_text(re.compile(r"^[A-Z]"))
+        first = tab.locator("#analysis-segments .cp-segment").first
+        await expect(first).to_contain_text("Thermal score")
+        await expect(first).to_contain_text(re.compile("Warning|Danger"))
+        shape = "document.querySelector('#n-traces .js-plotly-plot').layout.shapes[1]"
+        axis = "document.querySelector('#n-traces .js-plotly-plot').layout.xaxis"
+        await first.press("Enter")
+        await until(tab, f"{axis}.autorange === false")
+        assert await tab.evaluate(f"{axis}.range[0] < {shape}.x0 && {shape}.x1 < {axis}.range[1]")
+        span = "(range) => Date.parse(range[1]) - Date.parse(range[0])"
+        wide = await tab.evaluate(f"({span})([{shape}.x0, {shape}.x1])")
+        assert await tab.evaluate(f"({span})({axis}.range)") <= 2 * wide + 240_000
+        await tab.get_by_role("button", name="Show all of it").click()
+        await until(tab, f"{axis}.autorange !== false")
+
+
+async def test_an_analysis_can_be_cancelled_and_survives_a_switch_of_language(
+    stage: Stage, tmp_path: Path
+) -> None:
+    columns = {name: column.tolist() * 400 for name, column in life().items() if name != "cycle"}
+    columns["time_s"] = [10.0 * k for k in range(len(columns["time_s"]))]
+    path = csv(tmp_path / "long.csv", columns)
+    async with stage.tab("/analyse") as tab:
+        await tab.locator("#analysis-nominal").fill("2")
+        await tab.locator("#analysis-nominal").press("Tab")
+        await tab.set_input_files("#drop-input", path)
+        await expect(tab.locator("#analysis-state")).to_contain_text("Analysing long.csv")
+        await tab.get_by_text("中文", exact=True).click()
+        await expect(tab.locator("#analysis-state")).to_contain_text("正在分析 long.csv")
+        await tab.get_by_role("button", name="取消").click()
+        await expect(tab.locator("#analysis-state")).to_have_text("已取消：未分析 long.csv。")
+        await expect(tab.locator("#analysis-bar")).to_be_hidden()
+        empty = tmp_path / "empty.csv"
+        empty.write_bytes(b"")
+        await tab.set_input_files("#drop-input", empty)
+        await expect(tab.locator("#analysis-state")).to_have_text("无法分析 empty.csv。 文件为空")
+        await tab.get_by_text("EN", exact=True).click()
+        await expect(tab.locator("#analysis-state")).to_contain_text(
+            "the file is empty", ignore_case=True
+        )
 
 
 async def test_what_a_device_writes_is_text_on_the_page(stage: Stage) -> None:

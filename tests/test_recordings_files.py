@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recordings import archive
 from recordings.bundle import METADATA_KEY, write_bundle
 from recordings.open import open_recording
 from recordings.types import Operation, RecordingError, RecordingInfo
@@ -130,7 +132,8 @@ def test_tidy_with_two_cells_is_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello, world\n", "not a known recording; formats read: nasa"),
+        (b"hello\n", "not a known recording; formats read: nasa"),
+        (b"hello, world\n", "the columns are not known: hello, world. Name them such as"),
         (b"MATLAB 7.3 MAT-file, Platform", "save it as level 5"),
         (b"MATLAB 5.0 MAT-file", "not a NASA battery .mat file: too short"),
         (b"PK\x03\x04", "not a readable zip"),
@@ -156,7 +159,7 @@ def test_missing_path_folder_and_format(tmp_path: Path) -> None:
 
 def test_parquet_with_other_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(RecordingError, match="no column mapping; its columns are a"):
+    with pytest.raises(RecordingError, match="the columns are not known: a"):
         open_recording(tmp_path / "x.parquet")
 
 
@@ -239,3 +242,88 @@ def test_damaged_bytes_raise_nothing_else(name: str, tmp_path: Path, data: st.Da
         except RecordingError as error:
             reports.append(error)
     assert all(name.partition(".")[0] in str(error) for error in reports)
+
+
+def test_a_hostile_zip_costs_no_more_than_its_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1_000_000)
+    monkeypatch.setattr(archive, "MAX_INFLATED_BYTES", 3_000)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 50)
+    bomb, many, deep, wide = (tmp_path / f"{n}.zip" for n in ("bomb", "many", "deep", "wide"))
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as made_zip:
+        made_zip.writestr("B0005.mat", bytes(1_000_001))
+    with zipfile.ZipFile(many, "w") as made_zip:
+        for number in range(51):
+            made_zip.writestr(f"{number}.mat", b"")
+    inside = b"x"
+    for _ in range(6):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as made_zip:
+            made_zip.writestr("n.zip", inside)
+        inside = buffer.getvalue()
+    deep.write_bytes(inside)
+    with zipfile.ZipFile(wide, "w") as made_zip:
+        for number in range(10):
+            made_zip.writestr(f"{number}.zip", inside)
+    for path, words in (
+        (bomb, "1 MiB when inflated; at most"),
+        (many, "more than 50 files in the zip"),
+        (deep, "zips inside zips, more than 3 deep"),
+        (wide, "deep|MiB when inflated"),
+    ):
+        with pytest.raises(RecordingError, match=words) as refused:
+            open_recording(path)
+        assert len(str(refused.value)) < len(str(path)) + 120
+
+
+def test_a_workbook_that_inflates_to_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made.arbin_workbook(tmp_path / "a.xlsx", made.arbin_rows(made.START), start=made.START)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 10_000)
+    with pytest.raises(RecordingError, match="its sheets are 0 MiB when inflated"):
+        open_recording(path)
+
+
+@pytest.mark.parametrize("way", ["external", "virtual"])
+def test_hdf5_values_in_another_file_of_the_machine_are_not_read(tmp_path: Path, way: str) -> None:
+    """An uploaded file could show what the server may read: /etc/passwd as eight-byte floats."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.arange(200.0).tobytes())
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["time_s"], file["voltage_v"] = np.arange(200.0), np.full(200, 3.7)
+        if way == "external":
+            outside = [(str(secret), 0, 1_600)]
+            file.create_dataset("current_a", shape=(200,), dtype="f8", external=outside)
+        else:
+            layout = h5py.VirtualLayout((200,), "f8")
+            layout[:] = h5py.VirtualSource(str(secret), "x", (200,))
+            file.create_virtual_dataset("current_a", layout)
+    with pytest.raises(RecordingError, match="'current_a' keeps its values in another file"):
+        open_recording(path, nominal_capacity_ah=2.0)
+
+
+def test_a_table_of_too_many_columns_and_a_name_without_end_are_said_shortly(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{k}" for k in range(10_001)) + "\n1\n")
+    with pytest.raises(RecordingError, match="more than 10,000 columns"):
+        open_recording(path)
+    pq.write_table(
+        pa.table({"n" * 500 + str(k): [1.0] for k in range(500)}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(RecordingError, match="and 480 more") as refused:
+        open_recording(tmp_path / "a.parquet")
+    assert len(str(refused.value)) < 1_200
+
+
+@pytest.mark.parametrize("text", ["0,3.7,1\n1e300,3.7,1\n", "1e200,3.7,1\n1e200,3.7,1\n"])
+def test_a_time_that_cannot_be_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "far.csv"
+    path.write_text(f"Time [s],Voltage [V],Current [A]\n{text}")
+    (recording,) = open_recording(path, nominal_capacity_ah=2.0)
+    with pytest.raises(RecordingError, match="cannot be"):
+        list(recording.operations())

@@ -252,7 +252,7 @@ def test_bad_mapping_names_key_value_and_what_is_right(
 
 def test_foreign_names_ask_for_a_mapping(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", {"zeit": [0.0], "strom": [1.0], "spannung": [3.7]})
-    message = r"no column mapping; its columns are zeit, strom, spannung. Write x.toml beside it"
+    message = r"the columns are not known: zeit, strom, spannung. Name them such as `time_s`"
     with pytest.raises(RecordingError, match=message):
         GenericRecording(path, mapping={})
 
@@ -277,7 +277,7 @@ def test_bad_cell_names_line_and_column(tmp_path: Path, skip: int) -> None:
 
 def test_text_without_mapping_is_told_what_is_read(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", {"a": [1.0], "b": [2.0]})
-    with pytest.raises(RecordingError, match="not a known recording; formats read: nasa"):
+    with pytest.raises(RecordingError, match=r"columns are not known: a, b\. Name them such as"):
         open_recording(path)
     (tmp_path / "x.toml").write_text("[info\n")
     with pytest.raises(RecordingError, match=r"x\.toml: not a readable mapping"):
@@ -389,3 +389,37 @@ def test_cuts_do_not_depend_on_batches(runs: list[tuple[float, int]], cuts: list
     ]
     assert [len(part["cycle"]) for part in segments(batches, 2.0)] == whole
     assert sum(whole) == n
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-8-sig"])
+def test_a_chinese_cyclers_export_is_read_in_the_encodings_that_excel_writes(
+    tmp_path: Path, encoding: str
+) -> None:
+    """Columns as Neware exports them; the step's own time, which restarts, is not the test's."""
+    table = life()
+    lines = ["数据序号,循环号,工步类型,时间,总时间,电流(mA),电压(V),温度(℃),绝对时间"]
+    for k, t in enumerate(table["time_s"].astype(int).tolist()):
+        clock = f"{t // 60 % 60:02d}:{t % 60:02d}"
+        lines.append(
+            f"{k + 1},{table['cycle'][k]},恒流,00:00:01,{t // 3600:02d}:{clock}.000,"
+            f"{1000 * table['current_a'][k]:.1f},{table['voltage_v'][k]:.4f},"
+            f"{table['temperature_c'][k]:.2f},2024/5/1 {10 + t // 3600}:{clock}"
+        )
+    path = tmp_path / "export.csv"
+    path.write_text("\r\n".join(lines), encoding=encoding)
+    (recording,) = open_recording(path, nominal_capacity_ah=2.0)
+    operations = list(recording.operations())
+    assert [one.kind for one in operations] == ["charge", "discharge"] * 2
+    assert [one.cycle for one in operations] == [1, 1, 2, 2]
+    assert operations[0].start_ms == 1_714_557_600_000
+    np.testing.assert_allclose(
+        np.concatenate([one.current_a for one in operations]), table["current_a"], atol=1e-4
+    )
+    np.testing.assert_array_equal(operations[1].time_s, made.discharge()["time_s"])
+
+
+def test_noise_is_not_taken_for_chinese(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xb5\xe7\xd1\xb9(V),\x01\x02\n1,2\n")
+    with pytest.raises(RecordingError, match="not a known recording"):
+        open_recording(path)

@@ -32,12 +32,16 @@ def keep_extremes(rows: Sequence[Record], limit: int, columns: Sequence[int]) ->
 
     The rows are cut into equal stretches; of each, the first row, the last, and those holding the
     smallest and the largest value of every named column stay (M4; Jugel et al., 2014). Rows that
-    are empty but for their time stay with their neighbours: there a line is broken.
+    are empty but for their time stay with their neighbours, of many those before the longest
+    silences: there a line is broken.
     """
     if len(rows) <= limit:
         return rows
     empty = [all(value is None for value in row[1:]) for row in rows]
-    marks = [k for k, mark in enumerate(empty) if mark and not (k and empty[k - 1])][: limit // 6]
+    marks = [k for k, mark in enumerate(empty) if mark and not (k and empty[k - 1])]
+    if len(marks) > limit // 6:
+        behind = [*(row[0] or 0 for row in rows[1:]), rows[-1][0] or 0]
+        marks = sorted(marks, key=lambda k: (rows[k][0] or 0) - behind[k])[: limit // 6]
     stretches = max(1, (limit - 3 * len(marks)) // (2 * len(columns) + 2))
     kept = {0, len(rows) - 1}
     for mark in marks:

@@ -72,10 +72,35 @@
     return step > 20 * steps[steps.length >> 1];
   }
 
+  /* The rows to draw of a column: those with a value, and one without wherever it has none for over
+     a minute and what a screen can show, or where nothing was heard. */
+  function bridged(S, n) {
+    const t = S[0], least = Math.max(60e3, (t[t.length - 1] - t[0]) / 200);
+    const missing = (k, c) => S[c][k] === null || S[c][k] === undefined;
+    const kept = [];
+    let gap = -1, silent = false;
+    for (let k = 0; k < t.length; k++) {
+      if (missing(k, n)) {
+        if (gap < 0) gap = k;
+        silent = silent || [1, 2, 3].every((c) => missing(k, c));
+        continue;
+      }
+      if (gap > 0 && (silent || t[k] - t[gap - 1] > least)) kept.push(gap);
+      kept.push(k);
+      gap = -1; silent = false;
+    }
+    return kept;
+  }
+
   /* S: event time, V, A, °C, ambient °C. E: event time, thermal score. Rows without a value break
-     the lines. `hot`: stretches to mark. */
-  function traces(S, E, revision, hot) {
+     the lines. `hot`: stretches to mark. With `bridge` a column goes on where only it has no value
+     for a moment: a voltmeter and a thermometer that take turns. */
+  function traces(S, E, revision, hot, bridge) {
     const x = times(S[0]), xe = times(E[0]);
+    const drawn = (name, n, colour, axisName, more) => {
+      const kept = bridge ? bridged(S, n) : null;
+      return line(name, kept ? kept.map((k) => x[k]) : x, kept ? kept.map((k) => S[n][k]) : S[n], colour, axisName, more);
+    };
     const shapes = [level(1, "y4", cp.css("--cp-danger"))].concat((hot || []).map((segment) => ({
       type: "rect", yref: "paper", y0: 0, y1: 1, x0: cp.axisTime(segment.start_ms), x1: cp.axisTime(segment.end_ms),
       fillcolor: cp.css("--cp-danger"), opacity: 0.16, line: { width: 0 },
@@ -90,10 +115,10 @@
     });
     return {
       data: [
-        line(cp.text("voltage") + " V", x, S[1], cp.css("--cp-v"), "y"),
-        line(cp.text("current") + " A", x, S[2], cp.css("--cp-i"), "y2"),
-        line(cp.text("temperature") + " °C", x, S[3], cp.css("--cp-t"), "y3"),
-        line(cp.text("ambient") + " °C", x, S[4], cp.css("--cp-muted"), "y3", { dash: "dot", width: 1.2 }),
+        drawn(cp.text("voltage") + " V", 1, cp.css("--cp-v"), "y"),
+        drawn(cp.text("current") + " A", 2, cp.css("--cp-i"), "y2"),
+        drawn(cp.text("temperature") + " °C", 3, cp.css("--cp-t"), "y3"),
+        drawn(cp.text("ambient") + " °C", 4, cp.css("--cp-muted"), "y3", { dash: "dot", width: 1.2 }),
         line(cp.text("score"), xe, E[1], cp.css("--cp-s"), "y4"),
       ],
       layout,

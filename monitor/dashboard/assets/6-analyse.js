@@ -21,6 +21,12 @@
   const zh = () => cp.language === "zh";
   const sentence = (words) => (words ? words[0].toUpperCase() + words.slice(1) : "");
 
+  /* The reader begins with the file's name, which has just been said. */
+  function plain(words, name) {
+    const rest = words.slice(name.length).replace(/^(: |：)/, "");
+    return words.startsWith(name) && rest.length < words.length - name.length ? sentence(rest) : words;
+  }
+
   function send(file) {
     stop();
     results = [];
@@ -84,7 +90,7 @@
     } else if ("error" in line) {
       request.finished = true;
       bar(null);
-      tell(() => cp.text("refused", { name }) + " " + sentence(zh() ? line.error_zh : line.error), "bad");
+      tell(() => cp.text("refused", { name }) + " " + plain(zh() ? line.error_zh : line.error, name), "bad");
     } else {
       request.finished = true;
       bar(null);
@@ -128,7 +134,7 @@
       children: (zh() ? found.problems_zh : found.problems).map((problem) => cp.el("Li", null, sentence(problem))),
     });
     cp.show("analysis-problems-box", found.problems.length > 0);
-    listSegments(found.segments);
+    listSegments(found.segments, why);
     const key = found.asset + chosen;
     const t = found.trace;
     const silence = (n) => !known(t.v[n]) && !known(t.i[n]) && !known(t.t[n]);
@@ -140,7 +146,7 @@
     put("n-soh-outlook", cp.figures.outlookWords(found.outlook));
     draw("n-ica-graph", cp.figures.ica(found.curves, key));
     draw("n-traces", cp.figures.traces(
-      [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments));
+      [t.ts, t.v, t.i, t.t, t.ts.map(() => null)], [scored.map((n) => t.ts[n]), scored.map((n) => t.score[n])], key, found.segments, true));
     cp.cycleGrid("n-cycle-grid", found.cycles);
     cp.show("analysis-which-box", results.length > 1);
     window.dash_clientside.set_props("analysis-which", {
@@ -149,7 +155,7 @@
     });
   }
 
-  function listSegments(segments) {
+  function listSegments(segments, why) {
     const order = ["watch", "warning", "danger"];
     const gravest = segments.map((s, n) => [s, n]).sort(([a], [b]) =>
       order.indexOf(b.risk) - order.indexOf(a.risk) || (b.peak_score || 0) - (a.peak_score || 0));
@@ -164,12 +170,12 @@
         id: "segment-" + n, className: "cp-segment", "aria-label": cp.text("segment_zoom", { time: span }),
       }, [
         cp.el("Span", { className: "cp-lamp cp-lamp-" + risk.kind }, risk.sign + " " + risk.words),
-        cp.el("Span", { className: "cp-nowrap" }, span),
+        cp.el("Span", null, span),
         cp.el("Span", { className: "cp-muted" }, facts.filter(Boolean).join(" · ")),
       ]));
     });
     if (segments.length > SHOWN) rows.push(cp.el("Li", { className: "cp-muted" }, cp.text("segments_more", { n: segments.length - SHOWN })));
-    cp.put("analysis-segments", { children: rows.length ? rows : cp.el("Li", { className: "cp-muted" }, cp.text("segments_none")) });
+    cp.put("analysis-segments", { children: rows.length || why ? rows : cp.el("Li", { className: "cp-muted" }, cp.text("segments_none")) });
     cp.show("analysis-whole", segments.length > 0);
   }
 
