@@ -1,11 +1,12 @@
 """`cellpulse bench dashboard`: from an MQTT publish to the painted page, and how many browsers.
 
-Three measurements. A real headless Chromium shows a page that is fed at 10 Hz over mosquitto:
+Four measurements. A real headless Chromium shows a page that is fed at 10 Hz over mosquitto:
 once a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell
 each on the fleet's page. The time runs from just before the publish until the browser has painted
 the frame with the new text, on one clock of this machine; a value that was never painted, because a
 newer one had come, counts among the skipped. Then 100 WebSocket clients read and confirm as
-browsers do. Last, an hour's worth of updates goes through the hub while its memory is watched.
+browsers do, and an hour's worth of updates goes through the hub while its memory is watched. Last,
+what the page stands on is killed and started again (`benchmarks/recovery.py`).
 Publisher, broker, server and browser are processes that share this machine's processors.
 """
 
@@ -31,6 +32,7 @@ import psutil
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
+from benchmarks import recovery
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
@@ -294,6 +296,9 @@ def measure(budget_s: float | None) -> list[Figure]:
         f"{CLIENTS} clients on one server for {seconds:g} s, a pack of {CELLS} cells, "
         f"{CLIENT_HZ:g} updates published/s"
     )
+    recovered = asyncio.run(
+        recovery.measure() if budget_s is None else recovery.measure(1, (min(20.0, budget_s / 12),))
+    )
     memory = f"{updates} updates of {CELLS} cells, one page looking; {whole:.0f} MiB in all"
     return [
         *figures,
@@ -301,6 +306,7 @@ def measure(budget_s: float | None) -> list[Figure]:
         Figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
         Figure("processor share of server and feed", share, "cores", None, "lower", crowd),
         Figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
+        *recovered,
     ]
 
 

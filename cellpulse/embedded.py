@@ -28,6 +28,7 @@ DEFAULT_MQTT_PORT = 1883
 MOST_BYTES = 1024 * 1024  # in a message; past its limit the broker drops the publisher
 ASK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 2.0
+END_WITHIN_S = 1.0  # before it is killed
 PATIENCE = 2  # questions in a row without an answer; one may just have slept with the laptop
 # MQTT 3.1.1, section 3.1: a clean session, 60 s of keep-alive. The name is always the same, since
 # the broker keeps a few words on every name that it has heard.
@@ -68,7 +69,7 @@ async def keep_answering(broker: Any, port: int) -> None:
             continue
         log.error("the embedded broker answers nobody; it is started anew")
         try:
-            await asyncio.to_thread(broker.stop)
+            await asyncio.to_thread(broker.stop, END_WITHIN_S)
             await _start(broker)
         except (OSError, RuntimeError) as error:
             log.error("the embedded broker does not start: %s", error)
