@@ -28,6 +28,7 @@ DEFAULT_MQTT_PORT = 1883
 MOST_BYTES = 1024 * 1024  # in a message; past its limit the broker drops the publisher
 ASK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 2.0
+START_WITHIN_S = 30.0  # on a machine that has much to do
 END_WITHIN_S = 1.0  # before it is killed
 PATIENCE = 2  # questions in a row without an answer; one may just have slept with the laptop
 # MQTT 3.1.1, section 3.1: a clean session, 60 s of keep-alive. The name is always the same, since
@@ -81,7 +82,7 @@ async def keep_answering(broker: Any, port: int) -> None:
 async def _start(broker: Any) -> None:
     """Start it; cancelled meanwhile, go on until it runs, so that whoever ends it finds it."""
     with deaf_to_ctrl_c():
-        starting = asyncio.ensure_future(asyncio.to_thread(broker.start))
+        starting = asyncio.ensure_future(asyncio.to_thread(broker.start, START_WITHIN_S))
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
