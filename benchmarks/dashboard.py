@@ -1,12 +1,13 @@
 """`cellpulse bench dashboard`: from an MQTT publish to the painted page, and how many browsers.
 
-Three measurements. mosquitto, `cellpulse monitor` with its store and `cellpulse dashboard` run as
+Four measurements. mosquitto, `cellpulse monitor` with its store and `cellpulse dashboard` run as
 they are shipped, and a real headless Chromium shows a page of batteries that publish at 10 Hz: once
 a pack of 96 cells on its own page, every cell of it on the map, and once 96 assets of one cell each
 on the fleet's page. The time runs from just before the publish until the browser has painted the
 frame with the new text, on one clock of this machine; a value that was never painted, because a
 newer one had come, counts among the skipped. Then 100 WebSocket clients read and confirm as
-browsers do. Last, an hour's worth of updates goes through the hub while its memory is watched.
+browsers do, and an hour's worth of updates goes through the hub while its memory is watched. Last,
+what the page stands on is killed and started again (`benchmarks/recovery.py`).
 Publisher, broker, monitor, page and browser are processes that share this machine's processors.
 """
 
@@ -32,6 +33,7 @@ import psutil
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
+from benchmarks import recovery
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
@@ -167,7 +169,8 @@ async def served() -> AsyncIterator[Served]:
             await start_process("cellpulse", "dashboard", *common, "--port", str(port)),
         ]
         try:
-            await _answers(port)
+            async with asyncio.timeout(START_S):
+                await listening(port)
             yield Served(broker.address("simulator"), port, psutil.Process(processes[1].pid))
         finally:
             for process in processes:
@@ -175,19 +178,6 @@ async def served() -> AsyncIterator[Served]:
                     process.kill()
                     await process.wait()
             await asyncio.to_thread(broker.kill)
-
-
-async def _answers(port: int) -> None:
-    """Return once the page takes connections; TimeoutError after START_S."""
-    async with asyncio.timeout(START_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-                continue
-            writer.close()
-            return
 
 
 async def painted(what: What, seconds: float) -> Painted:
@@ -316,6 +306,9 @@ def measure(budget_s: float | None) -> list[Figure]:
         f"{CLIENTS} clients on one server for {seconds:g} s, a pack of {CELLS} cells, "
         f"{CLIENT_HZ:g} updates published/s"
     )
+    recovered = asyncio.run(
+        recovery.measure() if budget_s is None else recovery.measure(1, (min(20.0, budget_s / 12),))
+    )
     memory = f"{updates} updates of {CELLS} cells, one page looking; {whole:.0f} MiB in all"
     return [
         *figures,
@@ -323,6 +316,7 @@ def measure(budget_s: float | None) -> list[Figure]:
         Figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
         Figure("processor share of the page's server", share, "cores", None, "lower", crowd),
         Figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
+        *recovered,
     ]
 
 

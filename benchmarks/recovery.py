@@ -228,15 +228,17 @@ async def _times(
     return found
 
 
-async def measure(times: int = TIMES, away: tuple[float, ...] = AWAY_S) -> list[Figure]:
+async def measure(
+    times: int = TIMES, away: tuple[float, ...] = AWAY_S, frozen_s: float = FROZEN_S
+) -> list[Figure]:
     """The longest of some times, for every way to be away."""
     figures = []
     async with stage() as one:
         ways = [
             *(("server killed", "server", one.server_away, s) for s in away),
             *(("broker killed", "broker", one.broker_away, s) for s in away),
-            ("server stopped, not killed", "server", one.server_stopped, FROZEN_S),
-            ("page asleep, server started anew", "page", one.page_frozen, FROZEN_S),
+            ("server stopped, not killed", "server", one.server_stopped, frozen_s),
+            ("page asleep, server started anew", "page", one.page_frozen, frozen_s),
         ]
         for name, what, way, seconds in ways:
             found = await _times(way, seconds, times)
@@ -252,9 +254,6 @@ async def measure(times: int = TIMES, away: tuple[float, ...] = AWAY_S) -> list[
 
 
 if __name__ == "__main__":
-    hand_out(
-        PAGE,
-        asyncio.run(measure(int(sys.argv[1]), tuple(float(word) for word in sys.argv[2:]))),
-        json_out=False,
-        file=None,
-    )
+    TIMES_GIVEN, *AWAY_GIVEN = (float(word) for word in sys.argv[1:])
+    FOUND = asyncio.run(measure(int(TIMES_GIVEN), tuple(AWAY_GIVEN)))
+    hand_out(PAGE, FOUND, json_out=False, file=None)

@@ -28,6 +28,8 @@ DEFAULT_MQTT_PORT = 1883
 MOST_BYTES = 1024 * 1024  # in a message; past its limit the broker drops the publisher
 ASK_EVERY_S = 1.0
 ANSWER_WITHIN_S = 2.0
+START_WITHIN_S = 30.0  # on a machine that has much to do
+END_WITHIN_S = 1.0  # before it is killed
 PATIENCE = 2  # questions in a row without an answer; one may just have slept with the laptop
 # MQTT 3.1.1, section 3.1: a clean session, 60 s of keep-alive. The name is always the same, since
 # the broker keeps a few words on every name that it has heard.
@@ -68,7 +70,7 @@ async def keep_answering(broker: Any, port: int) -> None:
             continue
         log.error("the embedded broker answers nobody; it is started anew")
         try:
-            await asyncio.to_thread(broker.stop)
+            await asyncio.to_thread(broker.stop, END_WITHIN_S)
             await _start(broker)
         except (OSError, RuntimeError) as error:
             log.error("the embedded broker does not start: %s", error)
@@ -80,7 +82,7 @@ async def keep_answering(broker: Any, port: int) -> None:
 async def _start(broker: Any) -> None:
     """Start it; cancelled meanwhile, go on until it runs, so that whoever ends it finds it."""
     with deaf_to_ctrl_c():
-        starting = asyncio.ensure_future(asyncio.to_thread(broker.start))
+        starting = asyncio.ensure_future(asyncio.to_thread(broker.start, START_WITHIN_S))
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor.alarms import Cause
 from monitor.contract import AlarmState, Frame, SimulatorState, Truth
 from monitor.dashboard.asset_state import RING_SAMPLES
-from monitor.dashboard.hub import SETTLE_MS, Hub, View
+from monitor.dashboard.hub import SETTLE_MS, STALE_CHECK_MS, Hub, View
 from monitor.dashboard.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
 from monitor.dashboard.thinning import keep_extremes, mark_silences
@@ -450,3 +450,22 @@ def test_without_a_monitor_alarms_stand_until_there_is_one_that_would_tell_them(
     assert len(hub.alarms()) == 2
     hub.tick(NOW + 60_000 + SETTLE_MS)
     assert [record.code for record in hub.alarms()] == ["y"]
+
+
+def test_after_an_hour_of_silence_it_is_stale_and_with_the_next_reading_live() -> None:
+    hub = connected()
+    hub.on_config("a", make_config())
+    hub.on_frame("a", make_frame(1, START_MS), NOW)
+    hub.tick(NOW)
+    since = read(hub, FLEET)["to"]
+    hour_ms = 3_600_000
+    for now in range(NOW, NOW + hour_ms, 60_000):  # as seldom as a sleeping machine may tick
+        hub.tick(now)
+    hub.tick(NOW + hour_ms)
+    (row,) = read(hub, FLEET, since)["rows"]
+    assert row.get("stale", True)
+    assert row["at"] == NOW
+    hub.on_frame("a", make_frame(2, START_MS + hour_ms), NOW + hour_ms + 10)
+    hub.tick(NOW + hour_ms + STALE_CHECK_MS)
+    (row,) = read(hub, FLEET, since)["rows"]
+    assert row["stale"] is False

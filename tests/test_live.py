@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import urllib.error
@@ -119,6 +120,46 @@ async def test_a_client_that_confirms_nothing_is_sent_nothing_more(served: Serve
         # What it gets next is the difference to now in one frame, not the frames that it slept by.
         frame = await hear(sleeper)
         assert frame["s"][0][-1] == START_MS + newest
+
+
+async def test_clients_that_never_read_are_sent_two_frames_and_no_more(served: Served) -> None:
+    """Whole sockets that nobody reads, as of laptops that were closed: nothing grows for them."""
+    count = 20
+    sockets = []
+    own = f"127.0.0.1:{served.port}"
+    look = json.dumps({"look": "asset", "asset": "a"}).encode()
+    try:
+        for _ in range(count):
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            sockets.append(writer)
+            writer.write(
+                f"GET /live HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n\r\n".encode()
+            )
+            # RFC 6455, section 5.2: a masked text frame, the mask all zeros.
+            writer.write(bytes([0x81, 0x80 | len(look)]) + bytes(4) + look)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with served.connect() as reader:
+            await say(reader, look="asset", asset="a")
+            heard = 0
+            while heard < 30:
+                served.publish()
+                frame = await hear(reader)
+                await say(reader, got=1)
+                heard += frame["k"] == "asset"
+            heard = served.live.frames_sent
+            assert served.live.clients == count + 1
+            assert heard >= 30 + count * WINDOW
+            for _ in range(15):
+                served.publish()
+                await hear(reader)
+                await say(reader, got=1)
+            # What is sent from here on is for the one that reads.
+            assert served.live.frames_sent - heard <= 17
+    finally:
+        for writer in sockets:
+            writer.close()
 
 
 async def test_a_browser_that_is_silent_still_hears_the_beat(served: Served) -> None:

@@ -88,3 +88,43 @@ async def test_a_broker_that_ends_the_connection_is_not_waited_for(
                 await client.publish("some/topic", b"x", 1)
     assert time.monotonic() - began < 30
     assert not caplog.records
+
+
+SUBACK, UNSUBACK = b"\x90\x03\x00\x01\x00", b"\xb0\x02\x00\x02"
+
+
+async def test_it_leaves_with_nothing_subscribed_to() -> None:
+    """rumqttd 0.20 fails on a goodbye while messages wait for the client, a few in a thousand."""
+    heard = []
+    ended = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while packet := await reader.read(1_000):
+            heard.append(packet[0])
+            writer.write({0x10: CONNACK, 0x82: SUBACK, 0xA2: UNSUBACK}.get(packet[0], b""))
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client("127.0.0.1", port) as client:
+            await client.subscribe("some/topic", 0)
+        await ended.wait()
+    assert heard == [0x10, 0x82, 0xA2, 0xE0]
+
+
+async def test_an_answer_that_was_there_while_the_process_slept_counts(
+    mosquitto: BrokerAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over when the process goes on, the answer lies in the socket unread."""
+    loop = asyncio.get_running_loop()
+    real = loop.time
+    async with Client(
+        mosquitto.host, mosquitto.port, username=mosquitto.user, password=mosquitto.password
+    ) as client:
+        sending = asyncio.gather(*(client.publish(f"some/{k}", b"x", 1) for k in range(5)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(loop, "time", lambda: real() + 60.0)
+        await sending
+        monkeypatch.undo()
