@@ -148,7 +148,7 @@ def test_the_set_of_one_cell_follows_cycles_that_it_was_not_fitted_to(shared_dat
 
 def test_a_fit_finds_the_cell_that_made_the_voltages(shared_data: Path) -> None:
     """Voltages made by another set than the one that the fit starts from."""
-    cycles = read_cycles(shared_data / "nasa" / "tidy" / "B0005.parquet", thin_to=60)[5:160:80]
+    cycles = read_cycles(shared_data / "nasa" / "tidy" / "B0005.parquet", thin_to=200)[5:160:80]
     truth = load_parameters("nasa-18650-b0005").tables()
     made = [
         Weighed.of(replace(cycle, voltage_v=cycle.run(truth).output.voltage_v)) for cycle in cycles
