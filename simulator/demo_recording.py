@@ -2,9 +2,11 @@
 
     python -m simulator.demo_recording [PATH]
 
-Six twin cells of different health run the NASA protocol for nine hours, from the middle of a
-charge. One of them develops an internal short circuit 35 minutes in: at 120 times real time that
-is 18 s after the start. Everything in it is synthetic, and the names say so.
+Six twin cells of different health, all with the parameters of one real cell (NASA's B0005), run
+the NASA protocol for nine hours. Each begins in the last minutes of a discharge: a monitor that saw
+a cell become empty knows its state of charge, and the charge that follows is seen from its start.
+One of them develops an internal short circuit 35 minutes in: at 120 times real time that is 18 s
+after the start. Everything in it is synthetic, and the names say so.
 """
 
 from __future__ import annotations
@@ -21,31 +23,35 @@ from recordings.bundle import write_bundle
 from recordings.types import Operation, RecordingInfo
 from simulator.faults import InternalShort
 from simulator.twin import TwinState, load_parameters
-from simulator.twin_cycler import Protocol, Rig, Sensors, cycle
+from simulator.twin_cycler import Protocol, Rig, Sensors, before_empty, cycle
 
 DEMO_PATH = Path(__file__).parent / "bundled" / "demo.parquet"
 DURATION_S = 9 * 3600.0
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 FAULT_ONSET_S = 35 * 60.0
-RESISTANCE_SCALE = 0.87  # where B0005, B0007 and B0018 lie beside the calibration's mean
+SAMPLE_S = 10.0  # NASA logged discharges every 9 to 19 s, charges every 3 or 10 s
+PARAMETERS = "nasa-18650-b0005"
+# NASA's logger flickers by 0.15 mV, and no step can be seen in it.
+SENSORS = Sensors(voltage_noise_v=0.00015, voltage_step_v=0.0001)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
     asset: str
     soh: float
-    soc: float
+    left_s: float  # of the discharge in which its recording begins
+    rest_s: float  # after a discharge; NASA's cells rested from 6 to 44 minutes
     ambient_c: float = 24.0
     shorting: bool = False
 
 
 CELLS = (
-    _Cell("twin-fresh", soh=0.93, soc=0.16),
-    _Cell("twin-used", soh=0.88, soc=0.20),
-    _Cell("twin-aged", soh=0.80, soc=0.13),
-    _Cell("twin-old", soh=0.75, soc=0.08),
-    _Cell("twin-hot-but-healthy", soh=0.85, soc=0.15, ambient_c=40.0),
-    _Cell("twin-shorting", soh=0.90, soc=0.22, shorting=True),
+    _Cell("twin-fresh", soh=0.91, left_s=180.0, rest_s=1800.0),
+    _Cell("twin-used", soh=0.88, left_s=210.0, rest_s=1500.0),
+    _Cell("twin-aged", soh=0.80, left_s=240.0, rest_s=1200.0),
+    _Cell("twin-old", soh=0.75, left_s=60.0, rest_s=900.0),
+    _Cell("twin-hot-but-healthy", soh=0.85, left_s=150.0, rest_s=1500.0, ambient_c=40.0),
+    _Cell("twin-shorting", soh=0.90, left_s=120.0, rest_s=600.0, shorting=True),
 )
 
 
@@ -68,7 +74,7 @@ def make_demo(path: Path = DEMO_PATH, seed: int = 0) -> None:
 
 def demo_recordings(seed: int) -> list[MadeRecording]:
     """Every cell's recording. The same seed gives the same values."""
-    tables = load_parameters("nasa-18650").tables()
+    tables = load_parameters(PARAMETERS).tables()
     result = []
     for number, cell in enumerate(CELLS):
         rng = np.random.default_rng([seed, number])
@@ -81,16 +87,21 @@ def demo_recordings(seed: int) -> list[MadeRecording]:
         short = InternalShort(start_ohm=150.0, end_ohm=3.4, growth_s=45 * 60.0)
         rig = Rig(
             tables=tables,
-            protocol=Protocol(trip_c=70.0),
+            protocol=Protocol(trip_c=70.0, rest_after_discharge_s=cell.rest_s, sample_s=SAMPLE_S),
             ambient_c=ambient_c,
             fault=short if cell.shorting else None,
             fault_onset_s=FAULT_ONSET_S,
         )
-        state = TwinState.at(
-            tables, soc=cell.soc, loss=1.0 - cell.soh, temperature_c=cell.ambient_c + 1.0
+        full = TwinState.full(tables, loss=1.0 - cell.soh, temperature_c=cell.ambient_c)
+        operations = cycle(
+            rig,
+            before_empty(rig, full, cell.left_s),
+            DURATION_S,
+            start_ms=START_MS,
+            sensors=SENSORS,
+            rng=rng,
+            first="discharge",
         )
-        state.resistance_scale[:] = RESISTANCE_SCALE
-        operations = cycle(rig, state, DURATION_S, start_ms=START_MS, sensors=Sensors(), rng=rng)
         result.append(MadeRecording(_info(cell), tuple(operations)))
     return result
 

@@ -5,6 +5,7 @@ Pure: a seeded generator is passed in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -70,22 +71,26 @@ def cycle(
     start_ms: int,
     sensors: Sensors,
     rng: np.random.Generator,
+    first: OperationKind = "charge",
 ) -> Iterator[Operation]:
-    """Run one cell (n = 1) for duration_s, beginning with a charge; one Operation a phase.
+    """Run one cell (n = 1) for duration_s, beginning with `first`; one Operation a phase.
 
     Changes `state`. A sample stands at the end of each step of `protocol.sample_s`, and its time
-    counts from the operation's start.
+    counts from the operation's start. A first discharge has no capacity: its beginning was not
+    seen. A first rest is one after a discharge.
     """
     if state.n != 1:
         raise ValueError(f"the cycler drives one cell, not {state.n}")
     time_s, index, number, tripped = 0.0, 0, 1, False
-    phase: OperationKind = "charge"
+    phase: OperationKind = first
     after_charge = False
     while time_s < duration_s:
         if tripped:
             phase = "rest"
         rows, time_s, tripped = _phase(rig, state, phase, after_charge, time_s, duration_s, tripped)
         operation = _operation(rig, rows, phase, start_ms, sensors, rng)
+        if index == 0:
+            operation = replace(operation, capacity_ah=None)
         yield replace(operation, index=index, cycle=number)
         index += 1
         if phase == "charge":
@@ -95,6 +100,18 @@ def cycle(
             number += 1
         else:
             phase = "discharge" if after_charge else "charge"
+
+
+def before_empty(rig: Rig, state: TwinState, left_s: float) -> TwinState:
+    """Where a cell stands on its discharge left_s before the cut-off, to the sample.
+
+    `state` is the cell as the discharge begins and stays as it was; the rig's fault is not applied.
+    """
+    healthy = replace(rig, fault=None)
+    _, empty_s, _ = _phase(healthy, state.copy(), "discharge", False, 0.0, math.inf, False)
+    begun = state.copy()
+    _phase(healthy, begun, "discharge", False, 0.0, empty_s - left_s, False)
+    return begun
 
 
 def _phase(

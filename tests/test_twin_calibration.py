@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from simulator.calibrate import CALIBRATION_CELLS, write
+from simulator.calibrate_cell import EVERY, THIN_TO, Weighed, errors_mv, fit
 from simulator.evaluate_twin import HELD_OUT, Fade, cycle_errors, evaluate
 from simulator.twin import ParameterError, TwinState, load_parameters
 from simulator.twin_cycles import assimilate, life, read_cycles
@@ -124,3 +125,35 @@ def test_parsing_does_not_share_memory_with_the_file() -> None:
     parameters = parse_parameters(_data())
     with pytest.raises(ValueError, match="read-only"):
         parameters.ocv_v[0] = 1.0
+
+
+def test_the_set_of_one_cell_says_what_it_was_fitted_to() -> None:
+    path = resources.files("simulator") / "parameters" / "nasa-18650-b0005.json"
+    data, general = json.loads(path.read_text(encoding="utf-8")), _data()
+    assert data["data"]["B0005.parquet"] == general["data"]["B0005.parquet"]
+    assert "B0005" in data["sources"]["electrical"]
+    for part in ("ageing", "runaway", "thermal"):
+        assert data[part] == general[part]
+
+
+def test_the_set_of_one_cell_follows_cycles_that_it_was_not_fitted_to(shared_data: Path) -> None:
+    cycles = read_cycles(shared_data / "nasa" / "tidy" / "B0005.parquet", thin_to=THIN_TO)[1:-1]
+    unseen = [Weighed.of(cycle) for cycle in cycles[EVERY // 2 :: 4 * EVERY]]
+    general = errors_mv(unseen, load_parameters().tables())
+    own = errors_mv(unseen, load_parameters("nasa-18650-b0005").tables())
+    assert own["charge, rise in a minute"] < 0.5 * general["charge, rise in a minute"]
+    assert own["charge, voltage"] < 10.0
+    assert own["discharge, voltage"] < 15.0
+
+
+def test_a_fit_finds_the_cell_that_made_the_voltages(shared_data: Path) -> None:
+    """Voltages made by another set than the one that the fit starts from."""
+    cycles = read_cycles(shared_data / "nasa" / "tidy" / "B0005.parquet", thin_to=200)[5:160:80]
+    truth = load_parameters("nasa-18650-b0005").tables()
+    made = [
+        Weighed.of(replace(cycle, voltage_v=cycle.run(truth).output.voltage_v)) for cycle in cycles
+    ]
+    start = load_parameters().tables()
+    found = fit(start, made, iterations=3)
+    before, after = errors_mv(made, start), errors_mv(made, found)
+    assert all(after[name] < 0.5 * before[name] for name in before)

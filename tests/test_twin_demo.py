@@ -27,13 +27,15 @@ def test_bundled_file_is_what_the_command_makes(tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_it_starts_in_mid_charge_and_overheats_one_cell_only() -> None:
+def test_it_starts_as_a_discharge_ends_and_overheats_one_cell_only() -> None:
     recordings = demo_recordings(0)
     assert len(recordings) == len(CELLS) >= 4
     for recording in recordings:
         operations = list(recording.operations())
-        assert operations[0].kind == "charge"
-        assert 3.7 < operations[0].voltage_v[0, 0] < 4.05
+        assert [o.kind for o in operations[:3]] == ["discharge", "rest", "charge"]
+        assert operations[0].capacity_ah is None  # its beginning is not in the recording
+        assert 2.7 < operations[0].voltage_v[0, 0] < 3.5
+        assert operations[0].voltage_v[-1, 0] < 2.7
         start_ms = operations[0].start_ms
         minutes = np.concatenate(
             [(o.start_ms - start_ms) / 6e4 + o.time_s / 60 for o in operations]
