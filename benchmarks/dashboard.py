@@ -170,7 +170,7 @@ async def served() -> AsyncIterator[Served]:
         ]
         try:
             async with asyncio.timeout(START_S):
-                await listening(port)
+                await recovery.listening(port)
             yield Served(broker.address("simulator"), port, psutil.Process(processes[1].pid))
         finally:
             for process in processes:
