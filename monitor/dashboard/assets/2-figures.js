@@ -143,10 +143,15 @@
     const percent = (value) => (value === null || value === undefined ? null : 100 * value);
     const x = times(known.map((c) => c.end_ms));
     const colour = cp.css("--cp-soh");
+    const few = known.length < 4; // a band between so few points is hardly there
+    const bars = {
+      type: "data", symmetric: false, color: colour, thickness: 1.4,
+      array: known.map((c) => percent(c.soh_high - c.soh)), arrayminus: known.map((c) => percent(c.soh - c.soh_low)),
+    };
     const data = [
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_high)), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_low)), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-band"), name: cp.text("interval"), hoverinfo: "skip" },
-      { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: 4 }, name: cp.text("soh") + " %" },
+      { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: few ? 7 : 4 }, name: cp.text("soh") + " %", error_y: few ? bars : undefined },
       { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("full_discharges") + " %" },
     ];
     if (now && now.soh !== null && now.soh !== undefined) {
