@@ -441,7 +441,7 @@ async def test_a_file_is_analysed_on_the_page(stage: Stage, tmp_path: Path) -> N
         await expect(tab.locator("#analysis-state")).to_contain_text("broken.mat")
         await expect(tab.locator(".cp-analysis-bad")).to_be_visible()
         await tab.set_input_files("#drop-input", demo_recording())
-        await expect(tab.locator("#analysis-name")).to_contain_text("twin")
+        await expect(tab.locator("#analysis-name")).to_contain_text("twin", timeout=100_000)
         await expect(tab.locator("#n-soh-sub")).to_contain_text("unlike the training data")
         await expect(tab.locator("#n-soh-outlook")).to_contain_text("needs 50 complete discharges")
         await until(tab, "document.querySelector('#n-traces .scatterlayer path') !== null")
