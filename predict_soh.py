@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellpulse.paths import models_folder
 from monitor.errors import CellpulseError
+from monitor.features import SOH_BINS
 from monitor.models import SOH_STATES, SohModel, read_card
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
@@ -24,7 +26,7 @@ COLUMNS = ("battery", "cycle", "kind", "soh", "low", "high", "state", "published
 
 
 def predict(model: SohModel, recording: Recording) -> list[dict[str, object]]:
-    """One row a charge or discharge, as told at its end. Raises RecordingError."""
+    """One row a charge or discharge: the newest that was told in it. Raises RecordingError."""
     families = {family.cell_type: family.table for family in model.card.families}
     known = model.table(recording.info.cell_type) >= 0
     rows: list[dict[str, object]] = []
@@ -35,14 +37,30 @@ def predict(model: SohModel, recording: Recording) -> list[dict[str, object]]:
         if known and not len(half.inputs):
             state = "not_enough_seen"
         elif known:
-            soh, low, high, states = model.run(half.whole[None])
-            state = SOH_STATES[int(states[0])]
+            soh, low, high, states = model.run(half.inputs)
+            k, state = newest(half.inputs, states)
             if state != "not_enough_seen":
-                told = (float(soh[0]), float(low[0]), float(high[0]))
+                told = (float(soh[k]), float(low[k]), float(high[k]))
         row |= dict(zip(("soh", "low", "high"), told, strict=True))
         row |= {"state": state, "published_soh": half.soh if np.isfinite(half.soh) else None}
         rows.append(row)
     return rows
+
+
+def newest(inputs: NDArray[np.float32], states: NDArray[np.int64]) -> tuple[int, str]:
+    """The row and state of the newest answer in (n, SOH_WIDTH) rows of one charge or discharge.
+
+    As in the monitor, too little seen does not displace what was told before, and what was unlike
+    the training data is not believed again on fewer bins.
+    """
+    told = np.flatnonzero(states != SOH_STATES.index("not_enough_seen"))
+    if not len(told):
+        return 0, "not_enough_seen"
+    unlike = states == SOH_STATES.index("unlike_training")
+    bins = (inputs[:, :SOH_BINS] > 0.0).sum(axis=1)
+    k = int(told[-1])
+    doubted = unlike[k] or bins[k] < bins[unlike].max(initial=0)
+    return k, "unlike_training" if doubted else "ok"
 
 
 def write_csv(rows: list[dict[str, object]], path: Path) -> None:

@@ -92,6 +92,8 @@ _SAID: tuple[tuple[str, str], ...] = (
      r"数据集 \1 的数值存放在另一个文件中；只读取本文件内的数值"),
     (r"HDF5 needs h5py: .*", "读取 HDF5 需要安装 h5py"),
     (r"not a readable HDF5 file: ", "HDF5 文件无法读取："),
+    (r"its metadata hold a pickled Python object; save the table as plain columns",
+     "元数据中含有 pickle 序列化的 Python 对象；请把表格另存为普通列"),
     (r"not a readable Parquet file: ", "Parquet 文件无法读取："),
     (r"not a readable mapping: ", "列映射文件无法读取："),
     (r"not a readable (.+?): ", r"\1 无法读取："),

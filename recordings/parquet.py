@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from recordings.types import RecordingError
 
 _BATCH_ROWS = 1 << 15
+_PICKLE = re.compile(rb"\x80[\x02-\x05].*\.\Z", re.DOTALL)  # protocols 2 to 5
 
 Columns = dict[str, NDArray[np.generic]]
 
@@ -37,9 +39,21 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
             path, pre_buffer=False, buffer_size=1 << 18, page_checksum_verification=True
         )
     try:
+        _refuse_pickles(path.name, file.schema_arrow)
         yield file
     finally:
         file.close()
+
+
+def _refuse_pickles(where: str, schema: pa.Schema) -> None:
+    """Nothing here would load a pickle; a file that brings one has no honest reason to."""
+    for about in (schema.metadata, *(field.metadata for field in schema)):
+        for value in (about or {}).values():
+            if _PICKLE.match(value):
+                raise RecordingError(
+                    f"{where}: its metadata hold a pickled Python object; "
+                    "save the table as plain columns"
+                )
 
 
 def numpy_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.generic]:

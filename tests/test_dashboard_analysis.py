@@ -9,7 +9,6 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,8 +262,11 @@ async def test_formula_cells_are_not_run_and_not_read(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
-async def test_pickled_metadata_in_a_parquet_file_is_never_loaded(tmp_path: Path) -> None:
-    """pandas keeps metadata beside the columns; a pickle in it must stay bytes."""
+@pytest.mark.parametrize("of", ["table", "column"])
+async def test_pickled_metadata_in_a_parquet_file_are_refused_and_never_loaded(
+    tmp_path: Path, of: str
+) -> None:
+    """pandas keeps metadata beside the columns, Arrow those of Python's extension types."""
     touched = tmp_path / "touched"
 
     class Evil:
@@ -273,9 +275,16 @@ async def test_pickled_metadata_in_a_parquet_file_is_never_loaded(tmp_path: Path
 
     table = pa.table({"time_s": [0.0, 1.0, 2.0], "current_a": [1.0] * 3, "voltage_v": [3.7] * 3})
     evil = pickle.dumps(Evil())
-    schema = table.schema.with_metadata({b"pandas": evil, b"ARROW:extension:metadata": evil})
+    if of == "table":
+        schema = table.schema.with_metadata({b"pandas": evil})
+    else:
+        kind = {
+            b"ARROW:extension:name": b"arrow.py_extension_type",
+            b"ARROW:extension:metadata": evil,
+        }
+        schema = table.schema.set(2, table.schema.field(2).with_metadata(kind))
     pq.write_table(table.cast(schema), tmp_path / "a.parquet")
-    with suppress(AnalysisError):
+    with pytest.raises(AnalysisError, match="pickled Python object"):
         await analyse(tmp_path / "a.parquet", lambda share: None)
     assert not touched.exists()
 

@@ -287,4 +287,4 @@ def test_a_real_cell(shared_data: Path) -> None:
     assert found.health.in_training
     assert found.forecast is not None
     assert found.forecast.remaining == 0
-    assert found.thermal.risk == "ok"
+    assert found.thermal.risk == "watch"  # eight minutes at 0.94 of the threshold, as on the page
