@@ -32,8 +32,10 @@ CHROMIUM_ARGS = (
 )
 PAGES = {"fleet": "/", "asset": "/asset/twin-shorting", "alarms": "/alarms", "analyse": "/analyse"}
 LONG = ("asset", "analyse")  # shown whole, however far they scroll
+SOH_KNOWN = """() => [...document.querySelectorAll('[id^="tile-"][id$="-soh"]')]
+  .filter((one) => one.textContent.includes('%')).length >= 4"""
 READY = {
-    "fleet": "() => document.querySelector('#tile-0-v')?.textContent.includes('V')",
+    "fleet": SOH_KNOWN,
     "asset": "() => document.querySelector('#traces .scatterlayer path') !== null",
     "alarms": "() => document.querySelector('#alarm-grid .ag-row') !== null",
     "analyse": "() => document.querySelector('#n-traces .scatterlayer path') !== null",
@@ -46,9 +48,27 @@ START_WITHIN_S = 240.0
 ALARM_WITHIN_MS = 180_000
 
 
+async def slow_down(browser: Browser, url: str) -> None:
+    """Once the alarm is there and SOH is known, let the replay go slowly, so that it lasts."""
+    tab = await browser.new_page(locale="en-GB")
+    tab.set_default_timeout(ALARM_WITHIN_MS)
+    await tab.goto(url)
+    await tab.wait_for_function("() => window.cellpulse && cellpulse.head?.alarms > 0")
+    await tab.wait_for_function(SOH_KNOWN)
+    await tab.goto(url + PAGES["asset"])
+    await tab.locator("#replay-speed").click()
+    await tab.get_by_role("option", name="× 10", exact=True).click()
+    await tab.get_by_role("button", name="Set", exact=True).click()
+    await tab.wait_for_function(
+        "() => document.getElementById('replay-state').textContent.includes('× 10 ')"
+    )
+    await tab.close()
+
+
 async def take(browser: Browser, url: str, folder: Path) -> list[Path]:
     """Photograph every page of the demo at `url`; the files written."""
     written = []
+    await slow_down(browser, url)
     for (language, locale), theme in itertools.product(LOCALES.items(), THEMES):
         for size, phone in ((DESKTOP, False), (PHONE, True)):
             context = await browser.new_context(
