@@ -244,6 +244,7 @@
     if (many) cp.put("replay-choice", { data: simulator.recordings });
     if (many && !replayChosen) { replayChosen = asset; cp.put("replay-choice", { value: asset }); }
     if (!simulator) { cp.put("replay-state", { children: "" }); return; }
+    if (!speedShown && SPEEDS.includes(simulator.speed)) { speedShown = true; cp.put("replay-speed", { value: String(simulator.speed) }); }
     const on = simulator.playing.includes(asset);
     const words = [cp.text(!on ? "replay_state_not" : simulator.paused ? "replay_state_paused" : "replay_state_playing")];
     if (on) words.push(simulator.speed ? "× " + simulator.speed : cp.text("replay_fastest"));
@@ -308,7 +309,8 @@
     });
   }
 
-  let icaAskedAt = 0, replayChosen = "";
+  let icaAskedAt = 0, replayChosen = "", speedShown = false;
+  const SPEEDS = [1, 10, 60, 120, 600, 3600]; // those that the page offers
   let drawingLater = false, packLaid = 0, packAsked = 0, packAt = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   function drawLater() {
     drawingLater = false;
@@ -327,7 +329,7 @@
   }
 
   cp.handlers.asset = {
-    enter(look) { reset(look); replayChosen = ""; chargesAsked = 0; outlookAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
+    enter(look) { reset(look); replayChosen = ""; speedShown = false; chargesAsked = 0; outlookAsked = 0; sohShown = ""; packLaid = 0; nextTraceAt = 0; },
     leave() { lastRow = null; pack = null; },
     frame(frame) {
       if (frame.missing) {
