@@ -127,7 +127,9 @@ def test_the_default_rules_are_sane(rule: Rule) -> None:
     assert rule.deadband >= 0
     assert rule.on_delay_ms >= 0
     assert rule.off_delay_ms >= rule.on_delay_ms
-    assert all((rule.says, rule.says_zh, rule.action, rule.action_zh, rule.unit))
+    assert all((rule.says, rule.says_zh, rule.action, rule.action_zh))
+    yes_or_no = rule.quantity in (Extra.VOLTAGE_FAULT, Extra.TEMPERATURE_FAULT, Extra.CURRENT_FAULT)
+    assert bool(rule.unit) != yes_or_no
 
 
 SAMPLES = st.lists(

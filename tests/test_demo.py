@@ -62,7 +62,9 @@ async def inject_and_watch(page: Page, url: str) -> None:
     await page.get_by_label("Severity, 0 to 1").fill("1")
     await page.get_by_role("button", name="Inject fault").click()
     await expect(page.locator("#replay-result")).to_contain_text("sent")
-    await expect(page.locator("#a-note")).to_contain_text("Injected: heating", timeout=30_000)
+    await expect(page.locator("#a-note")).to_contain_text(
+        "Injected: Heated from outside", timeout=30_000
+    )
     caught = re.compile("temperature rises fast|current does not explain|above its maximum")
     await expect(page.locator("#a-alarms")).to_contain_text(caught, timeout=60_000)
     await expect(page.locator("#a-lamp")).to_contain_text(re.compile("Danger|Warning"))
