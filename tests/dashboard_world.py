@@ -12,7 +12,6 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-import aiomqtt
 import numpy as np
 
 from cellpulse.analysing import analyse
@@ -42,6 +41,7 @@ from monitor.contract import (
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.feed import Feed, wall_clock_ms
 from monitor.dashboard.hub import Hub
+from monitor.mqtt_client import Client
 from monitor.store.history import History, StoredAsset, Trace
 
 TOPICS = Topics()
@@ -229,15 +229,15 @@ class World:
         self.silent: set[str] = set()
         self.period_s = 0.1
         self.step_ms = 6_000
-        self._client: aiomqtt.Client | None = None
+        self._client: Client | None = None
 
     @property
-    def client(self) -> aiomqtt.Client:
+    def client(self) -> Client:
         assert self._client is not None
         return self._client
 
     async def run(self, ready: asyncio.Event) -> None:
-        async with aiomqtt.Client("127.0.0.1", self.port, identifier="world") as client:
+        async with Client("127.0.0.1", self.port, identifier="world") as client:
             self._client = client
             await client.subscribe("bms/+/command/+", 1)
             await client.subscribe("bms/_simulator/world/command", 1)

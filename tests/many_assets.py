@@ -6,12 +6,12 @@ acknowledged is printed as it grows.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cellpulse.paths import demo_recording
+from cellpulse.running import run
 from cellpulse.wiring import Show, run_show
 from monitor.config import Config
 from recordings.open import open_recording
@@ -48,7 +48,7 @@ def main() -> None:
         print(progress.frames, flush=True)
 
     show = Show(recordings, ReplayOptions(speed=SPEED, longest_gap_s=60.0), report=report)
-    asyncio.run(run_show(Config(dashboard_port=int(sys.argv[1])), show))
+    run(run_show(Config(dashboard_port=int(sys.argv[1])), show))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ async def demo(free_port: int, tmp_path: Path) -> AsyncIterator[Demo]:
         yield demo
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
-        await process.wait()
+        async with asyncio.timeout(30):
+            await process.wait()
 
 
 def journalled(folder: Path) -> tuple[dict[str, list[int]], set[str]]:
