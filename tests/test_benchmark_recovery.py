@@ -12,6 +12,7 @@ from tests.conftest import need
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long  # the page's own tests kill the server too
 async def test_the_page_comes_back_by_itself(mosquitto_binary: str) -> None:
     """How soon is for `cellpulse bench dashboard` to say, on a machine that is quiet."""
     need(shutil.which("chromium") is not None, "chromium")
