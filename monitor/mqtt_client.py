@@ -60,7 +60,8 @@ class Client(aiomqtt.Client):
         """Give back what is subscribed to, then disconnect."""
         try:
             if self._subscribed and not self._disconnected.done():
-                # One by one, since rumqttd answers a list as often as it is long.
+                # One by one, since rumqttd answers a list as often as it is long; all at once.
+                self.pending_calls_threshold += len(self._subscribed)  # it warns past ten
                 back = [
                     super(Client, self).unsubscribe(t, timeout=LEAVE_S) for t in self._subscribed
                 ]
