@@ -42,10 +42,7 @@ from monitor.mqtt_client import Client
 
 log = logging.getLogger(__name__)
 
-WAIT_S = (
-    0.25,
-    0.75,
-)  # between two tries to connect: the page is to live again 2 s after the broker
+WAIT_S = (0.25, 0.75)  # between two tries: the page is to live again 2 s after the broker
 SHED_ABOVE = 2_000  # messages waiting, above which telemetry is skipped
 KEEPALIVE_S = 15
 REPLY_WITHIN_S = 5.0

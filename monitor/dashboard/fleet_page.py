@@ -104,7 +104,6 @@ def fleet_page(language: Language) -> list[Any]:
                     "theme": GRID_THEME,
                     "animateRows": False,
                     "rowHeight": 46,
-                    "asyncTransactionWaitMillis": 50,
                     "suppressCellFocus": False,
                     "enableCellTextSelection": True,
                     "localeText": {
