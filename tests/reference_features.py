@@ -3,6 +3,8 @@
 Nothing here is incremental. Filters are sums with explicit weights, counters are trapezoids,
 phases are masks, half-cycles are cut out of the masks first and their figures taken from slices.
 The answer is that of the prefix's last sample.
+
+It is long because it says again, in another way, all that `monitor/features.py` computes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ Where the expectations come from:
   line says so.
 - JK UART: by hand from the JK document as esphome-jk-bms `jk_bms.cpp` quotes it (Apache-2.0).
 - Daly A5: by hand from the Daly UART/485 document V1.2 (no intact capture exists in public).
+
+The module is long because whole expected readings stand here, field by field.
 """
 
 from __future__ import annotations

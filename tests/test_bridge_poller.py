@@ -1,4 +1,7 @@
-"""The polling loop against simulated boards, on a clock that the test moves."""
+"""The polling loop against simulated boards, on a clock that the test moves.
+
+The module is long because the simulated boards and the polling that they upset stand together.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ The payloads follow each project's own publishing code: fl4p/batmon-ha `mqtt_uti
 mr-manuel/venus-os_dbus-serialbattery `dbushelper.py` and dbus-mqtt-battery's README,
 dalathegreat/Battery-Emulator `mqtt.cpp`, syssi/esphome-jk-bms and esphome-jbd-bms,
 hoylabs/OpenDTU-OnBattery `BatteryStats.cpp`, Home Assistant's MQTT Statestream.
+
+The module is long because the payloads of every project stand here as they are published.
 """
 
 from __future__ import annotations

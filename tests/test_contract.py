@@ -1,4 +1,7 @@
-"""The telemetry contract: round trips, refusals that name the field, hostile bytes, schemas."""
+"""The telemetry contract: round trips, refusals that name the field, hostile bytes, schemas.
+
+The module is long because every message has its refusals here.
+"""
 
 from __future__ import annotations
 

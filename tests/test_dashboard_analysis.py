@@ -1,4 +1,7 @@
-"""A file that a user sends: the endpoint that takes it, and what is made of it."""
+"""A file that a user sends: the endpoint that takes it, and what is made of it.
+
+The module is long because the hostile files are made where they are refused.
+"""
 
 from __future__ import annotations
 

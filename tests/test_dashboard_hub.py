@@ -1,4 +1,7 @@
-"""The hub and what it is made of: pure, no network, time given."""
+"""The hub and what it is made of: pure, no network, time given.
+
+The module is long because the hub, its rows and its traces are told by the same made messages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The page in a real browser, fed over a real broker by a small world of its own."""
+"""The page in a real browser, fed over a real broker by a small world of its own.
+
+The module is long because one world and one browser, slow to start, serve every flow.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The engine: results that no cut changes, states that travel, and each data fault as promised."""
+"""The engine: results that no cut changes, states that travel, and each data fault as promised.
+
+The module is long because every data fault has its stream here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The incremental features against a plain reference at every prefix, and cut anywhere."""
+"""The incremental features against a plain reference at every prefix, and cut anywhere.
+
+The module is long because the streams and the features that they are held against stand together.
+"""
 
 from __future__ import annotations
 

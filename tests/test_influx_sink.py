@@ -1,4 +1,7 @@
-"""The way into InfluxDB: every row once, in a real influxd, whatever happens to it meanwhile."""
+"""The way into InfluxDB: every row once, in a real influxd, whatever happens to it meanwhile.
+
+The module is long because its cases share the way in which InfluxDB is started and asked.
+"""
 
 from __future__ import annotations
 

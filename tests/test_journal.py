@@ -1,4 +1,7 @@
-"""The journal, its checkpoints and its history: nothing lost, nothing doubled, nothing half."""
+"""The journal, its checkpoints and its history: nothing lost, nothing doubled, nothing half.
+
+The module is long because journal, checkpoints and history are tested on the same made rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One step of the monitor without a broker: what is said when, and what happens if it cannot."""
+"""One step of the monitor without a broker: what is said when, and what happens if it cannot.
+
+The module is long because every failure is tried on the same stage.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CSV, Parquet, HDF5 and BDF through a mapping: units, sign, clocks, cuts, and what is refused."""
+"""CSV, Parquet, HDF5 and BDF through a mapping: units, sign, clocks, cuts, and what is refused.
+
+The module is long because the files of every format are made here.
+"""
 
 from __future__ import annotations
 
