@@ -164,7 +164,7 @@ def _live(journal: Journal, shape: Shape, seconds: int, config: Config) -> None:
 
 def _look_after(journal: Journal, engine: Engine, upkeep: Upkeep) -> None:
     states = [engine.asset_state(name) for name in engine.fleet.assets]
-    write(journal.path, Checkpoint(journal.last_id, states, engine.group_state()))
+    write(journal.path, Checkpoint(journal.last_id, states, engine.shared_state()))
 
     async def at_once(work: Callable[[], None]) -> None:
         work()

@@ -4,11 +4,16 @@ Identity is (asset, session, seq), or the timestamp where seq is absent. Duplica
 late frames counted; a frame too far ahead of its arrival is refused unless the asset is a declared
 replay; a backward step that persists starts a new segment, and so does, at once, a declared replay
 that begins a new session earlier: somebody went back in it.
+
+A frame that is a duplicate or too far ahead changes nothing, not even which session runs: the
+journal does not keep it, so a recovery never sees it.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,7 @@ Ints = NDArray[np.int64]
 FUTURE_BOUND_MS = 60_000  # how far ahead of its arrival a frame may be
 BACKWARD_FRAMES = 3  # so many frames in a row behind the newest mean that the clock was set back
 WINDOW = 62  # sequence numbers remembered behind the newest
+LONGEST_GAP = 2**31  # a greater step in sequence numbers is a new count, not lost frames
 
 
 class Verdict(IntEnum):
@@ -35,7 +41,7 @@ class Verdict(IntEnum):
 class A(IntEnum):
     """Columns of an asset's admission state; -1 stands for none."""
 
-    SESSION = 0
+    SESSION = 0  # `session_id` of the session that runs
     SEQ = 1
     SEEN = 2  # bit k: SEQ - 1 - k has been seen
     T_MS = 3
@@ -53,19 +59,39 @@ def empty_admission(assets: int) -> Ints:
     return state
 
 
+@lru_cache(maxsize=10_000)
+def session_id(name: str | None) -> int:
+    """The number of a session in admission's state: of its name alone; 0 for a frame without."""
+    if name is None:
+        return 0
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1 | 1
+
+
+def is_ahead(timestamp_ms: int, arrival_ms: int) -> bool:
+    """Whether a frame is further ahead of its arrival than a device's clock may be."""
+    return timestamp_ms > arrival_ms + FUTURE_BOUND_MS
+
+
 @kernel
 def admit_inplace(
     state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
-    verdict: Ints, missed: Ints,
+    verdict: Ints, missed: Ints, began: Ints,
 ) -> None:  # fmt: skip
-    """Judge frames in order. `seq` is -1 where absent; `missed` gets the numbers skipped."""
+    """Judge frames in order. `seq` is -1 where absent, `session` a `session_id`.
+
+    `missed` gets the sequence numbers skipped, `began` 1 where a frame is of another session than
+    the asset's last.
+    """
     for k in range(len(asset)):
         s = state[asset[k]]
         missed[k] = 0
+        began[k] = 0
         if replay[k] == 0 and t[k] > arrival[k] + FUTURE_BOUND_MS:
             verdict[k] = Verdict.FUTURE
             continue
         restarted = session[k] != s[A.SESSION]
+        began[k] = 1 if restarted else 0
         if seq[k] >= 0 and not restarted and s[A.SEQ] >= 0:
             behind = s[A.SEQ] - seq[k]
             if behind == 0:
@@ -102,8 +128,10 @@ def admit_inplace(
             s[A.SEQ] = seq[k]
             s[A.SEEN] = 0
         elif seq[k] >= 0:
-            if s[A.SEQ] >= 0:
-                step = seq[k] - s[A.SEQ]
+            step = seq[k] - s[A.SEQ]
+            if s[A.SEQ] < 0 or step > LONGEST_GAP:
+                s[A.SEEN] = 0
+            else:
                 missed[k] = step - 1
                 s[A.MISSED] += step - 1
                 s[A.SEEN] = (

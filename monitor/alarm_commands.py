@@ -28,13 +28,14 @@ def obey(
     command that comes again gets its answer again and does nothing.
     """
     command = item.command
-    answered = book.replies.get((item.asset, command.id))
+    answered = book.replies.get(item.asset, {}).get(command.id)
     if answered is not None:
         return answered, []
     outcome = _do(book, rules, item, places)
     reason = outcome if isinstance(outcome, str) else None
     reply = Reply(VERSION, command.id, "done" if reason is None else "refused", reason, item.user)
-    book.remember(item.asset, reply)
+    if places is not None or item.asset in book.of_asset:
+        book.remember(item.asset, reply)  # of what is not known nothing is kept
     return reply, [] if isinstance(outcome, str) else outcome
 
 

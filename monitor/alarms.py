@@ -29,7 +29,7 @@ and the alarm's own transition number, so the same stream gives the same ids.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -167,11 +167,12 @@ class AlarmBook:
     """
 
     alarms: dict[Key, Alarm]
-    replies: dict[tuple[str, str], Reply]  # by asset and command id, the newest few
+    replies: dict[str, dict[str, Reply]]  # by asset and command id, the newest of each asset
     gateways: dict[str, str | None] = field(default_factory=dict)  # of every configured asset
     of_asset: dict[str, dict[Key, Alarm]] = field(default_factory=dict)
     standing: dict[str, dict[Key, Alarm]] = field(default_factory=dict)
     members: dict[Key, dict[Key, Alarm]] = field(default_factory=dict)
+    written: dict[Key, int] = field(default_factory=dict)  # transitions, of alarms to be made anew
 
     @staticmethod
     def empty() -> AlarmBook:
@@ -214,8 +215,15 @@ class AlarmBook:
             return self.move(alarm, "clear", timestamp_ms)
         return self.move(alarm, "escalate" if active else "deescalate", timestamp_ms)
 
+    def continue_numbers(self, written: Mapping[Key, int]) -> None:
+        """Number transitions on from so many of each alarm, known now or made later."""
+        self.written = dict(written)
+        for key, alarm in self.alarms.items():
+            alarm.transitions = max(alarm.transitions, self.written.pop(key, 0))
+
     def add(self, alarm: Alarm) -> None:
         """Take an alarm in, in the place of one with its key."""
+        alarm.transitions = max(alarm.transitions, self.written.pop(alarm.key, 0))
         before = self.alarms.get(alarm.key)
         if before is not None:
             self.standing.get(alarm.code, {}).pop(alarm.key, None)
@@ -303,24 +311,26 @@ class AlarmBook:
         return msgspec.msgpack.encode(
             _Portable(
                 list(self.of_asset.get(asset, {}).values()),
-                [reply for (name, _), reply in self.replies.items() if name == asset],
+                list(self.replies.get(asset, {}).values()),
                 asset,
             )
         )
 
-    def put_bytes(self, data: bytes) -> None:
-        """Take alarms back from `to_bytes`."""
+    def put_bytes(self, data: bytes) -> str:
+        """Take alarms back from `to_bytes`; returns the asset that they are of."""
         portable = msgspec.msgpack.decode(data, type=_Portable)
         for alarm in portable.alarms:
             self.add(alarm)
         for reply in portable.replies:
             self.remember(portable.asset, reply)
+        return portable.asset
 
     def remember(self, asset: str, reply: Reply) -> None:
         """Keep the answer to a command, so that the same command can be answered again."""
-        self.replies[asset, reply.id] = reply
-        if len(self.replies) > REPLIES_KEPT:
-            del self.replies[next(iter(self.replies))]
+        replies = self.replies.setdefault(asset, {})
+        replies[reply.id] = reply
+        if len(replies) > REPLIES_KEPT:
+            del replies[next(iter(replies))]
 
     def move(
         self, alarm: Alarm, cause: Cause, timestamp_ms: int,

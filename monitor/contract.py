@@ -5,7 +5,8 @@ time: `timestamp_ms`, an integer, milliseconds since 1970 in UTC. Cells are numb
 named `c001`, sensors `t01`; the whole asset is `pack`.
 
 Decoding never raises anything but `PayloadError`, whose text is the reason that goes to
-`_monitor/<id>/rejected`. Unknown fields are ignored, an unknown `v` is refused.
+`_monitor/<id>/rejected`. Unknown fields are ignored, an unknown `v` is refused. Every number has a
+lower and an upper bound, far beyond what a battery can be, so that no arithmetic overflows.
 
 The module is long because a newcomer finds every message in one place; it holds types, hardly code.
 """
@@ -25,18 +26,24 @@ MAX_FRAMES = 1_000
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_CELLS = 4_096
 MAX_TIMESTAMP_MS = 253_402_300_799_999  # the end of the year 9999
+MAX_INTERVAL_MS = 366 * 86_400_000
+MAX_COUNT = 2**53  # what JSON's readers hold exactly
 
 ASSET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _ASSET = re.compile(ASSET_PATTERN.replace("$", r"\Z"))
 
 GROUP_ASSET = "_group"  # stands where an asset's name does, for alarms of several assets
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
+Measured = Annotated[float, Meta(ge=-1e6, le=1e6)]  # V, A, degrees Celsius
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+Computed = Annotated[float, Meta(ge=-1e39, le=1e39)]  # float32, or a sum of what is measured
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+IntervalMs = Annotated[int, Meta(ge=1, le=MAX_INTERVAL_MS)]
 TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_MS)]
 _END = r"$(?!\n)"  # `$` alone lets a line end pass in Python
 Name = Annotated[str, Meta(pattern=ASSET_PATTERN.replace("$", _END))]
 Text = Annotated[str, Meta(max_length=500)]
-OneOrMany = float | Annotated[list[float | None], Meta(max_length=MAX_CELLS)] | None
+OneOrMany = Measured | Annotated[list[Measured | None], Meta(max_length=MAX_CELLS)] | None
 
 
 class Frame(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -49,14 +56,14 @@ class Frame(Struct, frozen=True, omit_defaults=True, gc=False):
     v: Literal[1]
     timestamp_ms: TimestampMs
     session: Annotated[str, Meta(max_length=64)] | None = None
-    seq: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    current_a: float | None = None
+    seq: Count | None = None
+    current_a: Measured | None = None
     voltage_v: OneOrMany = None
     temperature_c: OneOrMany = None
-    ambient_c: float | None = None
-    pack_voltage_v: float | None = None
-    device_soc: float | None = None
-    device_soh: float | None = None
+    ambient_c: Measured | None = None
+    pack_voltage_v: Measured | None = None
+    device_soc: Measured | None = None
+    device_soh: Measured | None = None
     device_flags: (
         Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)] | None
     ) = None
@@ -70,12 +77,12 @@ class Limits(Struct, frozen=True, omit_defaults=True):
     magnitudes, in the asset's own terminals; None means that no limit is known.
     """
 
-    voltage_min_v: float = 2.5
-    voltage_max_v: float = 4.25
+    voltage_min_v: Measured = 2.5
+    voltage_max_v: Measured = 4.25
     charge_voltage_v: Positive = 4.2
     discharge_voltage_v: Positive = 2.7
-    temperature_min_c: float = -20.0
-    temperature_max_c: float = 60.0
+    temperature_min_c: Measured = -20.0
+    temperature_max_c: Measured = 60.0
     charge_current_max_a: Positive | None = None
     discharge_current_max_a: Positive | None = None
     imbalance_max_v: Positive | None = 0.3  # between the highest and the lowest cell
@@ -103,17 +110,24 @@ class AssetConfig(Struct, frozen=True, omit_defaults=True):
     """
 
     v: Literal[1]
-    nominal_capacity_ah: Positive
+    nominal_capacity_ah: Annotated[float, Meta(ge=1e-9, le=1e6)]
     chemistry: Text | None = None
     cell_type: Text | None = None
     cells: Annotated[int, Meta(ge=1, le=MAX_CELLS)] = 1
     limits: Limits = Limits()
     temperature_map: (
-        Annotated[list[list[Annotated[int, Meta(ge=1, le=MAX_CELLS)]]], Meta(max_length=MAX_CELLS)]
+        Annotated[
+            list[
+                Annotated[
+                    list[Annotated[int, Meta(ge=1, le=MAX_CELLS)]], Meta(max_length=MAX_CELLS)
+                ]
+            ],
+            Meta(max_length=MAX_CELLS),
+        ]
         | None
     ) = None
-    expected_interval_ms: Annotated[int, Meta(ge=1)] = 1_000
-    max_gap_ms: Annotated[int, Meta(ge=1)] = 120_000
+    expected_interval_ms: IntervalMs = 1_000
+    max_gap_ms: IntervalMs = 120_000
     gateway: Name | None = None
     provenance: Provenance = Provenance()
 
@@ -134,15 +148,15 @@ class Truth(Struct, frozen=True, omit_defaults=True):
 
     v: Literal[1]
     timestamp_ms: TimestampMs
-    cycle: int | None = None
-    capacity_ah: float | None = None
-    soh: float | None = None
-    fault: str | None = None
+    cycle: Count | None = None
+    capacity_ah: Measured | None = None
+    soh: Measured | None = None
+    fault: Text | None = None
     fault_active: bool | None = None
 
 
-Readings = list[float | None]
-Times = list[int | None]
+Readings = list[Computed | None]
+Times = list[TimestampMs | None]
 RiskLevel = Literal["normal", "watch", "warning", "danger"]
 SohState = Literal["ok", "not_enough_seen", "unlike_training", "no_model"]
 
@@ -184,7 +198,7 @@ class FadeReading(Struct, frozen=True):
     timestamp_ms: Times
     slope_per_cycle: Readings
     acceleration: Readings
-    knee_cycle: list[int | None]
+    knee_cycle: list[Count | None]
 
 
 ChargingStyle = Literal["fast", "normal", "gentle"]
@@ -193,11 +207,11 @@ ChargingStyle = Literal["fast", "normal", "gentle"]
 class Advice(Struct, frozen=True):
     """How to charge one asset now. Currents are the string's; None where there is no advice."""
 
-    current_a: float | None
-    current_c: float | None
-    allowed_a: float | None  # the shield's bound
-    minutes: float | None  # to 80 %, if the advice is followed
-    loss: float | None  # of nominal capacity until then, as a fraction
+    current_a: Computed | None
+    current_c: Computed | None
+    allowed_a: Computed | None  # the shield's bound
+    minutes: Computed | None  # to 80 %, if the advice is followed
+    loss: Computed | None  # of nominal capacity until then, as a fraction
     why: str
     why_zh: str
     style: ChargingStyle
@@ -232,27 +246,27 @@ class CycleSummary(Struct, frozen=True):
     v: Literal[1]
     asset: str
     cell: str
-    number: int  # of its kind, from 1
+    number: Count  # of its kind, from 1
     kind: Literal["charge", "discharge"]
-    start_ms: int
-    end_ms: int
+    start_ms: TimestampMs
+    end_ms: TimestampMs
     complete: bool  # no gap, and from one end of the charge to the other
-    capacity_ah: float
-    energy_wh: float
-    duration_s: float
-    voltage_start_v: float | None
-    voltage_end_v: float | None
-    current_mean_a: float | None
-    temperature_mean_c: float | None
-    temperature_max_c: float | None
-    resistance_ohm: float | None
-    soh: float | None
-    soh_low: float | None
-    soh_high: float | None
+    capacity_ah: Computed
+    energy_wh: Computed
+    duration_s: Computed
+    voltage_start_v: Computed | None
+    voltage_end_v: Computed | None
+    current_mean_a: Computed | None
+    temperature_mean_c: Computed | None
+    temperature_max_c: Computed | None
+    resistance_ohm: Computed | None
+    soh: Computed | None
+    soh_low: Computed | None
+    soh_high: Computed | None
     soh_state: SohState
-    fade_per_cycle: float | None = None  # fraction of nominal, negative for fade
-    fade_acceleration: float | None = None  # over the long run's fade; 1: steady
-    knee_cycle: int | None = None
+    fade_per_cycle: Computed | None = None  # fraction of nominal, negative for fade
+    fade_acceleration: Computed | None = None  # over the long run's fade; 1: steady
+    knee_cycle: Count | None = None
 
 
 Severity = Annotated[int, Meta(ge=1, le=5)]  # 1 notice, 2 low, 3 medium, 4 high, 5 critical
@@ -281,17 +295,17 @@ class AlarmRecord(Struct, frozen=True, omit_defaults=True):
     code: str
     severity: Severity
     state: AlarmState
-    value: float | None
-    limit: float | None
+    value: Computed | None
+    limit: Computed | None
     unit: str
-    since_ms: int
-    timestamp_ms: int
-    count: int
+    since_ms: TimestampMs
+    timestamp_ms: TimestampMs
+    count: Count
     message: str
     message_zh: str
     action: str
     action_zh: str
-    members: int = 0
+    members: Count = 0
     worst: str | None = None
     places: list[str] | None = None
 
@@ -345,8 +359,8 @@ class SimulatorCommand(Struct, frozen=True, omit_defaults=True):
     v: Literal[1]
     action: Literal["pause", "resume", "seek", "speed", "step", "inject", "play"]
     asset: Name | None = None  # of `play`: that recording alone, none: every one
-    cycle: Annotated[int, Meta(ge=1)] | None = None
-    time_s: Annotated[float, Meta(ge=0)] | None = None
+    cycle: Annotated[int, Meta(ge=1, le=MAX_COUNT)] | None = None
+    time_s: Annotated[float, Meta(ge=0, le=1e12)] | None = None
     speed: Positive | None = None
     fault: Text | None = None
 
@@ -366,11 +380,11 @@ class Rejected(Struct, frozen=True):
     """Why a payload was refused, with the beginning of it."""
 
     v: Literal[1]
-    timestamp_ms: int
+    timestamp_ms: TimestampMs
     topic: str
     reason: str
     payload_start: str
-    count: int  # refused so far, this one included
+    count: Count  # refused so far, this one included
 
 
 class InferenceTimes(Struct, frozen=True):
@@ -379,11 +393,11 @@ class InferenceTimes(Struct, frozen=True):
     A run is one call with a whole micro-batch, `rows` of it are cells' samples.
     """
 
-    runs: int
-    rows: int
-    total_s: float
-    ms_p50: float
-    ms_p99: float
+    runs: Count
+    rows: Count
+    total_s: Computed
+    ms_p50: Computed
+    ms_p99: Computed
 
 
 class MonitorMetrics(Struct, frozen=True):
@@ -395,32 +409,32 @@ class MonitorMetrics(Struct, frozen=True):
     """
 
     v: Literal[1]
-    timestamp_ms: int
-    uptime_s: float
-    messages: int
-    frames: int
-    samples: int
-    rejected: int
-    duplicates: int
-    late: int
-    gaps: int
-    dropped: int
-    commits: int
-    queue_messages: int
-    queue_bytes: int
-    lag_ms: int
-    frames_per_s: float
-    samples_per_s: float
-    batch_mean: float
-    latency_ms_p50: float
-    latency_ms_p99: float
+    timestamp_ms: TimestampMs
+    uptime_s: Computed
+    messages: Count
+    frames: Count
+    samples: Count
+    rejected: Count
+    duplicates: Count
+    late: Count
+    gaps: Count
+    dropped: Count
+    commits: Count
+    queue_messages: Count
+    queue_bytes: Count
+    lag_ms: Count
+    frames_per_s: Computed
+    samples_per_s: Computed
+    batch_mean: Computed
+    latency_ms_p50: Computed
+    latency_ms_p99: Computed
     inference: dict[str, InferenceTimes]  # by model: soh, thermal
-    outbox_inputs: int = 0  # journalled, and not yet confirmed by InfluxDB
-    outbox_lag_s: float = 0.0  # how long ago the oldest of them arrived
-    glitches: int = 0  # readings rejected because they jumped
-    outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound
-    set_aside: int = 0  # lines that InfluxDB refused, kept beside the journal with its reason
-    store_bytes: int = 0  # what the journal holds
+    outbox_inputs: Count = 0  # journalled, and not yet confirmed by InfluxDB
+    outbox_lag_s: Computed = 0.0  # how long ago the oldest of them arrived
+    glitches: Count = 0  # readings rejected because they jumped
+    outbox_dropped: Count = 0  # raw frames given up unsent, because the store was at its bound
+    set_aside: Count = 0  # lines that InfluxDB refused, kept beside the journal with its reason
+    store_bytes: Count = 0  # what the journal holds
 
 
 MESSAGES: dict[str, type[Struct]] = {

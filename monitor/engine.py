@@ -9,21 +9,22 @@ where the parts meet; each of them stands in a module of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import NamedTuple, get_args
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.admission import Verdict, admit_inplace
+from monitor.admission import Verdict, admit_inplace, is_ahead, session_id
 from monitor.advice import ChargeState, charge_state
 from monitor.alarm_commands import device_notice, obey, shelves_end
 from monitor.alarm_groups import group_events
 from monitor.alarms import AlarmBook, Key, record
 from monitor.conditions import RuleColumns, check_inplace
 from monitor.contract import (
-    GROUP_ASSET,
     MAX_CELLS,
     VERSION,
     AlarmRecord,
@@ -44,6 +45,7 @@ from monitor.contract import (
     cell_name,
     sensor_name,
 )
+from monitor.errors import CellpulseError
 from monitor.fade import CellFade, Fade
 from monitor.features import (
     BINS,
@@ -57,7 +59,7 @@ from monitor.features import (
     S,
     update_inplace,
 )
-from monitor.fleet import DEFAULT_CAPACITY_AH, Asset, Fleet
+from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -66,6 +68,7 @@ from monitor.inputs import (
     Input,
     StatusIn,
     Tick,
+    Trouble,
 )
 from monitor.latest import (
     FADE_ACCELERATION,
@@ -83,12 +86,14 @@ from monitor.rules import (
     OFFLINE,
     SEQUENCE_GAP,
     STALE,
+    TROUBLES,
     Notice,
     Rule,
 )
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
+TROUBLE_ENDS_MS = 60_000
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
 SOH_STATES: tuple[SohState, ...] = get_args(SohState)
@@ -119,6 +124,12 @@ class Results:
     changed: dict[Key, None] = field(default_factory=dict)  # alarm records that no event tells of
     samples: int = 0
 
+    def skip(self, verdict: Verdict) -> None:
+        """Of a frame that was refused there is nothing else."""
+        self.verdicts.append(int(verdict))
+        self.rows.append(None)
+        self.replies.append(None)
+
     def add(self, later: Results) -> None:
         """Take over what came of the batch behind this one."""
         self.verdicts += later.verdicts
@@ -145,6 +156,36 @@ class Counters:
     glitches: int = 0
 
 
+class _Versioned(Struct):
+    version: int = 7  # which did not say so
+
+
+class _Shared(Struct):
+    """What the engine remembers beside the assets, as it travels."""
+
+    version: int
+    offline_names: list[str]
+    offline_gateways: list[str]
+    troubles: list[tuple[Key, int]]
+    alarms: list[bytes]  # of `_group`, and of names that are no asset
+
+
+class _Judged(NamedTuple):
+    """What admission says of frames in a row, an entry each."""
+
+    verdict: list[int]
+    missed: list[int]
+    began: list[int]
+
+    @property
+    def plain(self) -> bool:
+        """All of them accepted, in sequence."""
+        return not any(self.verdict) and not any(self.missed)
+
+    def part(self, first: int, end: int) -> _Judged:
+        return _Judged(self.verdict[first:end], self.missed[first:end], self.began[first:end])
+
+
 class Engine:
     """The state of every asset and what is done with each input."""
 
@@ -157,6 +198,7 @@ class Engine:
         self.fleet = Fleet(tuple(rules), soh, thermal)
         self.book = AlarmBook.empty()
         self.counters = Counters()
+        self._troubles: dict[Key, int] = {}  # those whose alarm stands, and their newest arrival
         self._soh = soh
         self._thermal = thermal
         size = CHUNK_SAMPLES + MAX_CELLS
@@ -167,8 +209,27 @@ class Engine:
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
         self._no_score = np.empty(0, np.float32)
 
+    def clear(self) -> None:
+        """Forget every asset and alarm; models, rules and counters stay."""
+        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal)
+        self.book = AlarmBook.empty()
+        self._troubles = {}
+
+    def continue_numbers(self, written: Mapping[Key, int]) -> None:
+        """Number every alarm's transitions on from those that are written.
+
+        A recovery that did not come to where the journal ends, for whatever reason, must not give a
+        later transition the identity of one that is there.
+        """
+        self.book.continue_numbers(written)
+
     def process(self, inputs: Sequence[Input]) -> Results:
-        """Take inputs in order; every one gets a verdict, a result row or a reply."""
+        """Take inputs in order; every one gets a verdict, a result row or a reply.
+
+        A frame that is refused (`Verdict.DUPLICATE`, `FUTURE`) changes nothing but a counter. Where
+        this raises, which no input within the contract should make it do, the state is not to be
+        used any further: `clear` it, and take its inputs again.
+        """
         results = Results()
         run: list[FrameIn] = []
         samples = 0
@@ -176,20 +237,17 @@ class Engine:
             if type(item) is FrameIn:
                 asset = self.fleet.assets.get(item.asset)
                 if asset is None:
+                    if is_ahead(item.frame.timestamp_ms, item.arrival_ms):
+                        self._frames(run, results)
+                        run = []
+                        samples = 0
+                        self.counters.future += 1
+                        results.skip(Verdict.FUTURE)
+                        continue
                     asset = self._discover(item)
                     first = len(results.events)
                     self._presence(asset, item.arrival_ms, results)
                     self._group(results, first)
-                temperature = item.frame.temperature_c
-                if temperature is not None:
-                    sensors = len(temperature) if type(temperature) is list else 1
-                    if sensors not in (asset.sensors, 0):
-                        # Frames before this one were wired otherwise: they are computed first.
-                        if run and asset.sensors:
-                            self._frames(run, results)
-                            run = []
-                            samples = 0
-                        self._wire(asset, sensors, results)
                 run.append(item)
                 samples += asset.config.cells
                 if samples >= CHUNK_SAMPLES:
@@ -197,17 +255,15 @@ class Engine:
                     run = []
                     samples = 0
                 continue
-            if run:
-                self._frames(run, results)
-                run = []
-                samples = 0
+            self._frames(run, results)
+            run = []
+            samples = 0
             results.verdicts.append(0)
             results.rows.append(None)
             first = len(results.events)
             results.replies.append(self._other(item, results))
             self._group(results, first)
-        if run:
-            self._frames(run, results)
+        self._frames(run, results)
         return results
 
     def estimate(self, name: str) -> Estimate | None:
@@ -330,17 +386,39 @@ class Engine:
 
     def put_asset_state(self, data: bytes) -> None:
         """Take an asset's state over; raises CellpulseError where it does not fit."""
-        self.book.put_bytes(self.fleet.put(data))
-        for asset in self.fleet.by_index:
-            self.book.gateways[asset.name] = asset.config.gateway
+        try:
+            name = self.book.put_bytes(self.fleet.put(data))
+        except (msgspec.DecodeError, ValueError, KeyError) as error:
+            raise CellpulseError(f"engine state: {error}") from error
+        self.book.gateways[name] = self.fleet.assets[name].config.gateway
 
-    def group_state(self) -> bytes:
-        """The alarms that speak for several assets, for a checkpoint."""
-        return self.book.to_bytes(GROUP_ASSET)
+    def shared_state(self) -> bytes:
+        """What is known beside the assets, for a checkpoint: who is offline, alarms of several."""
+        others = sorted(self.book.of_asset.keys() - self.fleet.assets.keys())
+        return msgspec.msgpack.encode(
+            _Shared(
+                STATE_VERSION,
+                sorted(self.fleet.offline_names),
+                sorted(self.fleet.offline_gateways),
+                list(self._troubles.items()),
+                [self.book.to_bytes(name) for name in others],
+            )
+        )
 
-    def put_group_state(self, data: bytes) -> None:
-        """Take the alarms of several assets back."""
-        self.book.put_bytes(data)
+    def put_shared_state(self, data: bytes) -> None:
+        """Take back what `shared_state` gave; raises CellpulseError where it does not fit."""
+        try:
+            if msgspec.msgpack.decode(data, type=_Versioned).version == 7:
+                self.book.put_bytes(data)  # the alarms of several assets, and no more
+                return
+            shared = msgspec.msgpack.decode(data, type=_Shared)
+            for alarms in shared.alarms:
+                self.book.put_bytes(alarms)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise CellpulseError(f"engine state: {error}") from error
+        self.fleet.offline_names = set(shared.offline_names)
+        self.fleet.offline_gateways = set(shared.offline_gateways)
+        self._troubles = dict(shared.troubles)
 
     def set_rules(self, rules: Sequence[Rule], now_ms: int) -> Results:
         """Take other rules over; conditions and delays of those that stay go on.
@@ -394,9 +472,17 @@ class Engine:
                 results, item.asset, notice, item.alarm.active, None, None,
                 item.alarm.timestamp_ms, item.alarm.source,
             )  # fmt: skip
+        elif isinstance(item, Trouble):
+            self._trouble(item, results)
         elif isinstance(item, CommandIn):
             return self._command(item, results)
         return None
+
+    def _trouble(self, item: Trouble, results: Results) -> None:
+        notice = TROUBLES[item.code]
+        self._troubles[item.asset, item.code, item.source] = item.arrival_ms
+        self._notice(results, item.asset, notice, True, None, None, item.arrival_ms, item.source)
+        results.touched.add(item.asset)
 
     def _configure(self, item: ConfigIn, results: Results) -> None:
         asset = self.fleet.assets.get(item.asset)
@@ -444,27 +530,65 @@ class Engine:
         return "pack" if rule.scope == "pack" else cell_name(row - asset.first_row)
 
     def _frames(self, run: list[FrameIn], results: Results) -> None:
+        """Judge a run of frames, then compute those that are taken."""
+        if not run:
+            return
         fleet = self.fleet
+        assets = [fleet.assets[item.asset] for item in run]
+        index = np.array([asset.index for asset in assets], np.int64)
+        seq = [-1 if item.frame.seq is None else item.frame.seq for item in run]
+        arrivals = np.array([item.arrival_ms for item in run], np.int64)
+        verdict = np.empty(len(run), np.int64)
+        missed = np.empty(len(run), np.int64)
+        began = np.empty(len(run), np.int64)
+        admit_inplace(
+            fleet.admission, index,
+            np.array([session_id(item.frame.session) for item in run], np.int64),
+            np.array(seq, np.int64),
+            np.array([item.frame.timestamp_ms for item in run], np.int64),
+            arrivals, fleet.replay[index], verdict, missed, began,
+        )  # fmt: skip
+        judged = _Judged(verdict.tolist(), missed.tolist(), began.tolist())
+        if judged.plain:
+            fleet.last_arrival_ms[index] = arrivals
+        else:
+            # Only what the journal keeps may count, else a recovery would see another past.
+            kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
+            fleet.last_arrival_ms[index[kept]] = arrivals[kept]
+            self._count(verdict, missed)
+        first = 0
+        for k, asset in enumerate(assets):
+            if judged.verdict[k] > NEW_SEGMENT:
+                continue
+            temperature = run[k].frame.temperature_c
+            if temperature is None:
+                continue
+            sensors = len(temperature) if type(temperature) is list else 1
+            if sensors not in (asset.sensors, 0):
+                # Frames before this one were wired otherwise: they are computed first.
+                if k > first and asset.sensors:
+                    self._wired(run[first:k], assets[first:k], judged.part(first, k), results)
+                    first = k
+                self._wire(asset, sensors, results)
+        if first:
+            run, assets, judged = run[first:], assets[first:], judged.part(first, len(run))
+        self._wired(run, assets, judged, results)
+
+    def _wired(
+        self, run: list[FrameIn], assets: list[Asset], of: _Judged, results: Results
+    ) -> None:
+        """Frames in a row, judged, with every asset's cells wired to its sensors as they need."""
         n = len(run)
-        assets: list[Asset] = []
-        session: list[int] = []
-        seq: list[int] = []
+        judged, skipped = of.verdict, of.missed
         t: list[int] = []
-        arrival: list[int] = []
         current: list[float | None] = []
         ambient: list[float | None] = []
         volts: list[float | None] = []
         volts_from: list[int] = []
         temperatures: list[float | None] = []
         temperatures_from: list[int] = []
-        began: set[int] = set()  # the frames that begin a session
         for item in run:
             frame = item.frame
-            asset = fleet.assets[item.asset]
-            if frame.session != asset.session:
-                asset.session = frame.session
-                asset.session_number += 1
-                began.add(len(assets))
             temperature = frame.temperature_c
             temperatures_from.append(len(temperatures))
             if type(temperature) is list:
@@ -477,37 +601,16 @@ class Engine:
                 volts.extend(voltage)
             elif voltage is not None:
                 volts.append(voltage)  # type: ignore[arg-type]
-            assets.append(asset)
-            session.append(asset.session_number)
-            seq.append(-1 if frame.seq is None else frame.seq)
             t.append(frame.timestamp_ms)
-            arrival.append(item.arrival_ms)
             current.append(frame.current_a)
             ambient.append(frame.ambient_c)
-        index = np.array([asset.index for asset in assets], np.int64)
-        times = np.array(t, np.int64)
-        arrivals = np.array(arrival, np.int64)
-        verdict = np.empty(n, np.int64)
-        missed = np.empty(n, np.int64)
-        admit_inplace(
-            fleet.admission, index, np.array(session, np.int64), np.array(seq, np.int64),
-            times, arrivals, fleet.replay[index], verdict, missed,
-        )  # fmt: skip
-        judged, skipped = verdict.tolist(), missed.tolist()
-        plain = not any(judged) and not any(skipped)  # all of them accepted, in sequence
-        if plain:
-            fleet.last_arrival_ms[index] = arrivals
-        else:
-            # Only what the journal keeps may count, else a recovery would see another past.
-            kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
-            fleet.last_arrival_ms[index[kept]] = arrivals[kept]
-            self._count(verdict, missed)
+        verdict = np.array(judged, np.int64)
         ends_v = [*volts_from[1:], len(volts)]
         ends_t = [*temperatures_from[1:], len(temperatures)]
         columns = FrameColumns(
             row=np.array([asset.first_row for asset in assets], np.int64),
             cells=np.array([asset.config.cells for asset in assets], np.int64),
-            timestamp_ms=times,
+            timestamp_ms=np.array(t, np.int64),
             current_a=np.array(current, np.float64),
             ambient_c=np.array(ambient, np.float64),
             volts=np.array(volts, np.float64),
@@ -521,16 +624,18 @@ class Engine:
         first_event = len(results.events)
         came_with: list[int] = []  # the frame of every event of this run
         taken: Sequence[int] = range(n)
-        if not plain:
+        if not of.plain:
             taken = [k for k in range(n) if judged[k] <= NEW_SEGMENT]
             for k in range(n):
                 # A replay that goes back on purpose says so by a new session: no clock is wrong.
                 jumped = judged[k] == NEW_SEGMENT and not (
-                    k in began and assets[k].config.provenance.replay
+                    of.began[k] and assets[k].config.provenance.replay
                 )
                 if skipped[k] > 0 or jumped:
                     before = len(results.events)
-                    self._data_notices(assets[k], t[k], arrival[k], jumped, skipped[k], results)
+                    self._data_notices(
+                        assets[k], t[k], run[k].arrival_ms, jumped, skipped[k], results
+                    )
                     self._group(results, before)
                     came_with += [k] * (len(results.events) - first_event - len(came_with))
         everything = len(taken) == n
@@ -759,6 +864,11 @@ class Engine:
                 asset.missing_since_ms = -1
                 self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
                 results.touched.add(asset.name)
+        over = [key for key, ms in self._troubles.items() if ms <= now_ms - TROUBLE_ENDS_MS]
+        for asset_name, code, source in over:
+            del self._troubles[asset_name, code, source]
+            self._notice(results, asset_name, TROUBLES[code], False, None, None, now_ms, source)
+            results.touched.add(asset_name)
         ended = shelves_end(self.book, now_ms)
         results.events += ended
         results.touched.update(event.alarm.asset for event in ended)

@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.admission import ADMISSION_WIDTH, empty_admission
-from monitor.contract import AssetConfig, sensor_of_cell
+from monitor.admission import ADMISSION_WIDTH, A, empty_admission, session_id
+from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
 from monitor.features import TERMS, CellState, G, Param
@@ -20,7 +20,7 @@ from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STATE_VERSION = 7
+STATE_VERSION = 8  # 7 is read too
 DEFAULT_CAPACITY_AH = 1.0
 
 
@@ -34,8 +34,6 @@ class Asset:
     configured: bool
     first_row: int
     sensors: int = 0
-    session: str | None = None
-    session_number: int = 0
     missing_since_ms: int = -1  # arrival time of the newest sequence gap, while its alarm stands
     fades: dict[int, CellFade] = field(default_factory=dict)  # of cells that ended a half-cycle
     fades_ms: dict[int, int] = field(default_factory=dict)  # when it ended
@@ -45,7 +43,7 @@ class Asset:
         return self.config.cells
 
 
-class _Portable(Struct):
+class _Portable(Struct, omit_defaults=True):
     """An asset's state as it travels."""
 
     version: int
@@ -53,16 +51,15 @@ class _Portable(Struct):
     config: AssetConfig
     configured: bool
     sensors: int
-    session: str | None
-    session_number: int
-    online: bool
-    gateway_online: bool
     missing_since_ms: int
     last_arrival_ms: int
     rules: list[str]
     arrays: dict[str, bytes]
     alarms: bytes
     fades: dict[int, tuple[int, TrackerState, TrackerState]] = {}
+    online: bool = True
+    gateway_online: bool = True
+    session: str | None = None  # of version 7; since then it is in the admission
 
 
 @dataclass(slots=True)
@@ -106,7 +103,8 @@ class Fleet:
         self.asset_of_row = np.full(n, -1, np.int64)
 
     def add(self, name: str, config: AssetConfig, configured: bool) -> Asset:
-        """Take a new asset in."""
+        """Take a new asset in; raises CellpulseError for more cells than the contract has."""
+        _check_count(name, "cells", config.cells)
         index = len(self.by_index)
         if index == len(self.admission):
             self.admission = np.concatenate([self.admission, empty_admission(index)])
@@ -122,7 +120,11 @@ class Fleet:
         return asset
 
     def configure(self, asset: Asset, config: AssetConfig) -> None:
-        """Take a config over; the state stays unless the number of cells changes."""
+        """Take a config over; the state stays unless the number of cells changes.
+
+        Raises CellpulseError for more cells than the contract has.
+        """
+        _check_count(asset.name, "cells", config.cells)
         if config.cells != asset.cells:
             self._free.setdefault(asset.cells, []).append(asset.first_row)
             asset.first_row = self._rows(config.cells)
@@ -151,7 +153,8 @@ class Fleet:
             self._apply(asset)
 
     def see_sensors(self, asset: Asset, sensors: int) -> None:
-        """A frame had so many temperatures; wire the cells to them."""
+        """A frame had so many temperatures; wire the cells to them. Raises CellpulseError."""
+        _check_count(asset.name, "sensors", sensors)
         asset.sensors = sensors
         self.cells.scalars[self.slice(asset), G.RAW_MS] = np.nan  # other sensors: nothing compares
         self._apply(asset)
@@ -173,12 +176,13 @@ class Fleet:
         return msgspec.msgpack.encode(
             _Portable(
                 STATE_VERSION, asset.name, asset.config, asset.configured, asset.sensors,
-                asset.session, asset.session_number, asset.name not in self.offline_names,
-                asset.config.gateway not in self.offline_gateways, asset.missing_since_ms,
+                asset.missing_since_ms,
                 int(self.last_arrival_ms[asset.index]), _names(self.rules),
                 arrays, alarms,
                 {cell: (asset.fades_ms[cell], *fade.states())
                  for cell, fade in asset.fades.items()},
+                asset.name not in self.offline_names,
+                asset.config.gateway not in self.offline_gateways,
             )
         )  # fmt: skip
 
@@ -192,15 +196,17 @@ class Fleet:
             portable = msgspec.msgpack.decode(data, type=_Portable)
         except msgspec.DecodeError as error:
             raise CellpulseError(f"engine state: {error}") from error
-        if portable.version != STATE_VERSION:
-            raise CellpulseError("engine state: it is of another version")
+        if portable.version not in (7, STATE_VERSION):
+            raise CellpulseError(
+                f"engine state: version {portable.version}; this program reads 7 and "
+                f"{STATE_VERSION}"
+            )
         asset = self.assets.get(portable.asset)
         if asset is None:
             asset = self.add(portable.asset, portable.config, portable.configured)
         else:
             self.configure(asset, portable.config)
         asset.configured = portable.configured
-        asset.session, asset.session_number = portable.session, portable.session_number
         asset.missing_since_ms = portable.missing_since_ms
         if not portable.online:
             self.offline_names.add(asset.name)
@@ -223,6 +229,8 @@ class Fleet:
         self.admission[asset.index] = np.frombuffer(
             portable.arrays["admission"], np.int64, ADMISSION_WIDTH
         )
+        if portable.version == 7 and self.admission[asset.index, A.SESSION] >= 0:
+            self.admission[asset.index, A.SESSION] = session_id(portable.session)
         self.last_arrival_ms[asset.index] = portable.last_arrival_ms
         return portable.alarms
 
@@ -311,6 +319,12 @@ class Fleet:
             self.limits[rows, column] = values
         self.stale_after_ms[asset.index] = max(5_000, 5 * config.expected_interval_ms)
         self.replay[asset.index] = int(config.provenance.replay)
+
+
+def _check_count(asset: str, what: str, count: int) -> None:
+    """The engine's buffers hold one asset's frame of so many cells, and no more."""
+    if not 0 <= count <= MAX_CELLS:
+        raise CellpulseError(f"asset {asset}: {count} {what}; at most {MAX_CELLS}")
 
 
 def _names(rules: tuple[Rule, ...]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from monitor.contract import AssetConfig, Command, DeviceAlarm, Frame
 
 
@@ -56,4 +58,28 @@ class Tick(NamedTuple):
     now_ms: int
 
 
-Input = FrameIn | ConfigIn | StatusIn | DeviceAlarmIn | CommandIn | Tick
+class Trouble(NamedTuple):
+    """Something went wrong beside the readings; its alarm stands for a minute after the newest.
+
+    `code` is one of `rules.TROUBLES`. `asset` is `contract.GROUP_ASSET` where it concerns no asset
+    that is known. `detail` stays in the journal: of a message that was set aside, a `SetAside` as
+    JSON.
+    """
+
+    asset: str
+    code: str
+    source: str
+    arrival_ms: int
+    detail: str = ""
+
+
+class SetAside(Struct, omit_defaults=True):
+    """A message that could not be taken, kept with the reason."""
+
+    topic: str
+    reason: str
+    payload: str = ""  # as text; what is no UTF-8 is escaped
+    input_id: int = 0  # of the journal, where it had been journalled before
+
+
+Input = FrameIn | ConfigIn | StatusIn | DeviceAlarmIn | CommandIn | Tick | Trouble

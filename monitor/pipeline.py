@@ -3,6 +3,14 @@
     messages -> inputs -> engine -> alarms out at once -> journal commit -> acknowledge -> estimates
 
 Everything it touches is passed in (publisher, journal, time), so a test runs it without a broker.
+
+No message ends it. What the contract refuses is counted and answered. What raises all the same,
+where it is computed or written, is set aside: the engine goes back to the last commit, every input
+since then is taken again with a commit of its own, and the one that raises is kept in the journal
+as `Trouble` with its reason, which is an alarm.
+
+The module is long because what is announced, committed and acknowledged in which order stands in
+one place.
 """
 
 from __future__ import annotations
@@ -11,6 +19,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -36,7 +45,7 @@ from monitor.contract import (
     is_asset_name,
 )
 from monitor.engine import Engine, Results
-from monitor.errors import PayloadError
+from monitor.errors import PayloadError, StoreError
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -45,10 +54,13 @@ from monitor.inputs import (
     Input,
     StatusIn,
     Tick,
+    Trouble,
 )
 from monitor.mqtt import Message
-from monitor.rules import Rule
-from monitor.store.checkpoint import Checkpoint, newest_within, write
+from monitor.quarantine import Kept, of_input, of_message, of_stored
+from monitor.recovery import reason_of, recover
+from monitor.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
+from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -59,6 +71,8 @@ ESTIMATE_EXPIRY_S = 3_600
 ADVICE_EVERY_S = 10.0
 REJECTED_PER_S = 10
 LATENCIES = 10_000
+KINDS_LOGGED = 100
+TROUBLE_EVERY_MS = 30_000  # the same trouble is told again: its alarm ends a minute after it
 
 
 class Publisher(Protocol):
@@ -87,6 +101,7 @@ class Pipeline:
         self.engine = engine
         self.messages = 0
         self.rejected = 0
+        self.quarantined = 0
         self.commits = 0
         self.batches: deque[int] = deque(maxlen=1_000)  # inputs a step
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES)  # from arrival to commit
@@ -95,6 +110,9 @@ class Pipeline:
         self._topics = topics
         self._id = monitor_id
         self._unwritten: tuple[list[Input], Results, list[Message]] | None = None
+        self._again: deque[Input] = deque()  # to be taken one by one; the engine is to be restored
+        self._again_messages: list[Message] = []  # to be acknowledged after them
+        self._told_ms: dict[tuple[str, str, str], int] = {}  # troubles, and when they were told
         self._committed_s = -1e9
         self._dirty: set[str] = set()  # assets with something to tell
         self._due: list[tuple[float, str]] = []  # when, and whose turn; a heap
@@ -102,26 +120,21 @@ class Pipeline:
         self._policy = policy
         self._advised: dict[str, tuple[float, Advice | None]] = {}
         self._rejected_window = (0.0, 0)
+        self._astray = False  # whether the engine is not where journal and `_unwritten` end
+        self._logged: set[str] = set()
+        self._failed: list[tuple[str, Exception]] = []  # estimates that could not be made
 
     def recover(self) -> int:
-        """Bring the engine to where the journal ends; returns how many inputs were run again."""
-        checkpoint = newest_within(self._journal.path, self._journal.last_id)
-        after = 0
-        if checkpoint is not None:
-            for state in checkpoint.assets:
-                self.engine.put_asset_state(state)
-            if checkpoint.groups:
-                self.engine.put_group_state(checkpoint.groups)
-            after = checkpoint.input_id
-        count = 0
-        batch: list[Input] = []
-        for item in self._journal.inputs_after(after):
-            batch.append(item)
-            count += 1
-            if len(batch) == 2_000:
-                self.engine.process(batch)
-                batch = []
-        self.engine.process(batch)
+        """Bring the engine to where the journal ends; returns how many inputs were run again.
+
+        Raises StoreError.
+        """
+        return self._go_back()
+
+    def _go_back(self) -> int:
+        count, left_out = recover(self.engine, self._journal)
+        self._astray = False
+        self._again.extend(self._note(of_stored(one, self._topics)) for one in left_out)
         return count
 
     def snapshot(self) -> Checkpoint:
@@ -132,7 +145,7 @@ class Pipeline:
         """
         self.flush()
         states = [self.engine.asset_state(name) for name in self.engine.fleet.assets]
-        return Checkpoint(self._journal.last_id, states, self.engine.group_state())
+        return Checkpoint(self._journal.last_id, states, self.engine.shared_state())
 
     def checkpoint(self) -> None:
         """Write the engine's state beside the journal; raises StoreError, OSError."""
@@ -160,24 +173,23 @@ class Pipeline:
         return max(0.0, self._committed_s + COMMIT_EVERY_S - now_s)
 
     def take(self, messages: Sequence[Message], now_ms: int) -> Results:
-        """Compute what came and announce its alarms; `flush` commits and acknowledges it."""
+        """Compute what came and announce its alarms; `flush` commits and acknowledges it.
+
+        Raises StoreError only where an input was set aside and the store cannot take that now;
+        call `flush` until it works then.
+        """
         inputs: list[Input] = []
         for message in messages:
             try:
                 self._read(message, inputs)
             except PayloadError as error:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
+            except Exception as error:
+                self._log(error)
+                inputs.append(self._note(of_message(message, error, self._topics), now_ms))
         self.messages += len(messages)
         self.batches.append(len(inputs))
-        results = self._take(inputs, messages)
-        for item, verdict in zip(inputs, results.verdicts, strict=True):
-            if verdict == Verdict.FUTURE and isinstance(item, FrameIn):
-                ahead_s = (item.frame.timestamp_ms - item.arrival_ms) / 1000.0
-                reason = (
-                    f"timestamp_ms is {ahead_s:.0f} s ahead of its arrival; is the clock right?"
-                )
-                self._refuse(self._topics.of(item.asset, "telemetry"), item.payload, reason, now_ms)
-        return results
+        return self._take(inputs, messages)
 
     def set_rules(self, rules: Sequence[Rule], now_ms: int) -> None:
         """Take other alarm rules over; what that clears is announced and journalled."""
@@ -188,10 +200,19 @@ class Pipeline:
         self.flush()
 
     def tick(self, now_ms: int) -> Results:
-        """What depends on the wall clock; a tick that changes nothing leaves nothing behind."""
+        """What depends on the wall clock; a tick that changes nothing leaves nothing behind.
+
+        Where it raises, which no asset's state should make it do, the engine is as before the tick.
+        """
         self.flush()
         tick = Tick(now_ms)
-        results = self.engine.process([tick])
+        try:
+            results = self.engine.process([tick])
+        except Exception:
+            counters = replace(self.engine.counters)
+            self._go_back()
+            self.engine.counters = counters
+            raise
         if results.touched:
             self._announce_all(results)
             self._keep([tick], results, [])
@@ -203,11 +224,26 @@ class Pipeline:
 
         In the order of journal, broker, estimates: what is acknowledged is stored.
         """
+        if self._again or self._again_messages:
+            self._singly()
         if self._unwritten is None:
             return
         inputs, results, messages = self._unwritten
-        self._journal.commit(inputs, results)
+        try:
+            self._journal.commit(inputs, results)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._begin_again([], [], error)
+            self._singly()
+            return
         self._unwritten = None
+        self._committed(inputs, results, messages)
+
+    def _committed(
+        self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]
+    ) -> None:
+        """Acknowledge what is stored, and tell what waited for that."""
         self._committed_s = time.monotonic()
         self.commits += 1
         self._publisher.acknowledge(messages)
@@ -230,6 +266,10 @@ class Pipeline:
         With `most`, so many of them at once at the most. Returns in how many seconds the next one
         is due, None where nothing is to be told.
         """
+        for name, error in self._failed:
+            at_ms = time.time_ns() // 1_000_000
+            self.trouble(name, ESTIMATE_FAILED.code, "pack", reason_of(error), at_ms)
+        self._failed.clear()
         due = self._due
         while due and due[0][0] <= now_s and most != 0:
             _, name = heappop(due)
@@ -249,11 +289,105 @@ class Pipeline:
         for topic in retained.keys() - wanted.keys():
             self._publisher.publish(topic, b"", retain=True)
 
+    def trouble(self, asset: str, code: str, source: str, reason: str, now_ms: int) -> None:
+        """Raise the alarm of a code of `rules.TROUBLES`, or have it go on."""
+        key = (asset, code, source)
+        if now_ms - self._told_ms.get(key, -TROUBLE_EVERY_MS) < TROUBLE_EVERY_MS or self._again:
+            return
+        if len(self._told_ms) > LATENCIES:
+            self._told_ms.clear()
+        self._told_ms[key] = now_ms
+        log.error("%s of %s %s: %s", code, asset, source, reason)
+        detail = msgspec.json.encode({"reason": reason}).decode()
+        self._take([Trouble(asset, code, source, now_ms, detail)], [])
+
     def _take(self, inputs: Sequence[Input], messages: Sequence[Message]) -> Results:
-        results = self.engine.process(inputs)
-        self._announce_all(results)
+        if self._again or self._again_messages:  # what came before is not done yet
+            self._again.extend(inputs)
+            self._again_messages += messages
+            return self._singly()
+        try:
+            results = self.engine.process(inputs)
+            self._announce_all(results)
+        except Exception as error:
+            self._begin_again(inputs, messages, error)
+            return self._singly()
         self._keep(inputs, results, messages)
+        self._refuse_ahead(inputs, results)
         return results
+
+    def _begin_again(
+        self, inputs: Sequence[Input], messages: Sequence[Message], error: Exception
+    ) -> None:
+        """Have all that is not committed taken again one by one, from the last commit on."""
+        self._log(error)
+        taken, _, told = self._unwritten or ([], Results(), [])
+        self._unwritten = None
+        self._again.extend([*taken, *inputs])
+        self._again_messages += [*told, *messages]
+        self._astray = True
+
+    def _singly(self) -> Results:
+        """Take what waits input by input, each with a commit of its own; set aside what raises.
+
+        Raises StoreError; what is not committed waits on.
+        """
+        together = Results()
+        while self._again:
+            if self._astray:
+                counters = replace(self.engine.counters)
+                self._go_back()
+                self.engine.counters = counters
+            item = self._again[0]
+            self._astray = True  # until it is committed
+            try:
+                results = self.engine.process([item])
+                self._announce_all(results)
+                self._journal.commit([item], results)
+            except StoreError:
+                raise
+            except Exception as error:
+                self._log(error)
+                self._again.popleft()
+                kept = of_input(item, error, self._topics)
+                if kept is not None:
+                    self._again.appendleft(self._note(kept))
+                continue
+            self._astray = False
+            self._again.popleft()
+            self._committed([item], results, [])
+            self._refuse_ahead([item], results)
+            together.add(results)
+        messages, self._again_messages = self._again_messages, []
+        self._committed([], Results(), messages)
+        return together
+
+    def _note(self, kept: Kept, now_ms: int | None = None) -> Trouble:
+        """Count a message that is set aside and answer it; what takes its place in the stream."""
+        self.quarantined += 1
+        at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        message = kept.message
+        self._answer(message.topic, message.payload.encode(), f"set aside: {message.reason}", at_ms)
+        detail = msgspec.json.encode(message).decode()
+        return Trouble(kept.asset, INPUT_QUARANTINED.code, "pack", at_ms, detail)
+
+    def _refuse_ahead(self, inputs: Sequence[Input], results: Results) -> None:
+        for item, verdict in zip(inputs, results.verdicts, strict=True):
+            if verdict == Verdict.FUTURE and isinstance(item, FrameIn):
+                ahead_s = (item.frame.timestamp_ms - item.arrival_ms) / 1000.0
+                reason = (
+                    f"timestamp_ms is {ahead_s:.0f} s ahead of its arrival; is the clock right?"
+                )
+                topic = self._topics.of(item.asset, "telemetry")
+                self._refuse(topic, item.payload, reason, item.arrival_ms)
+
+    def _log(self, error: Exception) -> None:
+        """An error that nobody expected: the first of its kind with where it arose."""
+        reason = reason_of(error)
+        kind = reason[:40]
+        first = kind not in self._logged and len(self._logged) < KINDS_LOGGED
+        self._logged.add(kind) if first else None
+        log.error("an input raises: %s", reason, exc_info=error if first else None)
 
     def _keep(self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]) -> None:
         """Have it committed with whatever waits already."""
@@ -285,17 +419,23 @@ class Pipeline:
         return self._topics.of(record.asset, "alarm", record.code, record.source)
 
     def _publish_estimate(self, name: str, now_s: float) -> None:
-        estimate = self.engine.estimate(name)
         self._dirty.discard(name)
-        if estimate is not None:
+        self._published[name] = now_s
+        try:
+            estimate = self.engine.estimate(name)
+            if estimate is None:
+                return
             if self._policy is not None:
                 advice = self._advice(self._policy, name, now_s)
                 estimate = msgspec.structs.replace(estimate, advice=advice)
-            self._published[name] = now_s
-            self._publisher.publish(
-                self._topics.of(name, "estimate"), encode(estimate), qos=0, retain=True,
-                expiry_s=ESTIMATE_EXPIRY_S,
-            )  # fmt: skip
+            payload = encode(estimate)
+        except Exception as error:  # the others' are published all the same
+            self._failed.append((name, error))
+            return
+        self._publisher.publish(
+            self._topics.of(name, "estimate"), payload, qos=0, retain=True,
+            expiry_s=ESTIMATE_EXPIRY_S,
+        )  # fmt: skip
 
     def _advice(self, policy: AdviceModel, name: str, now_s: float) -> Advice | None:
         """Charging advice, thought over every few seconds: it changes slowly."""
@@ -340,8 +480,12 @@ class Pipeline:
             raise PayloadError("the contract has no such topic")
 
     def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
-        """Count a refused payload and say why, at most `REJECTED_PER_S` times a second."""
+        """Count a refused payload and say why."""
         self.rejected += 1
+        self._answer(topic, payload, reason, now_ms)
+
+    def _answer(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
+        """Say why a payload was not taken, at most `REJECTED_PER_S` times a second."""
         second, count = self._rejected_window
         now = time.monotonic()
         if now - second >= 1.0:
@@ -356,7 +500,7 @@ class Pipeline:
             topic=topic[:200],
             reason=reason,
             payload_start=payload[:100].decode("utf-8", "replace"),
-            count=self.rejected,
+            count=self.rejected + self.quarantined,
         )
         self._publisher.publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))
 

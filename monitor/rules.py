@@ -249,4 +249,23 @@ ASSET = Notice(
     "资产已停用，其报警被抑制", "Put it back into service when the work is done.",
     "作业完成后恢复使用。",
 )  # fmt: skip
-DATA_NOTICES = (STALE, OFFLINE, CLOCK_JUMP, SEQUENCE_GAP)
+INPUT_QUARANTINED = Notice(
+    "input_quarantined", 3, "1", "a message could not be processed and was set aside",
+    "一条消息无法处理，已被搁置",
+    "The others are processed. Look into the view `quarantine` of the store, and report it.",
+    "其余消息照常处理。请查看存储中的视图 `quarantine` 并反馈该问题。",
+)  # fmt: skip
+ESTIMATE_FAILED = Notice(
+    "estimate_failed", 3, "1", "no estimate can be made of this asset",
+    "无法给出该资产的估计", "Its limits are watched as ever. Look into the log, and report it.",
+    "限值监测不受影响。请查看日志并反馈该问题。",
+)  # fmt: skip
+CLIENT_TAKEN_OVER = Notice(
+    "client_taken_over", 4, "1", "another client has connected under the monitor's own client id",
+    "另一客户端以监测程序的客户端标识连接了消息代理",
+    "Stop the other monitor, or find who knows the broker's password: messages may be lost.",
+    "请停止另一监测程序，或查明何人持有代理密码：消息可能丢失。",
+)  # fmt: skip
+# What a `Trouble` may tell.
+TROUBLES = {one.code: one for one in (INPUT_QUARANTINED, ESTIMATE_FAILED, CLIENT_TAKEN_OVER)}
+DATA_NOTICES = (STALE, OFFLINE, CLOCK_JUMP, SEQUENCE_GAP, *TROUBLES.values())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from monitor.admission import (
     BACKWARD_FRAMES,
     FUTURE_BOUND_MS,
+    LONGEST_GAP,
     WINDOW,
     A,
     Verdict,
@@ -33,7 +34,11 @@ def admit(
     asset, session, seq, t = (np.array([row[k] for row in rows], np.int64) for k in range(4))
     verdict, missed = np.full(n, -9, np.int64), np.full(n, -9, np.int64)
     arrivals = t if arrival is None else np.full(n, arrival, np.int64)
-    admit_inplace(state, asset, session, seq, t, arrivals, np.full(n, int(replay)), verdict, missed)
+    began = np.full(n, -9, np.int64)
+    admit_inplace(
+        state, asset, session, seq, t, arrivals, np.full(n, int(replay)), verdict, missed, began
+    )
+    assert set(began.tolist()) <= {0, 1}
     return verdict.tolist(), missed.tolist(), state
 
 
@@ -78,9 +83,19 @@ def test_far_behind_is_late_without_memory() -> None:
     verdicts, _, _ = admit([*one((1, 0), (n, n)), *one((2, 2), (2, 2), (n - WINDOW, 10))])
     assert verdicts == [OK, OK, LATE, LATE, LATE]
     # A step past the window forgets what was seen before it, and never calls it a duplicate.
-    verdicts, missed, _ = admit(one((1, 0), (2, 1), (2**53, 5), (2**53 + 1, 6), (2**53, 5)))
+    far = 2 + LONGEST_GAP
+    verdicts, missed, _ = admit(one((1, 0), (2, 1), (far, 5), (far + 1, 6), (far, 5)))
     assert verdicts == [OK, OK, OK, OK, TWICE]
-    assert missed[2] == 2**53 - 3
+    assert missed[2] == LONGEST_GAP - 1
+
+
+def test_a_step_that_no_outage_makes_is_a_new_count() -> None:
+    """Counted as lost frames, a few of them overflow the count."""
+    verdicts, missed, state = admit(one((1, 0), (2, 1), (2**53, 5), (2**53, 5), (2**53 - 1, 6)))
+    assert verdicts == [OK, OK, OK, TWICE, OK]
+    assert missed == [0] * 5
+    assert state[0, A.MISSED] == 0
+    assert state[0, A.SEQ] == 2**53 - 1
 
 
 def test_the_window_remembers_exactly_its_width() -> None:

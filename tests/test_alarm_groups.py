@@ -237,7 +237,7 @@ def test_the_outcome_does_not_depend_on_the_cut_nor_on_a_restart(
             again = Engine(None, None)
             for name in engine.fleet.assets:
                 again.put_asset_state(engine.asset_state(name))
-            again.put_group_state(engine.group_state())
+            again.put_shared_state(engine.shared_state())
             engine = again
         events += engine.process(inputs[a:b]).events
     assert told(events) == told(expected)

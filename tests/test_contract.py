@@ -192,6 +192,31 @@ def test_schemas_are_valid_and_committed() -> None:
         )
 
 
+def test_every_number_has_bounds_in_the_schema() -> None:
+    """What no bound is set for, somebody sends: it overflows arithmetic, a column or a codec."""
+    open_ended: list[str] = []
+    seen = 0
+
+    def walk(node: object, path: str) -> None:
+        nonlocal seen
+        if isinstance(node, list):
+            for k, entry in enumerate(node):
+                walk(entry, f"{path}[{k}]")
+        elif isinstance(node, dict):
+            if node.get("type") in ("number", "integer"):
+                seen += 1
+                low = {"minimum", "exclusiveMinimum"} & node.keys()
+                high = {"maximum", "exclusiveMaximum"} & node.keys()
+                if not (low and high):
+                    open_ended.append(path)
+            for key, entry in node.items():
+                walk(entry, f"{path}.{key}")
+
+    walk(json_schemas(), "")
+    assert open_ended == []
+    assert seen > 100
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -210,6 +235,10 @@ def test_schemas_are_valid_and_committed() -> None:
         ({"voltage_v": [3.7] * (MAX_CELLS + 1)}, "voltage_v"),
         ({"temperature_c": True}, "temperature_c"),
         ({"device_flags": ["x" * 65]}, "device_flags"),
+        ({"current_a": 1e300}, "current_a"),
+        ({"voltage_v": [3.7, -2e6]}, r"voltage_v\[1\]"),
+        ({"temperature_c": 10**400}, "temperature_c"),
+        ({"device_soc": 1e7}, "device_soc"),
     ],
 )
 def test_a_refusal_names_the_field(change: dict[str, object], field: str) -> None:
@@ -227,6 +256,14 @@ def test_a_refusal_names_the_field(change: dict[str, object], field: str) -> Non
         ({"cells": 0}, "cells"),
         ({"cells": MAX_CELLS + 1}, "cells"),
         ({"max_gap_ms": 0}, "max_gap_ms"),
+        ({"max_gap_ms": 2**70}, "max_gap_ms"),
+        ({"max_gap_ms": 10**400}, "max_gap_ms"),
+        ({"expected_interval_ms": 2 * 10**18}, "expected_interval_ms"),
+        ({"nominal_capacity_ah": 1e300}, "nominal_capacity_ah"),
+        ({"nominal_capacity_ah": 1e-300}, "nominal_capacity_ah"),
+        ({"limits": {"charge_current_max_a": 1e300}}, "charge_current_max_a"),
+        ({"provenance": {"speed": 1e300}}, "speed"),
+        ({"cells": 4, "temperature_map": [[1] * (MAX_CELLS + 1)]}, "temperature_map"),
         ({"gateway": "a/b"}, "gateway"),
         ({"gateway": "a\n"}, "gateway"),
         ({"limits": {"voltage_min_v": 4.3}}, "limits.voltage_min_v"),
@@ -394,7 +431,7 @@ def test_cells_and_sensors() -> None:
     assert sensor_of_cell(wired, 1) == [-1, -1, -1, 0]  # the second sensor is not in the frame
 
 
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-5, 5).map(float)
+NUMBERS = st.floats(-1e6, 1e6) | st.integers(-5, 5).map(float)
 ONE_OR_MANY = st.none() | NUMBERS | st.lists(st.none() | NUMBERS, max_size=5)
 FRAMES = st.builds(
     Frame,

@@ -9,8 +9,8 @@ import pytest
 
 from monitor.contract import Frame, Limits
 from monitor.engine import Engine
-from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn, Tick
-from monitor.rules import DATA_NOTICES, DEFAULT_RULES
+from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn, Tick, Trouble
+from monitor.rules import DATA_NOTICES, DEFAULT_RULES, TROUBLES
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 LIMITS = Limits(
@@ -119,6 +119,16 @@ STREAMS: dict[tuple[str, int], tuple[list[Input], str]] = {
     ("sequence_gap", 2): (
         [*without(frames(30), {10, 11}), Tick(T0 + 600_000)], "pack",
     ),
+    **{
+        (code, notice.severity): (
+            [
+                *frames(3), Trouble("p", code, "pack", T0), Tick(T0 + 59_000),
+                Trouble("p", code, "pack", T0 + 59_000), Tick(T0 + 118_000), Tick(T0 + 119_000),
+            ],
+            "pack",
+        )
+        for code, notice in TROUBLES.items()
+    },
 }  # fmt: skip
 ELSEWHERE = {  # on streams of whole cycles
     "thermal_anomaly": "tests/test_engine.py",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +56,27 @@ def newest(journal: Path) -> Checkpoint | None:
     return Checkpoint(body.input_id, body.assets, body.groups)
 
 
-def newest_within(journal: Path, last_input: int) -> Checkpoint | None:
-    """The newest whole checkpoint of a journal that ends with `last_input`, or None.
+def candidates(journal: Path, last_input: int) -> Iterator[tuple[Path, Checkpoint]]:
+    """The whole checkpoints of a journal that ends with `last_input`, the newest first.
 
     Those beyond its end are deleted (OSError): a power loss took the commits that they stand
     behind, and other inputs will get these numbers.
     """
+    found = []
     for path in _paths(journal):
-        if _peek(path) > last_input:
+        body = _read(path)
+        if body is not None and body.input_id > last_input:
             path.unlink()
-    return newest(journal)
+        elif body is not None:
+            found.append((path, Checkpoint(body.input_id, body.assets, body.groups)))
+    yield from sorted(found, key=lambda one: one[1].input_id, reverse=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a checkpoint that cannot be used another name, and return that; raises OSError."""
+    aside = path.with_name(f"{path.name}.unusable")
+    path.replace(aside)
+    return aside
 
 
 def oldest_input(journal: Path) -> int:

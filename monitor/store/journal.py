@@ -5,10 +5,12 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.latest.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`, `minute`
-(see `monitor.store.minutes`), `progress`. Views for people: `telemetry`, `cycles`, `alarms`; for
-programs: `frame`, all frames by asset and event time. `input.id`, `cycle.seq` and `event.id` only
-grow, so that a cursor over each finds what is new (`monitor.store.outbox`).
+`monitor.latest.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
+`alarm_number` (how many transitions of each alarm there are), `unusable` (inputs that a recovery
+left out, with the reason), `minute` (see `monitor.store.minutes`), `progress`. Views for people:
+`telemetry`, `cycles`, `alarms`, `quarantine`; for programs: `frame`, all frames by asset and event
+time. `input.id`, `cycle.seq` and `event.id` only grow, so that a cursor over each finds what is new
+(`monitor.store.outbox`).
 
 An index over asset and time has a place of its own for every asset's next frame: kept with each
 commit, it was two thirds of a commit's time and five sixths of what it wrote. `frame_time` is
@@ -31,7 +33,7 @@ import msgspec
 from msgspec import Struct
 
 from monitor.admission import Verdict
-from monitor.contract import AssetConfig, Command, DeviceAlarm, Frame, encode
+from monitor.contract import AssetConfig, Command, DeviceAlarm, Event, Frame, encode
 from monitor.engine import Results
 from monitor.errors import StoreError
 from monitor.inputs import (
@@ -42,9 +44,10 @@ from monitor.inputs import (
     Input,
     StatusIn,
     Tick,
+    Trouble,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"
 RUN = 1_024
 
@@ -59,6 +62,7 @@ class Kind(IntEnum):
     DEVICE_ALARM = 4
     COMMAND = 5
     TICK = 6
+    TROUBLE = 7
 
 
 FRAME = int(Kind.FRAME)
@@ -126,7 +130,27 @@ CREATE TABLE frame_time (
 CREATE VIEW frame AS SELECT asset_id, timestamp_ms, input_id FROM frame_time
     UNION ALL SELECT asset_id, timestamp_ms, id FROM input WHERE kind = 0
     AND id > (SELECT ifnull(max(value), 0) FROM progress WHERE name = 'frame_time');
-PRAGMA user_version = 3;
+"""
+
+_SINCE_4 = """
+CREATE TABLE alarm_number (
+    asset_id INTEGER NOT NULL, code TEXT NOT NULL, source TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (asset_id, code, source)
+) WITHOUT ROWID;
+CREATE TABLE unusable (input_id INTEGER PRIMARY KEY, reason TEXT NOT NULL);
+CREATE VIEW quarantine AS SELECT asset.name AS asset, arrival_ms,
+    json_extract(payload, '$.detail.topic') AS topic,
+    json_extract(payload, '$.detail.reason') AS reason,
+    json_extract(payload, '$.detail.payload') AS payload
+    FROM input LEFT JOIN asset ON asset.id = asset_id
+    WHERE kind = 7 AND json_extract(payload, '$.code') = 'input_quarantined';
+PRAGMA user_version = 4;
+"""
+
+_FROM_3_TO_4 = """
+INSERT INTO alarm_number SELECT asset_id, json_extract(record, '$.alarm.code') AS code,
+    json_extract(record, '$.alarm.source') AS source, count(*) FROM event
+    GROUP BY asset_id, code, source;
 """
 
 _FROM_1_TO_2 = """
@@ -167,6 +191,22 @@ class _Command(Struct):
     command: Command
 
 
+class _Trouble(Struct):
+    code: str
+    source: str
+    detail: msgspec.Raw
+
+
+class Stored(NamedTuple):
+    """One row of `input` as a recovery reads it; `item` is None where `reason` says why."""
+
+    id: int
+    asset: str
+    item: Input | None
+    reason: str = ""
+    payload: str = ""
+
+
 class Journal:
     """The one writer of a journal file. Not for several threads at once."""
 
@@ -183,10 +223,10 @@ class Journal:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version == 0:
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(f"BEGIN;{_SCHEMA}{_SINCE_2}{_SINCE_3}COMMIT;")
-            elif version in (1, 2):
-                older = _FROM_1_TO_2 + _SINCE_2 if version == 1 else ""
-                self._db.executescript(f"BEGIN;{older}{_SINCE_3}{_FROM_2_TO_3}COMMIT;")
+                self._db.executescript(f"BEGIN;{_SCHEMA}{_SINCE_2}{_SINCE_3}{_SINCE_4}COMMIT;")
+            elif version in (1, 2, 3):
+                steps = [_FROM_1_TO_2 + _SINCE_2, _SINCE_3 + _FROM_2_TO_3, _SINCE_4 + _FROM_3_TO_4]
+                self._db.executescript(f"BEGIN;{''.join(steps[version - 1 :])}COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise StoreError(
                     f"store {path}: written by another version ({version}, this is "
@@ -213,7 +253,11 @@ class Journal:
         return self._last_id
 
     def commit(self, inputs: Sequence[Input], results: Results) -> None:
-        """Write one micro-batch in one transaction; raises StoreError and writes nothing then."""
+        """Write one micro-batch in one transaction.
+
+        Raises StoreError where the store cannot take it now, and whatever an input raises that
+        cannot be written; nothing is written then.
+        """
         known = len(self._assets)
         try:
             self._db.execute("BEGIN")
@@ -235,10 +279,6 @@ class Journal:
                 )
                 for number, c in enumerate(results.cycles, 1)
             ]  # fmt: skip
-            events = [
-                (e.event_id, self._asset(e.alarm.asset), e.alarm.timestamp_ms, encode(e).decode())
-                for e in results.events
-            ]
             self._db.executemany(
                 "INSERT INTO input (id, kind, asset_id, timestamp_ms, arrival_ms, payload, result) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -254,20 +294,46 @@ class Journal:
             self._db.executemany(
                 "INSERT OR REPLACE INTO cycle VALUES (?, ?, ?, ?, ?, ?, ?, ?)", cycles
             )
-            self._db.executemany(
-                "INSERT OR IGNORE INTO event (event_id, asset_id, timestamp_ms, record) "
-                "VALUES (?, ?, ?, ?)",
-                events,
-            )
+            for event in results.events:
+                self._put_event(event)
             self._db.execute("COMMIT")
             self._cycles += len(cycles)
             self._last_id, self._run = last, run
-        except sqlite3.Error as error:
+        except Exception as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             for name in list(self._assets)[known:]:
                 del self._assets[name]
-            raise StoreError(f"store {self.path}: {error}") from error
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.DataError):
+                raise StoreError(f"store {self.path}: {error}") from error
+            raise
+
+    def _put_event(self, event: Event) -> None:
+        alarm = event.alarm
+        asset = self._asset(alarm.asset)
+        written = self._db.execute(
+            "INSERT OR IGNORE INTO event (event_id, asset_id, timestamp_ms, record) "
+            "VALUES (?, ?, ?, ?)",
+            (event.event_id, asset, alarm.timestamp_ms, encode(event).decode()),
+        )
+        if written.rowcount == 1:
+            self._db.execute(
+                "INSERT INTO alarm_number VALUES (?, ?, ?, 1) "
+                "ON CONFLICT DO UPDATE SET number = number + 1",
+                (asset, alarm.code, alarm.source),
+            )
+
+    def alarm_numbers(self) -> dict[tuple[str, str, str], int]:
+        """How many transitions of each alarm (asset, code, source) are written."""
+        rows = self._read(
+            "SELECT name, code, source, number FROM alarm_number JOIN asset ON id = asset_id", ()
+        )
+        return {(name, code, source): number for name, code, source, number in rows}
+
+    def leave_out(self, input_id: int, reason: str) -> None:
+        """Have every later recovery leave this input out; its row stays. Raises StoreError."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO unusable VALUES (?, ?)", (input_id, reason))
 
     def put_minutes(self, name: str, rows: Sequence[MinuteRow], upto: int) -> None:
         """Write minutes and that inputs up to `upto` are in them; raises StoreError."""
@@ -299,6 +365,7 @@ class Journal:
                      WHERE newer.kind = 2 AND newer.asset_id = input.asset_id)""",
                 (upto, int(Kind.CONFIG)),
             )
+            self._db.execute("DELETE FROM unusable WHERE input_id NOT IN (SELECT id FROM input)")
 
     def trim_minutes(self, before: Sequence[tuple[int, int, int]]) -> None:
         """Delete minutes before one, for each (asset_id, cell, minute); raises StoreError."""
@@ -318,14 +385,28 @@ class Journal:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"store {self.path}: {error}") from error
 
-    def inputs_after(self, input_id: int) -> Iterator[Input]:
-        """The inputs behind `input_id`, in order, as the engine took them."""
+    def inputs_after(self, input_id: int) -> Iterator[Stored]:
+        """The inputs behind `input_id`, in order, without those that are left out.
+
+        Raises StoreError where the file cannot be read.
+        """
         names = {number: name for name, number in self._assets.items()}
-        for kind, asset_id, arrival, payload in self._db.execute(
-            "SELECT kind, asset_id, arrival_ms, payload FROM input WHERE id > ? ORDER BY id",
+        for number, kind, asset_id, arrival, payload in self._read(
+            "SELECT id, kind, asset_id, arrival_ms, payload FROM input "
+            "WHERE id > ? AND id NOT IN (SELECT input_id FROM unusable) ORDER BY id",
             (input_id,),
         ):
-            yield _input(Kind(kind), names.get(asset_id, ""), arrival, payload)
+            name = names.get(asset_id, "")
+            try:
+                yield Stored(number, name, _input(Kind(kind), name, arrival, payload))
+            except (msgspec.DecodeError, ValueError) as error:
+                yield Stored(number, name, None, str(error), str(payload))
+
+    def _read(self, sql: str, values: tuple[int, ...]) -> Iterator[Any]:
+        try:
+            yield from self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self.path}: {error}") from error
 
     def leave_log(self) -> None:
         """Commit without ever folding the log into the file: `monitor.store.wal` does it."""
@@ -363,6 +444,10 @@ class Journal:
         elif isinstance(item, StatusIn):
             kind, name = Kind.STATUS, item.name
             payload = encode(_Status(item.gateway, item.online))
+        elif isinstance(item, Trouble):
+            kind, name = Kind.TROUBLE, item.asset
+            detail = msgspec.Raw(item.detail.encode() or b"null")
+            payload = encode(_Trouble(item.code, item.source, detail))
         elif isinstance(item, DeviceAlarmIn):
             kind, name, payload = Kind.DEVICE_ALARM, item.asset, encode(item.alarm)
         else:
@@ -393,6 +478,12 @@ def _input(kind: Kind, name: str, arrival_ms: int, payload: str | None) -> Input
         return StatusIn(name, status.gateway, status.online, arrival_ms)
     if kind == Kind.DEVICE_ALARM:
         return DeviceAlarmIn(name, decode(data, type=DeviceAlarm), arrival_ms)
+    if kind == Kind.TROUBLE:
+        trouble = decode(data, type=_Trouble)
+        detail = bytes(trouble.detail).decode()
+        return Trouble(
+            name, trouble.code, trouble.source, arrival_ms, "" if detail == "null" else detail
+        )
     if kind == Kind.COMMAND:
         command = decode(data, type=_Command)
         return CommandIn(name, command.user, command.command, arrival_ms)
