@@ -134,7 +134,8 @@ class Pipeline:
     def _go_back(self) -> int:
         count, left_out = recover(self.engine, self._journal)
         self._astray = False
-        self._again.extend(self._note(of_stored(one, self._topics)) for one in left_out)
+        now_ms = time.time_ns() // 1_000_000
+        self._again.extend(self._note(of_stored(one, self._topics, now_ms)) for one in left_out)
         return count
 
     def snapshot(self) -> Checkpoint:
@@ -186,7 +187,7 @@ class Pipeline:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
             except Exception as error:
                 self._log(error)
-                inputs.append(self._note(of_message(message, error, self._topics), now_ms))
+                inputs.append(self._note(of_message(message, error, self._topics)))
         self.messages += len(messages)
         self.batches.append(len(inputs))
         return self._take(inputs, messages)
@@ -253,8 +254,9 @@ class Pipeline:
             if reply is not None and isinstance(item, CommandIn):
                 self._publisher.publish(self._topics.of(item.asset, "reply"), encode(reply))
         for cycle in results.cycles:
-            name = cycle.summary.asset
-            self._publisher.publish(self._topics.of(name, "cycle"), encode(cycle.summary))
+            topic = self._topics.of(cycle.summary.asset, "cycle")
+            self._publisher.publish(topic, encode(cycle.summary))
+        for name in dict.fromkeys(cycle.summary.asset for cycle in results.cycles):
             self._publish_estimate(name, time.monotonic())
         for name in results.touched - self._dirty:
             self._dirty.add(name)
@@ -362,11 +364,10 @@ class Pipeline:
         self._committed([], Results(), messages)
         return together
 
-    def _note(self, kept: Kept, now_ms: int | None = None) -> Trouble:
+    def _note(self, kept: Kept) -> Trouble:
         """Count a message that is set aside and answer it; what takes its place in the stream."""
         self.quarantined += 1
-        at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        message = kept.message
+        message, at_ms = kept.message, kept.arrival_ms
         self._answer(message.topic, message.payload.encode(), f"set aside: {message.reason}", at_ms)
         detail = msgspec.json.encode(message).decode()
         return Trouble(kept.asset, INPUT_QUARANTINED.code, "pack", at_ms, detail)

@@ -36,10 +36,11 @@ _LEVELS: dict[type, str] = {
 
 
 class Kept(NamedTuple):
-    """A message that is set aside, and the asset that its alarm is of."""
+    """A message that is set aside, the asset that its alarm is of, and when it came."""
 
     asset: str
     message: SetAside
+    arrival_ms: int
 
 
 def of_input(item: Input, error: Exception, topics: Topics) -> Kept | None:
@@ -47,7 +48,7 @@ def of_input(item: Input, error: Exception, topics: Topics) -> Kept | None:
     if isinstance(item, Tick | Trouble):
         return None
     topic = _topic(item, topics)
-    return Kept(_asset(item), SetAside(topic, reason_of(error), _text(item)))
+    return Kept(_asset(item), SetAside(topic, reason_of(error), _text(item)), item.arrival_ms)
 
 
 def of_message(message: Message, error: Exception, topics: Topics) -> Kept:
@@ -58,17 +59,17 @@ def of_message(message: Message, error: Exception, topics: Topics) -> Kept:
         asset = GROUP_ASSET
     text = message.payload.decode("utf-8", "backslashreplace")
     kept = SetAside(message.topic[:TOPIC_CHARACTERS], reason_of(error), text)
-    return Kept(GROUP_ASSET if asset.startswith("_") else asset, kept)
+    return Kept(GROUP_ASSET if asset.startswith("_") else asset, kept, message.arrival_ms)
 
 
-def of_stored(stored: Stored, topics: Topics) -> Kept:
-    """Of an input of the journal that a recovery left out."""
+def of_stored(stored: Stored, topics: Topics, now_ms: int) -> Kept:
+    """Of an input of the journal that a recovery left out; it is news, whenever it came."""
     item = stored.item
     if item is None or isinstance(item, Tick | Trouble):
         name = stored.asset or GROUP_ASSET
-        return Kept(name, SetAside("", stored.reason, stored.payload, stored.id))
+        return Kept(name, SetAside("", stored.reason, stored.payload, stored.id), now_ms)
     topic = _topic(item, topics)
-    return Kept(_asset(item), SetAside(topic, stored.reason, _text(item), stored.id))
+    return Kept(_asset(item), SetAside(topic, stored.reason, _text(item), stored.id), now_ms)
 
 
 _Sent = FrameIn | ConfigIn | StatusIn | DeviceAlarmIn | CommandIn

@@ -348,7 +348,8 @@ def test_a_finished_cycle_is_published_after_its_commit(world: World) -> None:
     words = world.kinds()
     assert words.count("cycle") >= 2
     assert words.index("commit") < words.index("cycle")
-    assert words[words.index("cycle") + 1] == "estimate"
+    last = len(words) - 1 - words[::-1].index("cycle")
+    assert words[last + 1 :] == ["estimate"]  # one of the asset, however many ended
     cycle = decode(CycleSummary, world.out.published("p/cycle")[0][1])
     assert (cycle.asset, cycle.cell, cycle.number, cycle.kind) == ("p", "c001", 1, "charge")
     stored = rows_of(world.journal.path, "SELECT summary FROM cycle")

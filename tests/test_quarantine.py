@@ -1,0 +1,537 @@
+"""What raises is set aside: the rest goes on, the state is as if it had never come, an alarm tells.
+
+The engine of these tests raises at one current, after it has changed its state: a mistake of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.contract import (
+    AlarmRecord,
+    Command,
+    DeviceAlarm,
+    Event,
+    Frame,
+    Provenance,
+    Rejected,
+    Reply,
+    Topics,
+    decode,
+    encode,
+)
+from monitor.engine import Engine, Results
+from monitor.errors import StoreError
+from monitor.inputs import FrameIn, Input, StatusIn, Tick
+from monitor.pipeline import Pipeline
+from monitor.store.checkpoint import Checkpoint, newest, write
+from tests.engine_world import T0, soh_model, thermal_model
+from tests.test_pipeline import World, message, rows_of
+
+POISON_A = 666.0
+ALARM = "bms/p/alarm/input_quarantined/pack"
+
+
+class Mistaken(Engine):
+    """Raises at one current, with everything already changed."""
+
+    mistaken = True
+
+    def process(self, inputs: Sequence[Input]) -> Results:
+        results = super().process(inputs)
+        for item in inputs:
+            if self.mistaken and isinstance(item, FrameIn) and item.frame.current_a == POISON_A:
+                raise ZeroDivisionError("a mistake of ours")
+        return results
+
+
+class MistakenWorld(World):
+    """A pipeline around it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.engine = Mistaken(soh_model(), thermal_model())
+        self.pipeline = Pipeline(self.engine, self.journal, self.out, Topics(), "monitor")
+
+
+def frame(k: int, current_a: float = -1.0, *, hot: bool = False) -> Frame:
+    return Frame(
+        v=1, session="s", seq=k, timestamp_ms=T0 + 3_000 * k, current_a=current_a,
+        voltage_v=3.7 - 0.001 * k, temperature_c=61.0 + k if hot else 25.0 + 0.01 * k,
+    )  # fmt: skip
+
+
+def batch(*frames: Frame) -> list[object]:
+    return [message("bms/p/telemetry", one, one.timestamp_ms) for one in frames]
+
+
+def states(engine: Engine) -> dict[str, object]:
+    """What is known of every asset, but for the alarms about what was set aside."""
+    return {
+        name: {
+            key: value
+            for key, value in msgspec.msgpack.decode(engine.asset_state(name)).items()
+            if key != "alarms"
+        }
+        for name in engine.fleet.assets
+    }
+
+
+def without_the_poison(tmp_path: Path, *frames: Frame) -> Engine:
+    calm = World(tmp_path / "calm.sqlite")
+    calm.configure()
+    for one in frames:
+        calm.pipeline.step(batch(one), T0)  # type: ignore[arg-type]
+    calm.journal.close()
+    return calm.engine
+
+
+@pytest.fixture
+def world(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = MistakenWorld(tmp_path / "j.sqlite")
+    made.configure()
+    yield made
+    made.journal.close()
+
+
+def test_the_rest_of_the_batch_is_taken(world: MistakenWorld, tmp_path: Path) -> None:
+    poison = frame(2, POISON_A)
+    messages = batch(frame(0), frame(1), poison, frame(3), frame(4))
+    world.pipeline.step(messages, T0)  # type: ignore[arg-type]
+    assert states(world.engine) == states(
+        without_the_poison(tmp_path, frame(0), frame(1), frame(3), frame(4))
+    )
+    # Counted, kept with the reason, answered, acknowledged, and an alarm.
+    assert world.pipeline.quarantined == 1
+    path = world.journal.path
+    ((asset, arrival, topic, reason, payload),) = rows_of(path, "SELECT * FROM quarantine")
+    assert (asset, arrival, topic) == ("p", poison.timestamp_ms, "bms/p/telemetry")
+    assert reason == "ZeroDivisionError: a mistake of ours"
+    assert decode(Frame, str(payload).encode()) == poison
+    refusal = decode(Rejected, world.out.published("/rejected")[0][1])
+    assert refusal.reason == "set aside: ZeroDivisionError: a mistake of ours"
+    acknowledged = acknowledged_of(world)
+    assert sorted(acknowledged) == [m.mid for m in messages]  # type: ignore[attr-defined]
+    record = decode(AlarmRecord, dict(world.out.published("quarantined/pack"))[ALARM])
+    assert (record.state, record.severity) == ("unacknowledged", 3)
+    assert rows_of(path, "SELECT count(*) FROM input WHERE kind = 0") == [(4,)]
+
+
+def test_the_alarm_ends_a_minute_after_the_newest(world: MistakenWorld) -> None:
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A)), T0)  # type: ignore[arg-type]
+    at_ms = frame(1).timestamp_ms
+    world.pipeline.tick(at_ms + 59_000)
+    of_it = [e for e in events(world) if e.alarm.code == "input_quarantined"]
+    assert [e.cause for e in of_it] == ["raise"]
+    world.pipeline.tick(at_ms + 60_000)
+    assert [e.cause for e in events(world) if e.alarm.code == "input_quarantined"] == [
+        "raise", "clear",
+    ]  # fmt: skip
+
+
+def acknowledged_of(world: World) -> list[object]:
+    return [mid for entry in world.out.log if entry[0] == "acknowledge" for mid in entry[1:]]
+
+
+def events(world: World) -> list[Event]:
+    return [decode(Event, payload) for _, payload in world.out.published("/event")]
+
+
+def test_what_waits_for_its_commit_is_taken_again_too(world: MistakenWorld, tmp_path: Path) -> None:
+    """Computed, announced, not yet committed when the next batch raises: nothing of it is lost."""
+    hot = [frame(0, hot=True), frame(1, hot=True)]
+    world.pipeline.take(batch(*hot), T0)  # type: ignore[arg-type]
+    world.pipeline.take(batch(frame(2, POISON_A), frame(3, hot=True)), T0)  # type: ignore[arg-type]
+    world.pipeline.flush()
+    assert states(world.engine) == states(without_the_poison(tmp_path, *hot, frame(3, hot=True)))
+    said = [e.event_id for e in events(world) if e.alarm.code == "over_temperature"]
+    kept = rows_of(world.journal.path, "SELECT event_id FROM event WHERE record LIKE '%over_temp%'")
+    assert set(said) == {event_id for (event_id,) in kept}
+    assert len(kept) == 1
+
+
+def test_recovery_goes_the_same_way(world: MistakenWorld, tmp_path: Path) -> None:
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)  # type: ignore[arg-type]
+    again = MistakenWorld(world.journal.path)
+    assert again.pipeline.recover() == 4  # the config, two frames, what tells of the third
+    assert again.pipeline.quarantined == 0
+    assert again.engine.asset_state("p") == world.engine.asset_state("p")
+    assert again.engine.shared_state() == world.engine.shared_state()
+    again.journal.close()
+
+
+def test_a_store_that_fails_meanwhile_loses_nothing(world: MistakenWorld, tmp_path: Path) -> None:
+    world.journal.broken = True
+    messages = batch(frame(0), frame(1, POISON_A), frame(2))
+    with pytest.raises(StoreError):
+        world.pipeline.take(messages, T0)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        world.pipeline.tick(T0 + 10_000)
+    later = batch(frame(3))
+    with pytest.raises(StoreError):
+        world.pipeline.take(later, T0)  # type: ignore[arg-type]
+    assert [entry for entry in world.out.log if entry[0] == "acknowledge"] == []
+    world.journal.broken = False
+    world.pipeline.flush()
+    assert states(world.engine) == states(
+        without_the_poison(tmp_path, frame(0), frame(2), frame(3))
+    )
+    acknowledged = acknowledged_of(world)
+    assert sorted(acknowledged) == [m.mid for m in messages + later]  # type: ignore[attr-defined]
+    assert world.pipeline.quarantined == 1
+
+
+def test_what_cannot_be_written_is_set_aside(
+    world: MistakenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = world.journal._row
+
+    def unwritable(item: Input, *more: object) -> object:
+        if isinstance(item, FrameIn) and item.frame.seq == 1:
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
+        return row(item, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.journal, "_row", unwritable)
+    world.pipeline.step(batch(frame(0), frame(1), frame(2)), T0)  # type: ignore[arg-type]
+    assert states(world.engine) == states(without_the_poison(tmp_path, frame(0), frame(2)))
+    assert rows_of(world.journal.path, "SELECT reason FROM quarantine") == [
+        ("OverflowError: Python int too large to convert to SQLite INTEGER",)
+    ]
+
+
+def test_what_cannot_be_read_is_set_aside(
+    world: MistakenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message of which the contract should have said why it is refused."""
+
+    def mistaken(payload: bytes) -> list[Frame]:
+        raise MemoryError("a mistake of ours")
+
+    monkeypatch.setattr("monitor.pipeline.decode_telemetry", mistaken)
+    odd = message("bms/p/telemetry", b"\xff{", T0 + 5)
+    named = DeviceAlarm(v=1, timestamp_ms=T0, name="short", active=True)
+    world.pipeline.step([odd, message("bms/p/device_alarm", named)], T0)
+    assert rows_of(world.journal.path, "SELECT asset, topic, payload FROM quarantine") == [
+        ("p", "bms/p/telemetry", "\\xff{")
+    ]
+    assert {e.alarm.code for e in events(world)} == {"input_quarantined", "device_short"}
+
+
+def test_a_publisher_that_raises_at_one_alarm(world: MistakenWorld, tmp_path: Path) -> None:
+    publish = world.out.publish
+
+    def choosy(topic: str, payload: bytes, **more: object) -> None:
+        if "over_temperature" in topic:
+            raise ValueError("Payload too large.")
+        publish(topic, payload, **more)  # type: ignore[arg-type]
+
+    world.out.publish = choosy  # type: ignore[method-assign, assignment]
+    frames = [frame(k, hot=True) for k in range(3)]
+    world.pipeline.step(batch(*frames, frame(3)), T0)  # type: ignore[arg-type]
+    assert world.pipeline.quarantined > 0
+    assert rows_of(world.journal.path, "SELECT DISTINCT reason FROM quarantine") == [
+        ("ValueError: Payload too large.",)
+    ]
+
+
+def test_an_estimate_that_cannot_be_made_stops_no_other(
+    world: MistakenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimate = world.engine.estimate
+
+    def mistaken(name: str) -> object:
+        if name == "p":
+            raise IndexError("a mistake of ours")
+        return estimate(name)
+
+    monkeypatch.setattr(world.engine, "estimate", mistaken)
+    other = message("bms/q/telemetry", frame(0))
+    world.pipeline.step([*batch(frame(0)), other], T0)  # type: ignore[list-item]
+    world.pipeline.publish_estimates(1e9)
+    assert [topic for topic, _ in world.out.published("/estimate")] == ["bms/q/estimate"]
+    world.pipeline.publish_estimates(1e9)
+    world.pipeline.flush()
+    assert [(e.alarm.asset, e.alarm.code) for e in events(world)] == [("p", "estimate_failed")]
+
+
+def test_a_tick_that_raises_leaves_the_engine_as_it_was(world: MistakenWorld) -> None:
+    world.pipeline.step(batch(frame(0)), T0)  # type: ignore[arg-type]
+    before = world.engine.asset_state("p")
+    process = world.engine.process
+
+    def mistaken(inputs: Sequence[Input]) -> Results:
+        results = process(inputs)
+        if any(isinstance(item, Tick) for item in inputs):
+            raise ZeroDivisionError("a mistake of ours")
+        return results
+
+    world.engine.process = mistaken  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        world.pipeline.tick(T0 + 10**9)
+    assert world.engine.asset_state("p") == before
+    world.engine.process = process  # type: ignore[method-assign]
+    world.pipeline.tick(T0 + 10**9)
+    assert [e.alarm.code for e in events(world)] == ["stale"]
+
+
+# At the start
+
+
+def poisoned_store(tmp_path: Path, *frames: Frame) -> Path:
+    """A store in which a frame stands that raises since the newest version of the program."""
+    world = MistakenWorld(tmp_path / "old.sqlite")
+    world.engine.mistaken = False
+    world.configure()
+    world.pipeline.step(batch(*frames), T0)  # type: ignore[arg-type]
+    world.journal.close()
+    return world.journal.path
+
+
+def test_a_start_leaves_out_what_raises(tmp_path: Path) -> None:
+    frames = [frame(k, POISON_A if k in (3, 7) else -1.0) for k in range(12)]
+    path = poisoned_store(tmp_path, *frames)
+    world = MistakenWorld(path)
+    world.pipeline.recover()
+    good = [one for one in frames if one.current_a != POISON_A]
+    assert states(world.engine) == states(without_the_poison(tmp_path, *good))
+    world.pipeline.tick(T0)
+    assert world.pipeline.quarantined == 2
+    assert [e.alarm.code for e in events(world)] == ["input_quarantined"]
+    assert rows_of(path, "SELECT count(*) FROM quarantine") == [(2,)]
+    assert rows_of(path, "SELECT count(*) FROM input WHERE kind = 0") == [(12,)]  # all kept
+    world.journal.close()
+    again = MistakenWorld(path)
+    again.pipeline.recover()
+    assert again.pipeline.quarantined == 0  # known by now
+    assert again.engine.asset_state("p") == world.engine.asset_state("p")
+    again.journal.close()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"v":1,"nominal_capacity_ah":2,"max_gap_ms":1180591620717411303424}',
+        '{"v":1,"nominal_capacity_ah":2,"expected_interval_ms":2000000000000000000}',
+        '{"v":1,"nominal_capacity_ah":2,"max_gap_ms":1' + "0" * 400 + "}",
+        "not JSON",
+        "",
+    ],
+)
+def test_a_start_leaves_out_a_row_that_is_against_the_contract(
+    tmp_path: Path, payload: str
+) -> None:
+    """A config that an earlier version took, and could not start with any more."""
+    path = poisoned_store(tmp_path, frame(0), frame(1))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "INSERT INTO input (kind, asset_id, arrival_ms, payload) VALUES (2, 1, 0, ?)",
+            (payload,),
+        )
+        db.commit()
+    world = MistakenWorld(path)
+    world.pipeline.recover()
+    world.pipeline.step(batch(frame(2)), T0)  # type: ignore[arg-type]
+    assert states(world.engine) == states(
+        without_the_poison(tmp_path, frame(0), frame(1), frame(2))
+    )
+    ((kept, input_id),) = rows_of(
+        path,
+        "SELECT payload, json_extract(payload, '$.detail.input_id') FROM input WHERE kind = 7",
+    )
+    assert json.loads(str(kept))["detail"].get("payload", "") == payload
+    assert input_id == 4
+    world.pipeline.checkpoint()
+    world.journal.close()
+
+
+@pytest.mark.parametrize("damage", ["version", "state", "groups"])
+def test_a_checkpoint_that_cannot_be_used_is_kept_and_the_journal_replayed(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whole by its checksum, and of another version, or with a state that nothing can read."""
+    path = poisoned_store(tmp_path, frame(0), frame(1))
+    world = MistakenWorld(path)
+    world.pipeline.recover()
+    expected = world.engine.asset_state("p")
+    world.pipeline.checkpoint()
+    good = newest(path)
+    assert good is not None
+    state = msgspec.msgpack.decode(good.assets[0])
+    if damage == "version":
+        state["version"] = 99
+    elif damage == "state":
+        state["arrays"] = {}
+    groups = b"\xc1" if damage == "groups" else good.groups
+    write(path, Checkpoint(good.input_id + 0, [msgspec.msgpack.encode(state)], groups))
+    write(path, Checkpoint(good.input_id + 0, [msgspec.msgpack.encode(state)], groups))
+    world.journal.close()
+    again = MistakenWorld(path)
+    assert again.pipeline.recover() == 3
+    assert again.engine.asset_state("p") == expected
+    kept = sorted(p.name for p in tmp_path.glob("old.sqlite.checkpoint-*"))
+    assert kept == ["old.sqlite.checkpoint-a.unusable", "old.sqlite.checkpoint-b.unusable"]
+    assert "cannot be used" in caplog.text
+    assert "old.sqlite.checkpoint-a.unusable" in caplog.text
+    again.journal.close()
+
+
+def test_a_checkpoint_of_version_7_is_read(tmp_path: Path) -> None:
+    """What version 8 has elsewhere: the session's name, and what is known beside the assets."""
+    world = World(tmp_path / "j.sqlite")
+    world.configure(gateway="gw")
+    world.pipeline.step(batch(frame(0, hot=True), frame(1, hot=True)), T0)  # type: ignore[arg-type]
+    world.engine.process([StatusIn("gw", True, False, T0)])
+    new = msgspec.msgpack.decode(world.engine.asset_state("p"))
+    old = new | {"version": 7, "session": "s", "session_number": 1, "gateway_online": False}
+    admission = bytearray(new["arrays"]["admission"])
+    admission[:8] = (1).to_bytes(8, "little")
+    old["arrays"] = new["arrays"] | {"admission": bytes(admission)}
+    moved = Engine(soh_model(), thermal_model())
+    moved.put_asset_state(msgspec.msgpack.encode(old))
+    moved.put_shared_state(msgspec.msgpack.encode({"alarms": [], "replies": [], "asset": "_group"}))
+    assert moved.asset_state("p") == world.engine.asset_state("p")
+    again = moved.process([FrameIn("p", frame(1), T0, encode(frame(1)))])
+    assert again.verdicts == [2]  # the same session: it came before
+    world.journal.close()
+
+
+# From outside
+
+
+def test_the_configs_that_ended_the_monitor(tmp_path: Path) -> None:
+    world = World(tmp_path / "j.sqlite")
+    for payload in (
+        b'{"v":1,"nominal_capacity_ah":2,"expected_interval_ms":2000000000000000000}',
+        b'{"v":1,"nominal_capacity_ah":2,"max_gap_ms":1180591620717411303424}',
+        b'{"v":1,"nominal_capacity_ah":2,"max_gap_ms":1%s}' % (b"0" * 400),
+        b'{"v":1,"nominal_capacity_ah":1e-320}',
+    ):
+        world.pipeline.step([message("bms/dev1/config", payload, retain=True)], T0)
+        world.pipeline.tick(T0 + 1)
+        world.pipeline.checkpoint()
+    assert world.pipeline.rejected == 4
+    assert world.pipeline.quarantined == 0
+    assert world.journal.last_id == 0
+    assert world.engine.fleet.assets == {}
+    world.journal.close()
+
+
+# A refused frame changes nothing
+
+
+def test_a_refused_frame_leaves_the_alarm_and_the_recovery(tmp_path: Path) -> None:
+    """One frame a day ahead with one temperature instead of two: the alarm of the second stands."""
+    world = World(tmp_path / "j.sqlite")
+    world.configure(cells=2, provenance=Provenance())
+    for k in range(4):
+        hot = msgspec.structs.replace(frame(k), temperature_c=[25.0, 70.0 + k])
+        world.pipeline.step(batch(hot), T0)  # type: ignore[arg-type]
+    assert standing(world) == [("over_temperature", "t02", "unacknowledged")]
+    before = states(world.engine), world.journal.last_id
+    ahead = Frame(v=1, session="x", seq=9, timestamp_ms=T0 + 86_400_000, temperature_c=25.0)
+    world.pipeline.step([message("bms/p/telemetry", ahead)], T0)
+    known = frame(3)
+    again = Frame(v=1, session="s", seq=3, timestamp_ms=known.timestamp_ms, temperature_c=25.0)
+    no_number = Frame(v=1, session="y", timestamp_ms=known.timestamp_ms, temperature_c=25.0)
+    world.pipeline.step(batch(again, no_number), T0)  # type: ignore[arg-type]
+    assert standing(world) == [("over_temperature", "t02", "unacknowledged")]
+    assert (states(world.engine), world.journal.last_id) == before
+    recovered = World(world.journal.path)
+    recovered.pipeline.recover()
+    assert recovered.engine.asset_state("p") == world.engine.asset_state("p")
+    recovered.journal.close()
+    world.journal.close()
+
+
+def standing(world: World) -> list[tuple[str, str, str]]:
+    return [(r.code, r.source, r.state) for r in world.engine.alarm_records()]
+
+
+def test_a_refused_first_frame_makes_no_asset(tmp_path: Path) -> None:
+    world = World(tmp_path / "j.sqlite")
+    ahead = Frame(v=1, timestamp_ms=T0 + 86_400_000, voltage_v=[3.7] * 8)
+    world.pipeline.step([message("bms/new/telemetry", ahead)], T0)
+    assert world.engine.fleet.assets == {}
+    assert world.pipeline.rejected == 1
+    assert world.engine.counters.future == 1
+    world.pipeline.step([message("bms/new/telemetry", frame(0))], T0)
+    assert world.engine.fleet.assets["new"].cells == 1
+    world.journal.close()
+
+
+def test_a_late_frame_does_not_rewire(tmp_path: Path) -> None:
+    world = World(tmp_path / "j.sqlite")
+    world.configure(cells=2, provenance=Provenance())
+    for k in (0, 1, 3, 4):
+        hot = msgspec.structs.replace(frame(k), temperature_c=[25.0, 70.0 + k])
+        world.pipeline.step(batch(hot), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(msgspec.structs.replace(frame(2), temperature_c=25.0)), T0)  # type: ignore[arg-type]
+    assert world.engine.fleet.assets["p"].sensors == 2
+    assert ("over_temperature", "t02", "unacknowledged") in standing(world)
+    world.journal.close()
+
+
+def test_an_event_id_never_comes_twice_though_the_memory_is_gone(tmp_path: Path) -> None:
+    """No checkpoint, the journal trimmed: a later raise is a row of its own."""
+    path = tmp_path / "j.sqlite"
+    first = World(path)
+    first.configure()
+    for k in range(3):
+        first.pipeline.step(batch(frame(k, hot=True)), T0)  # type: ignore[arg-type]
+    first.pipeline.step(batch(frame(4)), T0)  # type: ignore[arg-type]
+    before = rows_of(path, "SELECT event_id FROM event")
+    assert before
+    first.journal.trim(first.journal.last_id)
+    first.journal.close()
+    second = World(path)
+    second.pipeline.recover()
+    for k in range(100, 103):
+        second.pipeline.step(batch(frame(k, hot=True)), T0)  # type: ignore[arg-type]
+    said = {e.event_id for e in events(second)}
+    kept = {event_id for (event_id,) in rows_of(path, "SELECT event_id FROM event")}
+    assert said
+    assert said <= kept
+    assert len(kept) == len(before) + len(said)
+    second.journal.close()
+
+
+def test_who_is_offline_is_known_after_a_restart_though_nobody_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    world = World(path)
+    world.pipeline.step(
+        [message("bms/_gateway/gw/status", b"offline"), message("bms/early/status", b"offline")], T0
+    )
+    world.pipeline.checkpoint()
+    again = World(path)
+    assert again.pipeline.recover() == 0
+    again.configure("p", gateway="gw")
+    again.configure("early")
+    assert sorted((r.asset, r.code) for r in again.engine.alarm_records()) == [
+        ("early", "offline"), ("p", "offline"),
+    ]  # fmt: skip
+    for one in (world, again):
+        one.journal.close()
+
+
+def test_a_command_to_nothing_is_not_remembered(tmp_path: Path) -> None:
+    """Its asset may come; the command given again is then another one, as after a restart."""
+    world = World(tmp_path / "j.sqlite")
+    command = Command(v=1, id="1", action="out_of_service", code="asset")
+    world.pipeline.step([message("bms/p/command/ann", command)], T0)
+    world.configure()
+    assert world.engine.book.replies == {}
+    world.pipeline.step([message("bms/p/command/ann", command)], T0)
+    reply = decode(Reply, world.out.published("p/reply")[-1][1])
+    assert reply.result == "done"
+    world.journal.close()
+    again = World(world.journal.path)
+    again.pipeline.recover()
+    assert again.engine.asset_state("p") == world.engine.asset_state("p")
+    again.journal.close()
