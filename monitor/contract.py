@@ -421,6 +421,8 @@ class MonitorMetrics(Struct, frozen=True):
     outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound
     set_aside: int = 0  # lines that InfluxDB refused, kept beside the journal with its reason
     store_bytes: int = 0  # what the journal holds
+    webhook_let_go: int = 0  # alarm transitions that the webhook's receiver refused
+    failing: list[str] = []  # tasks beside the stream that do not work now, by name
 
 
 MESSAGES: dict[str, type[Struct]] = {
