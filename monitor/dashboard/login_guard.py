@@ -173,7 +173,7 @@ class BasicGuard:
             return False
         try:
             name, colon, password = b64decode(rest, validate=True).decode().partition(":")
-        except (Base64Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII or no UTF-8
             return False
         digest = _digest(rest)
         if self._good == (digest, name) and self._logins.knows(name):
