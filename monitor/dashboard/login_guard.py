@@ -11,7 +11,6 @@ import hashlib
 import html
 import secrets
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
