@@ -99,10 +99,11 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     from cellpulse.forecasting import forecaster
     from cellpulse.reporting import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
-    from monitor.dashboard.feed import Feed
+    from monitor.dashboard.feed import Feed, wall_clock_ms
     from monitor.dashboard.hub import Hub
     from monitor.login import Logins
     from monitor.store.influx_history import make_history
+    from monitor.supervisor import Supervisor
 
     logins = None if config.login is None else Logins(config.login)
     hub = Hub()
@@ -113,9 +114,10 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
         feed.request, feed.send_to_simulator, faults=OFFERED, analyse=analyse, reports=reports,
         outlook=forecaster(config.models or models_folder()),
     )  # fmt: skip
-    app = make_app(hub, make_history(config), actions=actions)
+    supervisor = Supervisor(wall_clock_ms)
+    app = make_app(hub, make_history(config), actions=actions, supervisor=supervisor)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(feed.run(), name="dashboard-feed")
+        tasks.create_task(supervisor.run("feed", feed.run), name="dashboard-feed")
         tasks.create_task(
             serve(
                 app,

@@ -189,7 +189,7 @@ def _why(
 
 def sentence(advice: Advice, *, zh: bool = False) -> str:
     """The advice as one line for people."""
-    if advice.current_a is None:
+    if advice.current_a is None or advice.current_c is None or advice.allowed_a is None:
         return f"没有充电建议：{advice.why_zh}" if zh else f"no charging advice: {advice.why}"
     if advice.minutes is None or advice.loss is None:
         outlook = (

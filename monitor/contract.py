@@ -435,6 +435,9 @@ class MonitorMetrics(Struct, frozen=True):
     outbox_dropped: Count = 0  # raw frames given up unsent, because the store was at its bound
     set_aside: Count = 0  # lines that InfluxDB refused, kept beside the journal with its reason
     store_bytes: Count = 0  # what the journal holds
+    webhook_let_go: Count = 0  # alarm transitions that the webhook's receiver refused
+    failing: list[str] = []  # tasks beside the stream that do not work now, by name
+    quarantined: Count = 0  # messages that raised and were set aside, kept in the journal
 
 
 MESSAGES: dict[str, type[Struct]] = {

@@ -4,7 +4,8 @@ CellpulseError
 ├── PayloadError      a message that the contract refuses: counted and answered, never fatal
 ├── ConfigurationError   a setting that cannot be used: names the key, the value and what is right
 ├── ModelError        a model that cannot be used: absent, damaged or not what its card says
-└── StoreError        a store that cannot be opened, read or written
+├── StoreError        a store that cannot be opened, read or written
+└── AwayError         a peer that takes or answers nothing now; it will be asked again
 """
 
 from __future__ import annotations
@@ -28,3 +29,14 @@ class ModelError(CellpulseError):
 
 class StoreError(CellpulseError):
     """A store that cannot be opened, read or written."""
+
+
+class AwayError(CellpulseError):
+    """A peer (a receiver, a database, a broker) that takes nothing now; text without secrets.
+
+    `wait_s` is how long it asked to be left alone, seconds.
+    """
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s

@@ -1,7 +1,8 @@
 """The monitor's own health: one snapshot for MQTT, for Prometheus and for `/healthz`.
 
-`GET /healthz` answers 200 while everything works and 503 with the check that fails. `GET /metrics`
-is Prometheus' text format (version 0.0.4).
+`GET /healthz` answers 200 while every check passes and 503 with the one that fails. Its `tasks` are
+what runs beside the stream; one that fails is named there and changes no status, since a restart of
+the monitor would help none of them. `GET /metrics` is Prometheus' text format (version 0.0.4).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from monitor.contract import VERSION, MonitorMetrics
 from monitor.exposition import Family, Labels, expose
+from monitor.mqtt import wall_clock_ms
 from monitor.pipeline import Pipeline
+from monitor.supervisor import Supervisor
 from monitor.timing import Stopwatch, quantile
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -47,14 +50,16 @@ class Health:
         pipeline: Pipeline,
         link: Waiting,
         watches: Mapping[str, Stopwatch],
-        storing: Callable[[], Mapping[str, Any]] = dict,
+        figures: Callable[[], Mapping[str, Any]] = dict,
+        supervisor: Supervisor | None = None,
     ) -> None:
-        """`storing` gives the fields of MonitorMetrics about the store and its outbox, by name."""
+        """`figures` gives the fields of MonitorMetrics that others know, by name."""
+        self.supervisor = supervisor or Supervisor(wall_clock_ms)
         self.alarms: Counter[int] = Counter()  # not normal, by severity
         self._pipeline = pipeline
         self._link = link
         self._watches = dict(watches)
-        self._storing = storing
+        self._figures = figures
         self._started_s = time.monotonic()
         self._started_at_s = time.time()
         self._marked = (self._started_s, 0, 0)
@@ -97,7 +102,7 @@ class Health:
             latency_ms_p50=quantile(pipeline.latencies_ms, 0.50),
             latency_ms_p99=quantile(pipeline.latencies_ms, 0.99),
             inference={name: watch.read() for name, watch in self._watches.items()},
-            **self._storing(),
+            **self._figures(),
         )
 
     def exposition(self, now_ms: int, checks: Mapping[str, bool]) -> str:
@@ -110,6 +115,7 @@ class Health:
             Family.counter("frames", "Frames accepted.", m.frames),
             Family.counter("samples", "Samples of single cells in accepted frames.", m.samples),
             Family.counter("rejected", "Payloads refused.", m.rejected),
+            Family.counter("quarantined", "Messages that raised and were set aside.", m.quarantined),
             Family.counter("duplicates", "Frames that had come before.", m.duplicates),
             Family.counter("late", "Frames kept but too late for the features.", m.late),
             Family.counter("missed_frames", "Sequence numbers that never came.", m.gaps),
@@ -122,6 +128,7 @@ class Health:
             Family.gauge("outbox_lag_seconds", "Age of the oldest of them.", m.outbox_lag_s),
             Family.counter("outbox_dropped", "Frames given up unsent.", m.outbox_dropped),
             Family.counter("set_aside_lines", "Lines that the database refused.", m.set_aside),
+            Family.counter("webhook_let_go", "Events that the webhook refused.", m.webhook_let_go),
             Family.gauge("store_bytes", "Size of the journal.", m.store_bytes),
             Family.gauge("batch_mean_inputs", "Inputs a step, newest 1,000.", m.batch_mean),
             Family.summary(
@@ -143,6 +150,14 @@ class Health:
                 (("model", name),): t.rows for name, t in m.inference.items()
             }
             families.append(Family.counter("inference_rows", "Samples inferred.", rows))
+        tasks = self.supervisor.states()
+        if tasks:
+            up = {_task(name): int(task.state == "ok") for name, task in tasks.items()}
+            failures = {_task(name): n for name, n in self.supervisor.failures().items()}
+            families += [
+                Family.gauge("task_up", "1 where a task beside the stream works.", up),
+                Family.counter("task_failures", "How often it failed.", failures),
+            ]
         families += _process()
         return expose(families)
 
@@ -183,8 +198,13 @@ class HealthPages:
         if path == "/metrics":
             return 200, CONTENT_TYPE, self._health.exposition(self._now_ms(), checks).encode()
         good = all(checks.values())
-        body = {"status": "ok" if good else "failing", "checks": checks}
+        tasks = self._health.supervisor.states()
+        body = {"status": "ok" if good else "failing", "checks": checks, "tasks": tasks}
         return 200 if good else 503, b"application/json", msgspec.json.encode(body) + b"\n"
+
+
+def _task(name: str) -> Labels:
+    return (("task", name),)
 
 
 def _process() -> list[Family]:

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from monitor.errors import ConfigurationError
+from monitor.supervisor import Report
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 STOP_WITHIN_S = 1
+ALIVE_S = 1.0
 MAX_HEAD_BYTES = 16 * 1024
 MAX_AT_ONCE = 2_000  # connections; past it 503
 MAX_SOCKET_MESSAGE_BYTES = 4_096
@@ -86,15 +88,31 @@ class Server(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` on a socket while the block runs."""
-    server = Server(app)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
+async def serve(
+    server: Server, listener: socket.socket, alive: Callable[[], None] = lambda: None
+) -> None:
+    """Serve on a socket until cancelled, then close every open one within 2 s.
+
+    `alive` is called every second. Raises what ends the server otherwise.
+    """
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
     try:
-        yield
+        while not (await asyncio.wait({serving}, timeout=ALIVE_S))[0]:
+            alive()
     finally:
         server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
+        await asyncio.wait({serving})
         listener.close()
+    serving.result()
+
+
+def serve_again(
+    app: ASGIApp, listener: socket.socket, listen_again: Callable[[], socket.socket]
+) -> Callable[[Report], Awaitable[None]]:
+    """The work of a supervised server: on the socket at hand, after a failure on a new one."""
+    first = [listener]
+
+    async def work(report: Report) -> None:
+        await serve(Server(app), first.pop() if first else listen_again(), report.well)
+
+    return work

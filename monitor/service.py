@@ -4,6 +4,9 @@ What comes is computed in the thread that reads it, between reading and writing:
 over, and no two threads want the interpreter at once, which cost more than the work itself. What
 is done now and then (ticks, checkpoints, upkeep) waits for its turn in a worker thread.
 
+Two tasks alone end the monitor, since without them it would do nothing: the ingest and the clock.
+Everything else is run by the supervisor and may fail, be late or be gone.
+
 The module is long because everything that runs beside the pipeline is started and ended here.
 """
 
@@ -16,12 +19,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiomqtt
 
@@ -29,7 +32,7 @@ from monitor.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.engine import Engine
-from monitor.errors import ConfigurationError, ModelError, StoreError
+from monitor.errors import AwayError, ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
 from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
@@ -43,19 +46,21 @@ from monitor.store.influx_sink import make_sink
 from monitor.store.journal import Journal
 from monitor.store.upkeep import Upkeep
 from monitor.store.wal import keep_short
+from monitor.supervisor import Report, Supervisor
 from monitor.timing import TimedSohModel, TimedThermalModel
 from monitor.warming import compile_kernels
-from monitor.webhook import Outbox, Webhook
-from monitor.webhook import run as run_webhook
+from monitor.webhook import Outbox, Sender, Webhook
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_MESSAGES = 5_000
 TICK_S = 1.0
+LONGEST_TICK_S = 60.0  # to the next one after one that raised
 METRICS_S = 5.0
 TURN_S = 0.05  # the network's thread waits so long at once for a turn
 ESTIMATES_AT_ONCE = 4
+HANGS_S = 60.0  # an auxiliary task that has done nothing for so long
 STUCK_S = 15.0  # without a finished tick for so long, /healthz says that the pipeline stands
 INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
 
@@ -118,6 +123,11 @@ class Monitor:
         self.topics = Topics(config.root)
         self.journal = Journal(config.store, durable=config.durable)
         self.engine = Engine(soh, thermal, read_rules(config.rules))
+        self.supervisor = Supervisor(clock)
+        self.sender: Sender | None = None
+        if config.webhook is not None:
+            hook = Webhook(config.webhook, config.webhook_header)
+            self.sender = Sender(hook, Outbox(config.store))
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
         self._ending = False
@@ -153,7 +163,11 @@ class Monitor:
             if isinstance(model, TimedSohModel | TimedThermalModel)
         }
         self.upkeep = Upkeep(self.journal, config, self.sink, clock)
-        self.health = Health(self.pipeline, self.link, watches, self.upkeep.figures)
+        self._reconciled = 0  # the connection after which retained alarms were put right
+        self._rules_seen = None if config.rules is None else _stamp(config.rules)
+        self._rules_good = True
+        self._discovered: dict[str, object] = {}  # what Home Assistant was told of each asset
+        self.health = Health(self.pipeline, self.link, watches, self._figures, self.supervisor)
         self._ticked_s = time.monotonic()
 
     async def run(self) -> None:
@@ -174,26 +188,37 @@ class Monitor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ingested(), name="ingest")
                 tasks.create_task(self._clock(), name="clock")
-                tasks.create_task(self._health(), name="health")
-                tasks.create_task(self._checkpoints(), name="checkpoints")
-                tasks.create_task(self._reconcile(), name="reconcile")
-                if self.config.rules is not None:
-                    tasks.create_task(self._rules(self.config.rules), name="rules")
-                if self.config.webhook is not None:
-                    hook = Webhook(self.config.webhook, self.config.webhook_header)
-                    tasks.create_task(run_webhook(hook, Outbox(self.config.store)), name="webhook")
-                tasks.create_task(self.upkeep.run(self._between), name="upkeep")
                 self.journal.leave_log()
-                tasks.create_task(keep_short(self.config.store, self._between), name="log")
-                if self.sink is not None:
-                    tasks.create_task(self.sink.run(), name="influx")
-                if self.config.homeassistant is not None:
-                    tasks.create_task(self._discovery(self.config.homeassistant), name="discovery")
+                for name, (work, within_s) in self._auxiliary().items():
+                    supervised = self.supervisor.run(name, work, within_s=within_s)
+                    tasks.create_task(supervised, name=name)
                 self.ready.set()
         finally:
             self._ending = True
+            if self.sink is not None:
+                self.sink.close()
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)
+
+    def _auxiliary(self) -> dict[str, tuple[Callable[[Report], Awaitable[None]], float | None]]:
+        """What runs beside the stream, by name, each with how long it may be silent."""
+        config = self.config
+        work: dict[str, tuple[Callable[[Report], Awaitable[None]], float | None]] = {
+            "metrics": (self._metrics, HANGS_S),
+            "checkpoints": (self._checkpoints, HANGS_S + 2 * config.checkpoint_s),
+            "reconcile": (self._reconcile, HANGS_S),
+            "upkeep": (partial(self.upkeep.run, self._between), None),  # a long store takes long
+            "log": (partial(keep_short, config.store, self._between), None),
+        }
+        if config.rules is not None:
+            work["rules"] = (partial(self._rules, config.rules), HANGS_S)
+        if self.sender is not None:
+            work["webhook"] = (self.sender.run, HANGS_S)
+        if self.sink is not None:
+            work["influx"] = (self.sink.run, 2 * HANGS_S)
+        if config.homeassistant is not None:
+            work["homeassistant"] = (partial(self._discovery, config.homeassistant), HANGS_S)
+        return work
 
     @contextlib.asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -203,15 +228,33 @@ class Monitor:
             return
         from monitor.dashboard.guard import OriginGuard
         from monitor.dashboard.login_guard import BasicGuard
-        from monitor.http_server import LOOPBACK_NAMES, listen, serving
+        from monitor.http_server import LOOPBACK_NAMES, listen, serve_again
         from monitor.login import Logins
 
         host = self.config.health_host
+        open_port = partial(listen, host, self.config.health_port, option="--health-port")
         pages = HealthPages(self.health, self.checks, self._clock_ms)
         app = pages if self.config.login is None else BasicGuard(pages, Logins(self.config.login))
         guarded = OriginGuard(app, LOOPBACK_NAMES if host in LOOPBACK_NAMES else ())
-        async with serving(guarded, listen(host, self.config.health_port, option="--health-port")):
+        work = serve_again(guarded, open_port(), open_port)
+        serving = asyncio.create_task(self.supervisor.run("health", work), name="health")
+        try:
             yield
+        finally:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+    def _figures(self) -> dict[str, Any]:
+        """The fields of MonitorMetrics about what runs beside the stream, by name."""
+        let_go = 0 if self.sender is None else self.sender.let_go
+        failing = self.supervisor.failing()
+        return {
+            **self.upkeep.figures(),
+            "webhook_let_go": let_go,
+            "failing": failing,
+            "quarantined": self.pipeline.quarantined,
+        }
 
     def checks(self) -> dict[str, bool]:
         """What must hold for a healthy monitor, each with whether it does."""
@@ -262,6 +305,9 @@ class Monitor:
             return 0.0
         try:
             return self._take()
+        except StoreError as error:
+            self._cannot_store(error)
+            return None
         except Exception as error:  # it would end this thread alone and the monitor stand
             self._ending = True
             self._loop.call_soon_threadsafe(self._broken.set_exception, error)
@@ -278,7 +324,8 @@ class Monitor:
             return None  # nothing new is taken; the clock tries again
         messages = self.link.drain(BATCH_MESSAGES)
         if messages:
-            self.pipeline.take(messages, self._clock_ms())
+            if not self._stored(partial(self.pipeline.take, messages, self._clock_ms())):
+                return None
             self.link.send()
         if self.pipeline.commit_in_s(time.monotonic()) == 0.0 and not self._stored(
             self.pipeline.flush
@@ -293,70 +340,99 @@ class Monitor:
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     async def _clock(self) -> None:
+        wait_s = TICK_S
         while True:
-            await asyncio.sleep(TICK_S)
-            await self._work(self._tick)
-            self._ticked_s = time.monotonic()
+            await asyncio.sleep(wait_s)
+            ticked = await self._work(self._tick)
+            wait_s = TICK_S if ticked else min(2 * wait_s, LONGEST_TICK_S)
 
-    def _tick(self) -> None:
-        """What depends on the wall clock; and what the network's thread left while it connects."""
-        if self._stored(partial(self.pipeline.tick, self._clock_ms())):
-            self._take()
+    def _tick(self) -> bool:
+        """What depends on the wall clock; and what the network's thread left while it connects.
+
+        False where it raises: the engine is as before then, messages are taken as ever, and
+        /healthz says that the pipeline stands.
+        """
+        try:
+            stored = self._stored(partial(self.pipeline.tick, self._clock_ms()))
+        except Exception as error:
+            log.error("the clock's work fails: %s; trying again", error, exc_info=error)
+            return False
+        try:
+            if stored:
+                self._take()
+        except StoreError as error:
+            self._cannot_store(error)
+        self._ticked_s = time.monotonic()
+        return True
 
     def _stored(self, work: Callable[[], object]) -> bool:
         """Do work that ends in a commit; False where the store cannot take it now."""
         try:
             work()
         except StoreError as error:
-            if not self._store_failed:
-                log.error("%s; nothing is lost, trying again every second", error)
-            self._store_failed = True
+            self._cannot_store(error)
             return False
         if self._store_failed:
             log.warning("the store takes data again")
         self._store_failed = False
         return True
 
-    async def _rules(self, path: Path) -> None:
+    def _cannot_store(self, error: StoreError) -> None:
+        if not self._store_failed:
+            log.error("%s; nothing is lost, trying again every second", error)
+        self._store_failed = True
+
+    async def _rules(self, path: Path, report: Report) -> None:
         """Read the rules file again when it changes; a bad one is reported and not used."""
-        seen = _stamp(path)
         while True:
             await asyncio.sleep(TICK_S)
             stamp = _stamp(path)
-            if stamp == seen:
+            if stamp == self._rules_seen:
+                if self._rules_good:
+                    report.well()
                 continue
-            seen = stamp
+            self._rules_seen, self._rules_good = stamp, False
             try:
                 rules = await asyncio.to_thread(read_rules, path)
             except ConfigurationError as error:
-                log.error("%s; the rules stay as they were", error)
+                report.trouble(f"{error}; the rules stay as they were", anew=True)
                 continue
             change = partial(self.pipeline.set_rules, rules, self._clock_ms())
             await self._work(partial(self._stored, change))
+            self._rules_good = True
             log.warning("alarm rules read again from %s", path)
 
-    async def _discovery(self, prefix: str) -> None:
+    async def _discovery(self, prefix: str, report: Report) -> None:
         """Make every asset known to Home Assistant, again when it comes back or more is known."""
-        published: dict[str, object] = {}
         program = version("cellpulse")
         while True:
             if self.link.home_assistant_returned():
-                published.clear()
-            await self._work(partial(self._make_known, prefix, program, published))
+                self._discovered.clear()
+            await self._work(partial(self._make_known, prefix, program))
+            report.well()
             await asyncio.sleep(TICK_S)
 
-    def _make_known(self, prefix: str, program: str, published: dict[str, object]) -> None:
-        """Publish the discovery of the assets of which something has changed."""
+    def _make_known(self, prefix: str, program: str) -> None:
+        """Publish the discovery of the assets of which something has changed.
+
+        Raises what one of them raised, once the others are told.
+        """
+        failed: Exception | None = None
         for asset in self.engine.fleet.by_index:
-            stale_after_s = self.engine.stale_after_s(asset.name)
-            known = (asset.config, self.engine.alarms_of(asset.name), stale_after_s)
-            if published.get(asset.name) != known:
-                published[asset.name] = known
-                self._tell(prefix, program, asset.name, *known)
+            try:
+                stale_after_s = self.engine.stale_after_s(asset.name)
+                known = (asset.config, self.engine.alarms_of(asset.name), stale_after_s)
+                if self._discovered.get(asset.name) != known:
+                    self._tell(prefix, program, asset.name, *known)
+                    self._discovered[asset.name] = known
+            except Exception as error:
+                failed = error
         groups = self.engine.alarms_of(GROUP_ASSET)
-        if groups and published.get(GROUP_ASSET) != groups:
-            published[GROUP_ASSET] = groups
+        if groups and self._discovered.get(GROUP_ASSET) != groups:
             self._tell(prefix, program, GROUP_ASSET, None, groups, 0.0)
+            self._discovered[GROUP_ASSET] = groups
+        if failed is not None:
+            raise failed
 
     def _tell(
         self, prefix: str, program: str, name: str, config: AssetConfig | None,
@@ -368,25 +444,24 @@ class Monitor:
         )  # fmt: skip
         self.link.publish(topic, payload, retain=True)
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, report: Report) -> None:
         """After every connection: a broker that was restarted may have lost what it retained."""
-        done = 0
         topic = f"{self.config.root}/+/alarm/+/+"
         while True:
             connection = self.link.connection
-            if connection != done and self.link.connected.is_set():
+            if connection != self._reconciled and self.link.connected.is_set():
                 try:
                     retained = await collect_retained(
                         self.config.broker, topic, self.config.broker_ca
                     )
-                except (aiomqtt.MqttError, OSError) as error:
-                    log.info("retained alarms cannot be read now: %s", error)
-                else:
-                    await self._work(partial(self.pipeline.reconcile, retained))
-                    done = connection
+                except aiomqtt.MqttError as error:
+                    raise AwayError(f"retained alarms cannot be read: {error}") from error
+                await self._work(partial(self.pipeline.reconcile, retained))
+                self._reconciled = connection
+            report.well()
             await asyncio.sleep(TICK_S)
 
-    async def _health(self) -> None:
+    async def _metrics(self, report: Report) -> None:
         topic = self.topics.ours("monitor", self.config.monitor_id, "metrics")
         while True:
             await asyncio.sleep(METRICS_S)
@@ -397,21 +472,16 @@ class Monitor:
             if self.sink is not None:
                 self.sink.tell(metrics)
             self.link.publish(topic, encode(metrics), qos=0)
+            report.well()
 
-    async def _checkpoints(self) -> None:
-        failed = False
+    async def _checkpoints(self, report: Report) -> None:
+        """Raises StoreError, OSError where none can be written; the older ones stand."""
         while True:
             await asyncio.sleep(self.config.checkpoint_s)
-            try:
-                state = await self._work(self.pipeline.snapshot)
-                # The disk is waited for beside the stream, not in it.
-                await self._loop.run_in_executor(self._saver, write, self.config.store, state)
-            except (StoreError, OSError) as error:
-                if not failed:
-                    log.error("no checkpoint can be written: %s; the older ones stand", error)
-                failed = True
-            else:
-                failed = False
+            state = await self._work(self.pipeline.snapshot)
+            # The disk is waited for beside the stream, not in it.
+            await self._loop.run_in_executor(self._saver, write, self.config.store, state)
+            report.well()
 
 
 def _prepare() -> None:

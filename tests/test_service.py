@@ -14,7 +14,7 @@ import pytest
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
 from monitor.config import BrokerAddress, Config
-from monitor.contract import AssetConfig, Command, Frame, Topics, encode
+from monitor.contract import AlarmRecord, AssetConfig, Command, Frame, Topics, decode, encode
 from monitor.engine import Results
 from monitor.inputs import FrameIn, Input
 from monitor.service import Monitor
@@ -153,21 +153,83 @@ async def test_what_came_is_committed_though_nothing_follows(
         assert monitor.pipeline.commit_in_s(0.0) is None
 
 
-async def test_a_programming_error_where_messages_are_computed_ends_the_monitor(
+async def test_what_raises_is_set_aside_and_the_monitor_goes_on(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    async with (
+        monitoring(config) as monitor,
+        connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        process = monitor.engine.process
+
+        def mistaken(inputs: Sequence[Input]) -> Results:
+            if any(isinstance(item, FrameIn) for item in inputs):
+                raise ZeroDivisionError("a mistake of ours")
+            return process(inputs)
+
+        monitor.engine.process = mistaken  # type: ignore[method-assign]
+        await client.subscribe("bms/+/alarm/input_quarantined/+", 1)
+        await introduce(client, 25.0)
+        record = await told(client, "bms/pack/alarm/input_quarantined/pack")
+        assert decode(AlarmRecord, record).state == "unacknowledged"
+        monitor.engine.process = process  # type: ignore[method-assign]
+        await introduce(client, 25.0, 5)
+        for _ in range(2_000):
+            if monitor.engine.counters.frames >= 5 and monitor.pipeline.quarantined >= 5:
+                break
+            await asyncio.sleep(0.005)
+        assert monitor.pipeline.quarantined == 5
+        assert monitor.checks()["pipeline"]
+
+
+async def test_a_tick_that_raises_is_tried_again_and_messages_are_taken(
+    broker: BrokerAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    monkeypatch.setattr("monitor.service.TICK_S", 0.01)
+    async with (
+        monitoring(config) as monitor,
+        connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        tick = monitor.pipeline.tick
+        tried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def mistaken(now_ms: int) -> Results:
+            loop.call_soon_threadsafe(tried.set)
+            raise ZeroDivisionError("a mistake of ours")
+
+        monitor.pipeline.tick = mistaken  # type: ignore[method-assign]
+        await tried.wait()
+        ticked_s = monitor._ticked_s
+        await introduce(client, 25.0)
+        for _ in range(2_000):
+            if monitor.engine.counters.frames >= 5:
+                break
+            await asyncio.sleep(0.005)
+        assert monitor.engine.counters.frames == 5
+        assert monitor._ticked_s == ticked_s
+        monitor.pipeline.tick = tick  # type: ignore[method-assign]
+        for _ in range(2_000):
+            if monitor._ticked_s > ticked_s:
+                break
+            await asyncio.sleep(0.005)
+        assert monitor._ticked_s > ticked_s
+
+
+async def test_a_programming_error_around_the_pipeline_ends_the_monitor(
     broker: BrokerAddress, tmp_path: Path
 ) -> None:
     """It happens in the network's thread, which nobody would miss."""
 
     config = Config(broker=broker, store=tmp_path / "store.sqlite")
     monitor = Monitor(config, None, None)
-    process = monitor.engine.process
 
-    def mistaken(inputs: Sequence[Input]) -> Results:
-        if any(isinstance(item, FrameIn) for item in inputs):
-            raise ZeroDivisionError("a mistake of ours")
-        return process(inputs)
+    def mistaken(now_s: float) -> float | None:
+        raise ZeroDivisionError("a mistake of ours")
 
-    monitor.engine.process = mistaken  # type: ignore[method-assign]
+    monitor.pipeline.commit_in_s = mistaken  # type: ignore[method-assign]
     task = asyncio.create_task(monitor.run())
     await monitor.ready.wait()
     async with connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client:

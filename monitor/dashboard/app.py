@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
+import msgspec
 from dash import Dash, dcc, html
 from fastapi import FastAPI
+from starlette.responses import Response
 
 from monitor.dashboard.analysis import mount_upload
 from monitor.dashboard.callbacks import (
@@ -32,18 +34,21 @@ from monitor.dashboard.callbacks import (
 from monitor.dashboard.feed import wall_clock_ms
 from monitor.dashboard.guard import OriginGuard
 from monitor.dashboard.hub import Hub
-from monitor.dashboard.live import Live, mount_live
+from monitor.dashboard.live import STANDS_S, Live, mount_live
 from monitor.dashboard.login_guard import LoginGuard
 from monitor.dashboard.reports import KeptReports, mount_reports
 from monitor.dashboard.texts import LANGUAGES, table
 from monitor.http_server import LOOPBACK_NAMES, Server, listen
+from monitor.http_server import serve as serve_on
 from monitor.login import Logins
 from monitor.store.history import History
+from monitor.supervisor import Supervisor
 
 __all__ = ["Actions", "make_app", "serve"]
 
 log = logging.getLogger(__name__)
 
+TICKS_AGAIN_S = 1.0  # a failed ticker is begun again within that
 HERE = Path(__file__).resolve().parent
 
 INDEX = """<!DOCTYPE html>
@@ -69,13 +74,18 @@ def make_app(
     *,
     title: str = "Cellpulse",
     actions: Actions | None = None,
+    supervisor: Supervisor | None = None,
 ) -> Dash:
-    """The Dash app of a hub and a store (None: only what is live is shown)."""
+    """The Dash app of a hub and a store (None: only what is live is shown).
+
+    What the `supervisor` runs is told by the page's `/healthz`; `serve` adds the ticker to it.
+    """
     actions = actions or Actions()
+    supervisor = supervisor or Supervisor(wall_clock_ms)
     server = FastAPI(openapi_url=None, lifespan=_no_lifespan)
     live = Live(hub, wall_clock_ms)
     mount_live(server, live)
-    server.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
+    _mount_health(server, live, supervisor)
     kept = KeptReports(time.monotonic)
     if actions.analyse is not None:
         mount_upload(server, actions.analyse, kept.with_tokens)
@@ -100,6 +110,7 @@ def make_app(
     app.backend.websocket_capability = False
     app.layout = _layout()
     server.state.live = live
+    server.state.supervisor = supervisor
     add_shell_callbacks(app, title, actions)
     add_client_callbacks(app)
     add_history_callbacks(app, hub, history)
@@ -139,23 +150,28 @@ async def serve(
     guarded = OriginGuard(inner, {*LOOPBACK_NAMES, *hosts} if loopback or hosts else ())
     server = Server(guarded, started, lifespan="on")
     live: Live = app.server.state.live
-    ticker = asyncio.create_task(live.run(), name="live ticks")
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="page server")
+    supervisor: Supervisor = app.server.state.supervisor
+    ticks = supervisor.run("ticker", live.run, within_s=STANDS_S, longest_wait_s=TICKS_AGAIN_S)
+    ticker = asyncio.create_task(ticks, name="live ticks")
     try:
-        await asyncio.shield(serving)
+        await serve_on(server, listener)
     finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
         ticker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ticker
-        listener.close()
 
 
-async def _healthz() -> dict[str, str]:
-    """The page is served; how the monitor is, its own /healthz says."""
-    return {"status": "ok"}
+def _mount_health(server: FastAPI, live: Live, supervisor: Supervisor) -> None:
+    async def healthz() -> Response:
+        """How the page is; how the monitor is, its own /healthz says."""
+        tasks = supervisor.states()
+        checks = {"ticker": live.ticks}
+        good = all(checks.values())
+        body = {"status": "ok" if good else "failing", "checks": checks, "tasks": tasks}
+        status = 200 if good else 503
+        return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+    server.add_api_route("/healthz", healthz, methods=["GET"], include_in_schema=False)
 
 
 @contextlib.asynccontextmanager

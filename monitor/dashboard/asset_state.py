@@ -67,6 +67,7 @@ class AssetState:
     )
     truths: deque[tuple[int, Truth]] = field(default_factory=lambda: deque(maxlen=MAX_TRUTHS))
     row: Row | None = None
+    failing: bool = False  # its newest row could not be made
 
     def all_alarms(self) -> list[AlarmRecord]:
         """The asset's own alarms and those of several assets that are about it too."""

@@ -13,9 +13,11 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+from msgspec import Struct
 
 from monitor.contract import (
     GROUP_ASSET,
@@ -36,11 +38,14 @@ from monitor.contract import (
     decode_telemetry,
     encode,
 )
+from monitor.dashboard.checks import check_estimate, check_numbers
 from monitor.dashboard.hub import Hub
 from monitor.errors import CellpulseError, ConfigurationError, PayloadError
 from monitor.mqtt_client import Client
+from monitor.supervisor import Report
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Struct)
 
 WAIT_S = (0.25, 0.75)  # between two tries: the page is to live again 2 s after the broker
 SHED_ABOVE = 2_000  # messages waiting, above which telemetry is skipped
@@ -90,6 +95,7 @@ class Feed:
     ) -> None:
         self.topics = Topics(root)
         self.rejected = 0
+        self.failed = 0  # messages that the page could not take though it should; a fault of ours
         self.shed = 0
         self._hub = hub
         self._clock_ms = clock_ms
@@ -97,9 +103,9 @@ class Feed:
         self._replies: dict[str, asyncio.Future[Reply]] = {}
         self._new_client = _client_factory(url, tls)
 
-    async def run(self) -> None:
+    async def run(self, report: Report | None = None) -> None:
         """Stay connected until cancelled: a try about twice a second, with jitter, without end."""
-        away = False
+        report = report or Report("feed", self._clock_ms)
         self._hub.on_feed(False, self._clock_ms())
         while True:
             try:
@@ -109,12 +115,10 @@ class Feed:
                         await client.subscribe(f"{self.topics.root}/{topic}", qos)
                     self._client = client
                     self._hub.on_feed(True, self._clock_ms())
-                    away = False
+                    report.well()
                     await self._receive(client)
             except aiomqtt.MqttError as error:
-                if not away:
-                    log.warning("the broker is away, trying again: %s", error)
-                away = True
+                report.trouble(f"the broker is away: {error}")
             finally:
                 self._client = None
                 self._hub.on_feed(False, self._clock_ms())
@@ -160,6 +164,10 @@ class Feed:
             except PayloadError as error:
                 self.rejected += 1
                 log.debug("refused %s: %s", message.topic.value, error)
+            except Exception:  # no message is worth every page
+                self.failed += 1
+                if self.failed == 1:
+                    log.exception("a message on %s cannot be taken", message.topic.value)
             handled += 1
             if handled % 200 == 0:
                 await asyncio.sleep(0)  # a flood must not starve the page's own sockets
@@ -169,7 +177,7 @@ class Feed:
         name, rest = self.topics.split(topic)
         kind = rest[0] if rest else ""
         if name == GROUP_ASSET and kind == "alarm" and len(rest) == 3:
-            record = decode(AlarmRecord, payload) if payload else None
+            record = _checked(AlarmRecord, payload) if payload else None
             self._hub.on_group(rest[1], rest[2], record)
         elif name.startswith("_") and not (name == GROUP_ASSET and kind in ("event", "reply")):
             self._handle_ours(name, rest, payload)
@@ -181,20 +189,22 @@ class Feed:
                 self._hub.on_frame(name, frame, arrival_ms)
         elif kind == "estimate":
             if payload:
-                self._hub.on_estimate(name, decode(Estimate, payload))
+                estimate = decode(Estimate, payload)
+                check_estimate(estimate)
+                self._hub.on_estimate(name, estimate)
         elif kind == "config":
-            self._hub.on_config(name, decode(AssetConfig, payload) if payload else None)
+            self._hub.on_config(name, _checked(AssetConfig, payload) if payload else None)
         elif kind == "status":
             self._hub.on_status(name, bool(payload) and decode_status(payload))
         elif kind == "alarm" and len(rest) == 3:
-            record = decode(AlarmRecord, payload) if payload else None
+            record = _checked(AlarmRecord, payload) if payload else None
             self._hub.on_alarm(name, rest[1], rest[2], record)
         elif kind == "event":
-            self._hub.on_event(name, decode(Event, payload))
+            self._hub.on_event(name, _checked(Event, payload))
         elif kind == "cycle":
-            self._hub.on_cycle(name, decode(CycleSummary, payload))
+            self._hub.on_cycle(name, _checked(CycleSummary, payload))
         elif kind == "truth":
-            self._hub.on_truth(name, decode(Truth, payload))
+            self._hub.on_truth(name, _checked(Truth, payload))
         elif kind == "reply":
             reply = decode(Reply, payload)
             future = self._replies.get(reply.id)
@@ -212,9 +222,15 @@ class Feed:
             elif service == "_monitor":
                 self._hub.on_monitor_status(name, online)
         elif service == "_simulator" and kind == "state":
-            self._hub.on_simulator(name, decode(SimulatorState, payload) if payload else None)
+            self._hub.on_simulator(name, _checked(SimulatorState, payload) if payload else None)
         elif service == "_monitor" and kind == "metrics":
-            self._hub.on_metrics(decode(MonitorMetrics, payload))
+            self._hub.on_metrics(_checked(MonitorMetrics, payload))
+
+
+def _checked(kind: type[M], payload: bytes) -> M:
+    message = decode(kind, payload)
+    check_numbers(message)
+    return message
 
 
 def _client_factory(url: str, tls: ssl.SSLContext | None) -> Callable[[], aiomqtt.Client]:

@@ -65,12 +65,15 @@ class OriginGuard:
         """Whether a request to `host` from a page of `origin` may pass; no `hosts` means any."""
         if host is None:
             return False
-        name = urlsplit(f"//{host}").hostname
-        if self._hosts and name not in self._hosts:
+        try:
+            name = urlsplit(f"//{host}").hostname
+            if self._hosts and name not in self._hosts:
+                return False
+            if origin is None:
+                return not needs_origin
+            return urlsplit(origin).netloc == host
+        except ValueError:  # a bracket without its other one, say
             return False
-        if origin is None:
-            return not needs_origin
-        return urlsplit(origin).netloc == host
 
 
 async def _refuse(socket: bool, receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ The module is long because what a browser may look at, and what it is then sent,
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from typing import Any, Literal, NamedTuple
@@ -40,6 +41,8 @@ from monitor.dashboard.asset_state import (
 )
 from monitor.dashboard.rows import Row, is_active, make_row, stale_after_ms
 
+log = logging.getLogger(__name__)
+
 RING_VALUES = 1_500_000  # cell values kept in all rings together
 LATE_FRAMES = 20  # late frames in a row that mean the clock itself went back
 STALE_CHECK_MS = 500
@@ -64,6 +67,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.version = 1
+        self.failed = 0  # rows that could not be made
         self._assets: dict[str, AssetState] = {}
         self._changed: dict[str, None] = {}  # names, the last changed last
         self._pending = False
@@ -321,18 +325,27 @@ class Hub:
 
     def _row(self, state: AssetState) -> Row:
         if state.row is None:
-            row = make_row(
-                state.name,
-                state.config,
-                state.newest,
-                state.estimate,
-                state.all_alarms(),
-            )
+            row = self._made_row(state)
             row.at = state.arrival_ms
             row.stale = state.stale
             row.off = not self._is_online(state)
             state.row = row
         return state.row
+
+    def _made_row(self, state: AssetState) -> Row:
+        """The row, or one that says nothing: no asset is in the way of the others."""
+        try:
+            row = make_row(
+                state.name, state.config, state.newest, state.estimate, state.all_alarms()
+            )
+        except Exception:
+            self.failed += 1
+            if not state.failing:
+                log.exception("the row of %s cannot be made; it is shown as unknown", state.name)
+            state.failing = True
+            return Row(id=state.name)
+        state.failing = False
+        return row
 
     def _is_online(self, state: AssetState) -> bool:
         gateway = state.config.gateway if state.config is not None else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -18,13 +19,17 @@ from fastapi import FastAPI
 from msgspec import Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from monitor.contract import MAX_CELLS
 from monitor.dashboard.hub import Hub, Kind, View
+from monitor.supervisor import Report
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 BEAT_S = 1.0  # a frame at least this often, so that a browser knows that the server lives
 WINDOW = 2
+STANDS_S = 5.0  # without a tick for so long, /healthz says that the page stands
+MAX_COMPLAINTS = 100  # views that are logged as not to be made
 MAX_CLIENTS = 1_000
 SEND_WITHIN_S = 20.0
 MAX_MESSAGE_CHARS = 500
@@ -51,8 +56,10 @@ class Live:
         self.frames_sent = 0
         self._clock_ms = clock_ms
         self._pulse: asyncio.Future[None] | None = None
+        self._ticked_s = time.monotonic()
+        self._complained: set[View] = set()
 
-    async def run(self) -> None:
+    async def run(self, report: Report) -> None:
         """Tick the hub ten times a second until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -61,8 +68,28 @@ class Live:
             pulse, self._pulse = self._pulse, None
             if pulse is not None and not pulse.done():
                 pulse.set_result(None)
+            self._ticked_s = time.monotonic()
+            report.well()
             due = max(due + TICK_S, loop.time())
             await asyncio.sleep(due - loop.time())
+
+    @property
+    def ticks(self) -> bool:
+        """Whether pages are told anything: the last tick is not `STANDS_S` ago."""
+        return time.monotonic() - self._ticked_s < STANDS_S
+
+    def payload(self, view: View, since: int) -> tuple[str, int]:
+        """The frame for a client at version `since`, and at which it is then.
+
+        Where a view cannot be made the client gets the head alone, and all of the view once it can.
+        """
+        try:
+            return self.hub.frame(view, since).decode(), self.hub.version
+        except Exception:
+            if view not in self._complained and len(self._complained) < MAX_COMPLAINTS:
+                self._complained.add(view)
+                log.exception("the view %s of %r cannot be made", view.kind, view.asset)
+            return self.hub.frame(View("none"), since).decode(), 0
 
     async def next_tick(self) -> None:
         """Wait for the hub's next tick."""
@@ -102,19 +129,19 @@ class _Client:
 
     async def receive(self) -> None:
         while True:
-            text = await self._socket.receive_text()
             try:
+                text = await self._socket.receive_text()
                 if len(text) > MAX_MESSAGE_CHARS:
                     raise msgspec.ValidationError("too long")
                 ask = _ask_decoder.decode(text)
-            except (msgspec.DecodeError, UnicodeError):
+            except (msgspec.DecodeError, UnicodeError, KeyError):  # KeyError: bytes, not text
                 await self._socket.close(code=1008, reason="not a message of this page")
                 return
             if ask.got:
                 self._in_flight = max(0, self._in_flight - 1)
                 self._credit.set()
             if ask.look is not None:
-                self._view = View(ask.look, ask.asset[:64], max(0, ask.cell))
+                self._view = View(ask.look, ask.asset[:64], min(max(0, ask.cell), MAX_CELLS))
                 self._since = 0
 
     async def send(self) -> None:
@@ -133,8 +160,8 @@ class _Client:
                 )
                 if not (fresh or view != sent_view or now - sent_at >= BEAT_S):
                     continue
-                payload = hub.frame(view, self._since).decode()
-                self._since, sent_view, sent_at = hub.version, view, now
+                payload, self._since = self._live.payload(view, self._since)
+                sent_view, sent_at = view, now
                 self._in_flight += 1
                 if self._in_flight >= WINDOW:
                     self._credit.clear()

@@ -11,7 +11,6 @@ import hashlib
 import html
 import secrets
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -173,7 +172,7 @@ class BasicGuard:
             return False
         try:
             name, colon, password = b64decode(rest, validate=True).decode().partition(":")
-        except (Base64Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII or no UTF-8
             return False
         digest = _digest(rest)
         if self._good == (digest, name) and self._logins.knows(name):

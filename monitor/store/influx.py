@@ -18,12 +18,14 @@ from typing import Any, Protocol
 import msgspec
 
 from monitor.config import Config, influx_token
-from monitor.errors import StoreError
+from monitor.errors import AwayError
 
 CONNECT_S = 5.0
 ANSWER_S = 10.0
 TRIES = 200  # requests that one batch's refused lines may cost
 REASON_CHARACTERS = 500
+BODY_CHARACTERS = 10_000  # of an error's body, that are looked at
+LONGEST_ASKED_S = 600.0  # a server may ask for so long a pause
 _REFUSED = (400, 413, 422)  # of the data, not of us
 _CONFLICT = re.compile(r'input field "([^"]+)" on measurement "([^"]+)" is type')
 _DROPPED = re.compile(r"\bdropped=(\d+)")
@@ -63,14 +65,6 @@ class RefusedError(Exception):
     """The server refuses these lines for good; the text is its reason. Caught by `deliver`."""
 
 
-class AwayError(StoreError):
-    """The server cannot take anything now; `wait_s` is what it asked for, None if nothing."""
-
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
-
-
 class Writer(Protocol):
     """One request: raises RefusedError for the lines, AwayError for the server."""
 
@@ -84,10 +78,8 @@ class InfluxWriter:
         from influxdb_client.client.influxdb_client import InfluxDBClient
         from influxdb_client.client.write_api import SYNCHRONOUS
         from influxdb_client.rest import ApiException
-        from urllib3.exceptions import HTTPError
 
         self._target = target
-        self._errors: tuple[type[Exception], ...] = (HTTPError, OSError)
         self._answer = ApiException
         self._client: Any = InfluxDBClient(
             target.url, token=target.token, org=target.org, enable_gzip=True,
@@ -108,12 +100,11 @@ class InfluxWriter:
             reason = reason_of(error.body) or str(error.reason)
             if error.status in _REFUSED:
                 raise RefusedError(reason) from None
-            wait = "" if error.headers is None else str(error.headers.get("Retry-After", ""))
+            wait = None if error.headers is None else error.headers.get("Retry-After")
             raise AwayError(
-                f"InfluxDB {self._target} answers {error.status}: {reason}",
-                float(wait) if wait.isdigit() else None,
+                f"InfluxDB {self._target} answers {error.status}: {reason}", asked_s(wait)
             ) from None
-        except self._errors as error:
+        except Exception as error:  # urllib3's, and what the client makes of a strange answer
             raise AwayError(
                 f"InfluxDB {self._target} does not answer: {type(error).__name__}"
             ) from None
@@ -172,17 +163,24 @@ def _parted(lines: list[str], reason: str) -> list[list[str]]:
     return [lines[middle:], lines[:middle]]
 
 
+def asked_s(wait: object) -> float:
+    """The seconds that a Retry-After asks for, at most `LONGEST_ASKED_S`; 0 for anything else."""
+    text = str(wait)[:20]
+    return min(float(text), LONGEST_ASKED_S) if text.isascii() and text.isdecimal() else 0.0
+
+
 def reason_of(body: object) -> str:
-    """The sentence in an error's body, of 1.x (`error`), 2.x (`message`) or 3."""
+    """The sentence in an error's body, of 1.x (`error`), 2.x (`message`) or 3; never raises."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+    text = text[:BODY_CHARACTERS].strip()
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text.strip()
-    if not isinstance(found, dict):
-        return text.strip()
-    said = found.get("message") or found.get("error") or text.strip()
-    data = found.get("data")
-    if isinstance(data, list) and data and isinstance(data[0], dict):
-        said = f"{said}: {data[0].get('error_message', data[0])}"
-    return str(said)
+        if not isinstance(found, dict):
+            return text
+        said = found.get("message") or found.get("error") or text
+        data = found.get("data")
+        if isinstance(data, list) and data and isinstance(data[0], dict):
+            said = f"{said}: {data[0].get('error_message', data[0])}"
+        return str(said)
+    except (msgspec.DecodeError, ValueError, RecursionError):  # or a number of 5,000 digits
+        return text

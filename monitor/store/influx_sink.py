@@ -1,7 +1,7 @@
 """From the journal to InfluxDB, for ever: a batch, its confirmation, the cursor; then the next.
 
 Nothing here is on the way of a frame: the journal is read by a connection of its own, in a thread
-of its own, and what goes wrong is waited out with back-off and jitter. Encoding lines costs the
+of its own, and what goes wrong is waited out (`monitor.supervisor`). Encoding lines costs the
 interpreter, so after each batch the thread rests as long as the encoding took. After a failure the
 next batch is half as large, and twice as large after each success: a database too slow for a whole
 one in the time that it has to answer gets on all the same.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +22,14 @@ from pathlib import Path
 from monitor.config import Config
 from monitor.contract import MonitorMetrics
 from monitor.errors import ConfigurationError, StoreError
-from monitor.store.influx import AwayError, InfluxWriter, Writer, deliver, make_target
+from monitor.store.influx import InfluxWriter, Writer, deliver, make_target
 from monitor.store.lines import metrics_lines
 from monitor.store.outbox import BATCH_LINES, Outbox
+from monitor.supervisor import Report
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 60.0
 FEWEST_LINES = 100
 
 
@@ -56,7 +54,6 @@ class Sink:
         monitor_id: str,
         *,
         max_assets: int = 10_000,
-        first_wait_s: float = FIRST_WAIT_S,
         poll_s: float = POLL_S,
     ) -> None:
         """Opens the outbox and raises StoreError where it cannot; `writer` is called later."""
@@ -64,10 +61,9 @@ class Sink:
         self._make_writer = writer
         self._writer: Writer | None = None
         self._id = monitor_id
-        self._first_wait_s = first_wait_s
         self._poll_s = poll_s
         self._metrics: MonitorMetrics | None = None
-        self._away = False
+        self._worker = ThreadPoolExecutor(1, "influx")
         self._lines = BATCH_LINES
         self.state = SinkState(
             set_aside=self._outbox.set_aside, position=self._outbox.position.input
@@ -77,39 +73,34 @@ class Sink:
         """The monitor's newest counters; they go with the next batch."""
         self._metrics = metrics
 
-    async def run(self) -> None:
-        """Feed until cancelled. A request under way is left to its own bound in time."""
-        worker = ThreadPoolExecutor(1, "influx")
+    async def run(self, report: Report) -> None:
+        """Feed for ever; raises AwayError, StoreError where that cannot be done now."""
         loop = asyncio.get_running_loop()
-        wait_s = self._first_wait_s
+        while True:
+            rest_s = await loop.run_in_executor(self._worker, self._round)
+            report.well()
+            await asyncio.sleep(rest_s)
+
+    def close(self) -> None:
+        """Close the files. A request under way is left to its own bound in time."""
+        self._worker.submit(self._outbox.close)
+        self._worker.shutdown(wait=False)
+
+    def _round(self) -> float:
+        """One step; the batch of the next is smaller after a failure, larger after a success."""
         try:
-            while True:
-                try:
-                    rest_s = await loop.run_in_executor(worker, self.step)
-                except StoreError as error:
-                    if not self._away:
-                        log.warning("%s; points wait in the journal", error)
-                    self._away = True
-                    asked = error.wait_s if isinstance(error, AwayError) else None
-                    rest_s = max(asked or 0.0, wait_s * random.uniform(0.5, 1.0))
-                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-                    self._lines = max(FEWEST_LINES, self._lines // 2)
-                    await loop.run_in_executor(worker, self._look)
-                else:
-                    if self._away:
-                        log.warning("InfluxDB takes points again")
-                    self._away = False
-                    wait_s = self._first_wait_s
-                    self._lines = min(BATCH_LINES, 2 * self._lines)
-                await asyncio.sleep(rest_s)
-        finally:
-            worker.submit(self._outbox.close)
-            worker.shutdown(wait=False)
+            rest_s = self.step()
+        except Exception:
+            self._lines = max(FEWEST_LINES, self._lines // 2)
+            self._look()
+            raise
+        self._lines = min(BATCH_LINES, 2 * self._lines)
+        return rest_s
 
     def step(self) -> float:
         """Write one batch and move the cursor; returns the seconds to rest before the next.
 
-        Raises StoreError where the server or a file cannot be used now.
+        Raises AwayError, StoreError where the server or a file cannot be used now.
         """
         began = time.monotonic()
         batch = self._outbox.next_batch(self._lines - 1)  # one more for the counters

@@ -24,6 +24,8 @@ from monitor.store.minutes import Rolled, roll_up
 
 NICENESS = 10
 LENGTH = struct.Struct(">I")
+MOST_BYTES = 256 * 1024 * 1024
+ANSWER_S = 600.0  # a chunk takes seconds; a process that was stopped never answers
 
 
 class MinutesProcess:
@@ -45,14 +47,21 @@ class MinutesProcess:
         if process.stdin is None or process.stdout is None:
             raise StoreError(f"store {self._journal}: the process of the minutes has no pipes")
         try:
-            process.stdin.write(b"\n")
-            await process.stdin.drain()
-            (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-            answer = await process.stdout.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError) as error:
-            self._process = None
+            async with asyncio.timeout(ANSWER_S):
+                process.stdin.write(b"\n")
+                await process.stdin.drain()
+                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+                if length > MOST_BYTES:
+                    raise ValueError
+                return _understood(await process.stdout.readexactly(length))
+        except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
+            await self.close()
             raise StoreError(f"store {self._journal}: the process of the minutes ended") from error
-        return _understood(answer)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            await self.close()
+            raise StoreError(
+                f"store {self._journal}: the process of the minutes answers nonsense"
+            ) from error
 
     async def close(self) -> None:
         """End the process."""
@@ -82,6 +91,8 @@ def _answer(journal: Path) -> _Answer:
         rolled = roll_up(journal)
     except StoreError as error:
         return _Answer(error=str(error))
+    except Exception as error:  # the monitor says it; a process that ended could not say why
+        return _Answer(error=f"minutes cannot be made: {type(error).__name__}: {error}"[:1_000])
     return _Answer(rolled.rows, rolled.after, rolled.upto, rolled.more)
 
 

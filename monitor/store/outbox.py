@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from monitor.errors import StoreError
 from monitor.store.journal import connect
 from monitor.store.lines import cycle_lines, event_lines, input_lines
@@ -155,7 +153,7 @@ class Outbox:
                 if make is not None:
                     try:
                         made = make(*row)
-                    except (msgspec.DecodeError, ValueError) as error:
+                    except Exception as error:  # one row is never in the way of the others
                         broken.append((text, f"not what InfluxDB can hold: {error}"))
                 length = sum(map(len, made)) + len(made)
                 if lines and (len(lines) + len(made) > most or held + length > size):

@@ -28,6 +28,7 @@ from monitor.store.influx_sink import Sink, SinkState
 from monitor.store.journal import Journal, Kind, connect, used_bytes
 from monitor.store.minutes import PROGRESS, Rolled, progress, roll_up
 from monitor.store.minutes_process import MinutesProcess
+from monitor.supervisor import Report
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,6 @@ class Upkeep:
         self._sink = sink
         self._now_ms = now_ms
         self._bytes = used_bytes(journal.path)
-        self._failed = False
 
     def figures(self) -> dict[str, Any]:
         """The fields of MonitorMetrics about the store and the outbox, by name."""
@@ -73,20 +73,17 @@ class Upkeep:
             "set_aside": state.set_aside,
         }
 
-    async def run(self, write: Write) -> None:
-        """Look after the store until cancelled; `write` runs what writes, on the writer's turn."""
+    async def run(self, write: Write, report: Report) -> None:
+        """Look after the store for ever; `write` runs what writes, on the writer's turn.
+
+        Raises what `once` does.
+        """
         minutes = MinutesProcess(self._journal.path)
         try:
             while True:
                 await asyncio.sleep(EVERY_S)
-                try:
-                    await self.once(write, minutes.roll_up)
-                except (StoreError, OSError) as error:
-                    if not self._failed:
-                        log.error("the store is not looked after: %s; trying again", error)
-                    self._failed = True
-                else:
-                    self._failed = False
+                await self.once(write, minutes.roll_up)
+                report.well()
         finally:
             await minutes.close()
 

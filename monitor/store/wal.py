@@ -10,7 +10,6 @@ is little then.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -19,8 +18,7 @@ from pathlib import Path
 
 from monitor.errors import StoreError
 from monitor.store.journal import connect
-
-log = logging.getLogger(__name__)
+from monitor.supervisor import Report
 
 EVERY_S = 1.0
 LONG_PAGES = 8_192  # of 4 KiB
@@ -37,17 +35,10 @@ def fold(path: Path) -> int:
     return int(pages)
 
 
-async def keep_short(path: Path, between: Between) -> None:
-    """Fold until cancelled; `between` runs work between two micro-batches."""
-    failed = False
+async def keep_short(path: Path, between: Between, report: Report) -> None:
+    """Fold for ever; `between` runs work between two micro-batches. Raises StoreError."""
     while True:
         await asyncio.sleep(EVERY_S)
-        try:
-            if await asyncio.to_thread(fold, path) >= LONG_PAGES:
-                await between(partial(fold, path))
-        except StoreError as error:
-            if not failed:
-                log.error("%s; its log stays as it is, trying again", error)
-            failed = True
-        else:
-            failed = False
+        if await asyncio.to_thread(fold, path) >= LONG_PAGES:
+            await between(partial(fold, path))
+        report.well()
