@@ -115,7 +115,7 @@ class Health:
             Family.counter("frames", "Frames accepted.", m.frames),
             Family.counter("samples", "Samples of single cells in accepted frames.", m.samples),
             Family.counter("rejected", "Payloads refused.", m.rejected),
-            Family.counter("quarantined", "Messages that raised and were set aside.", m.quarantined),
+            Family.counter("quarantined", "Messages that raised, set aside.", m.quarantined),
             Family.counter("duplicates", "Frames that had come before.", m.duplicates),
             Family.counter("late", "Frames kept but too late for the features.", m.late),
             Family.counter("missed_frames", "Sequence numbers that never came.", m.gaps),
