@@ -124,10 +124,14 @@ class _Pass:
         return [event for event in made if event is not None]
 
     def _recent(self, scope: Key, now_ms: int) -> list[Alarm]:
+        asset, code, _ = scope
+        standing = self._book.standing.get(code, {})
+        held = standing if asset == GROUP_ASSET else self._book.of_asset.get(asset, {})
         return [
             alarm
-            for alarm in self._book.standing.get(scope[1], {}).values()
-            if alarm.group is None
+            for key, alarm in sorted(held.items())
+            if key in standing
+            and alarm.group is None
             and alarm.active
             and abs(now_ms - alarm.raised_ms) <= WINDOW_MS
             and self._scope(self._book, alarm) == scope

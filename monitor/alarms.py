@@ -259,7 +259,7 @@ class AlarmBook:
     ) -> list[Event]:  # fmt: skip
         """Suppress what a changed alarm suppresses by design, or release it."""
         events = []
-        for alarm in list(self.of_asset[suppressor.asset].values()):
+        for alarm in self.alarms_of(suppressor.asset):
             if alarm is suppressor or not (
                 suppressor.code == ASSET.code
                 or (
@@ -292,13 +292,17 @@ class AlarmBook:
 
     def shelves_ended(self, now_ms: int) -> list[Key]:
         """The alarms whose time on the shelf is over."""
-        return [
+        return sorted(
             key
             for key, alarm in self.alarms.items()
             if alarm.state == "shelved"
             and alarm.shelved_until_ms is not None
             and alarm.shelved_until_ms <= now_ms
-        ]
+        )
+
+    def alarms_of(self, asset: str) -> list[Alarm]:
+        """One asset's alarms, by code and source: in which order they came hangs on the batches."""
+        return [alarm for _, alarm in sorted(self.of_asset.get(asset, {}).items())]
 
     def records(self) -> Iterator[AlarmRecord]:
         """Every alarm that is not normal and not spoken for by a group."""
@@ -310,7 +314,7 @@ class AlarmBook:
         """One asset's alarms and answered commands, for a checkpoint."""
         return msgspec.msgpack.encode(
             _Portable(
-                list(self.of_asset.get(asset, {}).values()),
+                self.alarms_of(asset),
                 list(self.replies.get(asset, {}).values()),
                 asset,
             )

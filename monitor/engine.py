@@ -427,7 +427,7 @@ class Engine:
         """
         results = Results()
         gone = [rule for rule in self.fleet.rules if not _has(rules, rule)]
-        for alarm in list(self.book.alarms.values()):
+        for _, alarm in sorted(self.book.alarms.items()):
             for rule in gone:
                 if alarm.code == rule.code and not alarm.is_group:
                     event = self.book.condition(
@@ -514,7 +514,7 @@ class Engine:
                 self._source(asset, rows.start + int(cell), rule)
                 for cell in np.flatnonzero(self.fleet.active[rows, column])
             }
-            for alarm in list(self.book.of_asset.get(asset.name, {}).values()):
+            for alarm in self.book.alarms_of(asset.name):
                 levels = [level.severity for level in alarm.levels]
                 orphan = rule.severity in levels and alarm.source not in holding
                 if alarm.code == rule.code and orphan and not alarm.is_group:
