@@ -25,7 +25,7 @@ from benchmarks import chaos_influx, chaos_rows
 from benchmarks.chaos_broker import BrokerLoss, lose_the_broker
 from benchmarks.chaos_influx import Database
 from benchmarks.chaos_monitor import set_clock
-from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, make_stream
+from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, hostile, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from cellpulse.paths import demo_recording
@@ -39,7 +39,8 @@ FRAMES = 60_000
 SECONDS_A_KILL = 6.0  # what a kill and its share of the rest take, for `--budget`
 DISTURBANCES = (
     "checkpoint damaged", "log damaged", "disk full", "disk full, killed", "network cut",
-    "network silent", "monitor frozen", "broker frozen", "garbage", "sent twice", "clock jumps",
+    "network silent", "monitor frozen", "broker frozen", "garbage", "hostile frames", "sent twice",
+    "clock jumps",
 )  # fmt: skip
 OF_DATABASE = ("database stopped", "database frozen", "database full", "database killed")
 CLOCK_JUMPS_MS = (-864_000_000, -3_600_000, -5_000, 5_000, 3_600_000, 864_000_000)
@@ -142,6 +143,8 @@ class Disturber:
             self._world.broker.freeze(False)
         elif kind == "garbage":
             await asyncio.to_thread(self._sender.send, garbage(self._assets, GARBAGE, dice))
+        elif kind == "hostile frames":
+            await asyncio.to_thread(self._sender.send, hostile(self._sent, dice))
         elif kind == "sent twice":
             await asyncio.to_thread(self._sender.send, self._sent)
         elif kind in OF_DATABASE and self._database is not None:

@@ -1,4 +1,5 @@
-"""What `cellpulse chaos` sends: recordings as messages of seeded sizes, garbage, and the sender.
+"""What `cellpulse chaos` sends: recordings as messages of seeded sizes, what must be refused, and
+the sender.
 
 Half-way through, the clock of the last asset is set back by an hour, as a device's clock may be.
 """
@@ -17,7 +18,17 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from monitor.admission import BACKWARD_FRAMES
 from monitor.config import BrokerAddress
-from monitor.contract import MAX_PAYLOAD_BYTES, Frame, Topics, encode
+from monitor.contract import (
+    MAX_PAYLOAD_BYTES,
+    MAX_TIMESTAMP_MS,
+    AssetConfig,
+    Frame,
+    Provenance,
+    Topics,
+    as_list,
+    decode_telemetry,
+    encode,
+)
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, merged
 
@@ -85,13 +96,40 @@ def make_stream(recordings: Sequence[Recording], frames: int, dice: random.Rando
     configs = [
         Packet(
             TOPICS.of(recording.info.asset, "config"),
-            encode(asset_config(recording.info, OPTIONS, "chaos")),
+            encode(_live(asset_config(recording.info, OPTIONS, "chaos"))),
             True,
         )
         for recording in recordings
     ]
     late = BACKWARD_FRAMES - 1 if seen - half >= BACKWARD_FRAMES else seen - half
     return Stream(configs, packets, len(taken), len(taken) - late)
+
+
+def _live(config: AssetConfig) -> AssetConfig:
+    """As a device says it: of a declared replay a frame ahead of its time would be taken."""
+    return msgspec.structs.replace(config, provenance=Provenance("chaos"))
+
+
+def hostile(sent: Sequence[Packet], dice: random.Random) -> list[Packet]:
+    """Frames that must change nothing: too far ahead of their time, in another session, or come
+    before with other readings; with other numbers of cells and sensors, and hot.
+    """
+    packets = []
+    for packet in sent:
+        frame = dice.choice(decode_telemetry(packet.payload))
+        changed = msgspec.structs.replace(
+            frame,
+            temperature_c=[95.0] * (len(as_list(frame.temperature_c)) + dice.choice((1, 2))),
+            voltage_v=[0.5] * dice.randint(1, 5),
+            current_a=-900.0,
+        )
+        if dice.random() < 0.5:
+            changed = msgspec.structs.replace(
+                changed, timestamp_ms=MAX_TIMESTAMP_MS, session=dice.choice(("other", None))
+            )
+        name = packet.topic.split("/")[1]
+        packets.append(Packet(TOPICS.of(name, "telemetry"), encode(changed)))
+    return packets
 
 
 def _telemetry(name: str, frames: list[Frame]) -> Packet:

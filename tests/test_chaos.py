@@ -12,11 +12,12 @@ import pytest
 
 from benchmarks import chaos_influx, chaos_rows
 from benchmarks.chaos import KILLS, USUAL, Outcome, Pace, figures, make_plan, measure
-from benchmarks.chaos_stream import garbage, make_stream
+from benchmarks.chaos_stream import Packet, garbage, hostile, make_stream
 from benchmarks.chaos_world import committed_end, damage_checkpoint, damage_wal
 from cellpulse.paths import demo_recording
 from monitor.contract import Frame, Topics
 from monitor.engine import Engine
+from monitor.mqtt import Message
 from monitor.pipeline import Pipeline
 from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
@@ -169,4 +170,31 @@ def test_garbage_is_refused(tmp_path: Path) -> None:
     pipeline.step([message(packet.topic, packet.payload) for packet in packets], T0)
     assert pipeline.rejected == len(packets)
     assert pipeline.engine.fleet.assets == {}
+    journal.close()
+
+
+def test_hostile_frames_change_nothing(tmp_path: Path) -> None:
+    """Refused or come before, each with another wiring: nothing of the record may follow them."""
+    journal = Journal(tmp_path / "store")
+    pipeline = Pipeline(Engine(None, None), journal, FakePublisher(), Topics(), "monitor")
+    recordings = open_recording(demo_recording())
+    stream = make_stream(recordings, 2_000, random.Random(0))
+    packets = [*stream.configs, *stream.telemetry]
+    now_ms = T0 + 10**11
+
+    def arriving(packets: list[Packet]) -> list[Message]:
+        return [message(packet.topic, packet.payload, now_ms) for packet in packets]
+
+    pipeline.step(arriving(packets), now_ms)
+    before = {name: pipeline.engine.asset_state(name) for name in stream.assets}
+    inputs, kept = journal.last_id, chaos_rows.read(tmp_path / "store")
+    late = hostile(stream.telemetry[-200:], random.Random(1))
+    assert len(late) == 200
+    pipeline.step(arriving(late), now_ms)
+    assert pipeline.engine.counters.future > 50
+    assert pipeline.engine.counters.duplicates > 50
+    assert pipeline.engine.counters.late == stream.frames - stream.accepted
+    assert {name: pipeline.engine.asset_state(name) for name in stream.assets} == before
+    assert journal.last_id == inputs
+    assert chaos_rows.compare(kept, chaos_rows.read(tmp_path / "store")).whole
     journal.close()

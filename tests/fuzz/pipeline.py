@@ -67,7 +67,7 @@ class Monitor:
     """A pipeline on a store, with all that it says."""
 
     path: Path
-    raising: bool
+    raising: bool = False
     out: FakePublisher = field(default_factory=FakePublisher)
 
     def __post_init__(self) -> None:
@@ -147,14 +147,14 @@ def one_case(case: int, counts: Counts) -> None:
         whole = Monitor(Path(folder) / "whole.sqlite", raising)
         copy = Path(folder) / "copy"
         for step in steps:
-            _copied(whole.path.parent, copy)
+            copied(whole.path.parent, copy)
             before, said = whole.state(), len(whole.events())
             whole.step(step)
             with _recovered(copy, raising) as other:
-                _same(other.state(), before)
+                same(other.state(), before)
                 other.out.log.clear()
                 other.step(step)
-                _same(other.state(), whole.state())
+                same(other.state(), whole.state())
                 assert [e.event_id for e in other.events()] == [
                     e.event_id for e in whole.events()[said:]
                 ], "other transitions are said"
@@ -164,7 +164,7 @@ def one_case(case: int, counts: Counts) -> None:
             if step.checkpoint:
                 whole.pipeline.checkpoint()
         whole.pipeline.checkpoint()
-        _all_in_journal(whole)
+        all_in_journal(whole)
         assert raising or whole.pipeline.quarantined == 0, "something was set aside"
         counts.cases += 1
         counts.messages += whole.pipeline.messages
@@ -201,7 +201,7 @@ def _recovered(folder: Path, raising: bool) -> Iterator[Monitor]:
         other.journal.close()
 
 
-def _copied(folder: Path, copy: Path) -> None:
+def copied(folder: Path, copy: Path) -> None:
     """The store's files as a kill now would leave them."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
@@ -210,7 +210,8 @@ def _copied(folder: Path, copy: Path) -> None:
             shutil.copyfile(path, copy / path.name)
 
 
-def _same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """Raise AssertionError that says where two states differ."""
     if found == expected:
         return
     names = [
@@ -228,7 +229,8 @@ def _same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
     raise AssertionError(f"the recovered state differs: {different}")
 
 
-def _all_in_journal(monitor: Monitor) -> None:
+def all_in_journal(monitor: Monitor) -> None:
+    """Raise AssertionError where published and journalled transitions are not the same."""
     with closing(sqlite3.connect(monitor.path)) as db:
         kept = dict(db.execute("SELECT event_id, record FROM event").fetchall())
         numbers = db.execute("SELECT sum(number) FROM alarm_number").fetchone()[0] or 0
