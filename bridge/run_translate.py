@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from monitor.mqtt_client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _QUEUE = 10_000
+_LASTED_S = 30.0  # a connection after which the next is tried at once
 
 
 async def run_translate(settings: TranslateSettings) -> None:
@@ -107,13 +109,13 @@ class Listener:
         backoff = Backoff(0.5, 30.0)
         tls = self.source.tls_context()
         while True:
+            began_s = time.monotonic()
             try:
                 async with self._client(tls) as client:
                     client.on_unreadable = self._unreadable
                     filters = [sparkplug.FILTER] if self.mapping.sparkplug else []
                     for wanted in filters or self.translator.filters():
                         await client.subscribe(wanted, qos=1)
-                    backoff.reset()
                     _log.info("listening to %s at %s", self.mapping.name, self.source)
                     await self._listen(client)
             except aiomqtt.MqttError as error:
@@ -121,6 +123,8 @@ class Listener:
             except Exception:
                 # paho lets through what broken packets and sockets bring; the link is gone.
                 _log.warning("source %s: connecting again after", self.source, exc_info=True)
+            if time.monotonic() - began_s >= _LASTED_S:  # not one that a message ends each time
+                backoff.reset()
             await asyncio.sleep(backoff.wait_s())
 
     async def _listen(self, client: aiomqtt.Client) -> None:
