@@ -57,12 +57,18 @@ def reading_of(sample: Mapping[str, Any]) -> Reading:
 def identity_of(info: Mapping[str, str]) -> Identity:
     """An aiobmsble `BMSInfo` as an identity."""
     return Identity(
-        model=info.get("model") or info.get("default_model"),
-        hardware=info.get("hw_version"),
-        firmware=info.get("sw_version") or info.get("fw_version"),
-        serial=info.get("serial_number"),
+        model=_text(info.get("model")) or _text(info.get("default_model")),
+        hardware=_text(info.get("hw_version")),
+        firmware=_text(info.get("sw_version")) or _text(info.get("fw_version")),
+        serial=_text(info.get("serial_number")),
         alarm_names=(PROBLEM,),
     )
+
+
+def _text(said: str | None) -> str | None:
+    if said is None:
+        return None
+    return "".join(sign for sign in said[:100] if sign.isprintable()).strip() or None
 
 
 def _list(sample: Mapping[str, Any], name: str) -> list[Any] | tuple[Any, ...]:

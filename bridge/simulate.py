@@ -5,7 +5,6 @@ Pure: bytes of requests in, bytes of replies out. `pty_board` puts it on a pseud
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from bridge.protocols import NAMES
 from bridge.reading import Reading
 
 MAX_CELLS, MAX_SENSORS = 32, 8
+_MOST = 1e12  # of a reading; past it a number only says that it is too large
 Source = Callable[[], Reading]
 """The pack as it stands now."""
 
@@ -127,8 +127,8 @@ def _word(value: float | None, scale: float, zero: int = 0) -> int:
 
 def _clamped(value: float | None, scale: float, low: int, high: int, zero: int = 0) -> int:
     """A number as the wire can hold it; 0 where the pack does not know."""
-    if value is None or not math.isfinite(value):
-        return 0
+    if value is None or not abs(value) < _MOST:
+        return 0 if value is None or value != value else (low if value < 0 else high)
     return min(max(round(value * scale) + zero, low), high)
 
 
