@@ -31,11 +31,12 @@ class BrokerAddress:
         `ca` is the file of a private certificate authority, for `mqtts`. Raises MappingError for
         anything else; the message does not repeat a password.
         """
-        parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         try:
+            parts = urlsplit(url if "://" in url else f"mqtt://{url}")
             port = parts.port
+            (parts.hostname or "").encode("idna")  # what no look-up takes, raises here
         except ValueError:
-            port = -1
+            parts, port = urlsplit(""), -1
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port in (-1, 0):
             raise MappingError(
                 "broker: expected mqtt://host:port or mqtts://user:password@host:port"

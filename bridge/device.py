@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bridge.errors import MappingError
+from bridge.numbers import MOST
 from bridge.reading import Identity, Reading
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Limits, Provenance
 
+MAX_INTERVAL_MS = 86_400_000
 # Volts of a cell: lowest, highest, end of charge, end of discharge.
 _CHEMISTRY = {
     "LFP": (2.5, 3.65, 3.5, 2.8),
@@ -31,13 +33,20 @@ class Told:
     speed: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises MappingError for a chemistry that has no limits here."""
+        """Raises MappingError for a chemistry without limits here, and for numbers past bounds."""
         if self.chemistry is not None and self.chemistry not in _CHEMISTRY:
             raise MappingError(
                 f"chemistry {self.chemistry!r}: expected one of {', '.join(_CHEMISTRY)}, or none"
             )
-        if self.capacity_ah is not None and not self.capacity_ah > 0:
-            raise MappingError(f"capacity {self.capacity_ah} Ah: expected more than zero")
+        if not 1 <= self.interval_ms <= MAX_INTERVAL_MS:
+            raise MappingError(
+                f"interval {self.interval_ms / 1000:g} s: expected 0.001 s to "
+                f"{MAX_INTERVAL_MS // 1000} s"
+            )
+        if self.capacity_ah is not None and not 0 < self.capacity_ah <= MOST:
+            raise MappingError(
+                f"capacity {self.capacity_ah} Ah: expected more than zero, at most {MOST:g}"
+            )
 
 
 def frame_of(reading: Reading, timestamp_ms: int, session: str, seq: int) -> Frame:
@@ -77,7 +86,7 @@ def config_of(identity: Identity, reading: Reading, told: Told) -> AssetConfig |
         provenance=Provenance(
             source="; ".join(
                 filter(None, (told.source, identity.model, f"capacity from {origin}"))
-            ),
+            )[:500],
             replay=told.replay,
             speed=told.speed,
         ),
@@ -108,11 +117,13 @@ def _capacity(identity: Identity, reading: Reading, told: Told) -> tuple[float |
     if told.capacity_ah is not None:
         return told.capacity_ah, "the user"
     for said in (identity.nominal_capacity_ah, reading.nominal_capacity_ah):
-        if said is not None and said > 0:
+        if said is not None and 0 < said <= MOST:
             return said, "the board"
     soc, remaining_ah = reading.soc, reading.remaining_capacity_ah
-    if soc is not None and soc >= _MIN_SOC_TO_DERIVE and remaining_ah:
-        return round(remaining_ah / soc, 1), "remaining charge over SOC"
+    if soc is not None and soc >= _MIN_SOC_TO_DERIVE and remaining_ah is not None:
+        derived_ah = round(remaining_ah / soc, 1)
+        if 0 < derived_ah <= MOST:
+            return derived_ah, "remaining charge over SOC"
     return None, ""
 
 
@@ -136,12 +147,14 @@ def _limits(identity: Identity, chemistry: str | None) -> Limits:
         voltage_max_v=high,
         charge_voltage_v=full,
         discharge_voltage_v=empty,
-        temperature_max_c=base.temperature_max_c if hot is None else min(hot, 80.0),
-        temperature_min_c=base.temperature_min_c if cold is None or cold >= 20 else cold,
+        temperature_max_c=base.temperature_max_c if hot is None or hot <= 20 else min(hot, 80.0),
+        temperature_min_c=(
+            base.temperature_min_c if cold is None or not -100 <= cold < 20 else cold
+        ),
         charge_current_max_a=_positive(identity.charge_current_max_a),
         discharge_current_max_a=_positive(identity.discharge_current_max_a),
     )
 
 
 def _positive(value: float | None) -> float | None:
-    return value if value is not None and value > 0 else None
+    return value if value is not None and 0 < value <= MOST else None

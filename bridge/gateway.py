@@ -7,8 +7,10 @@ from typing import Protocol
 
 from bridge.device import Told, alarm_changes, config_of, frame_of
 from bridge.protocols import Choices, chosen
-from bridge.reading import Identity, Reading
-from monitor.contract import AssetConfig, DeviceAlarm, Frame
+from bridge.quarantine import ALARM, Quarantine
+from bridge.reading import Identity, Reading, plausible
+from monitor.contract import AssetConfig, DeviceAlarm, Frame, decode, encode
+from monitor.errors import PayloadError
 
 _log = logging.getLogger("cellpulse.bridge")
 
@@ -50,15 +52,25 @@ class Sink(Protocol):
 
 
 class Gateway:
-    """One board's sink. `session` names this run of the bridge: `seq` counts within it."""
+    """One board's sink. `session` names this run of the bridge: `seq` counts within it.
+
+    What no battery can be is a missing value; a message that the contract would refuse is set
+    aside and not sent.
+    """
 
     def __init__(
-        self, outbox: Outbox, told: Told, session: str, choices: Choices | None = None
+        self,
+        outbox: Outbox,
+        told: Told,
+        session: str,
+        choices: Choices | None = None,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._outbox = outbox
         self._told = told
         self._session = session
         self._choices = choices or Choices()
+        self.quarantine = quarantine or Quarantine()
         self._identity = Identity()
         self._config: AssetConfig | None = None
         self._alarms: frozenset[str] | None = None
@@ -73,15 +85,22 @@ class Gateway:
 
     def reading(self, reading: Reading, timestamp_ms: int) -> None:
         """See Sink."""
-        reading = chosen(reading, self._choices)
+        reading, unusable = plausible(chosen(reading, self._choices))
+        for reason in unusable:
+            self.quarantine.set_aside(reason, self._told.source or self._told.asset)
         self._configure(reading)
         self._outbox.status(self._told.asset, True)
         frame = frame_of(reading, timestamp_ms, self._session, self._seq)
         self._seq += 1
-        self._outbox.telemetry(self._told.asset, frame)
+        if self._allowed(frame):
+            self._outbox.telemetry(self._told.asset, frame)
         names = self._identity.alarm_names
         for alarm in alarm_changes(self._alarms, reading, names, timestamp_ms):
-            self._outbox.alarm(self._told.asset, alarm)
+            if self._allowed(alarm):
+                self._outbox.alarm(self._told.asset, alarm)
+        if self._alarms is None and not self.quarantine.alarmed(self._told.asset):
+            # It may stand from before the bridge was started.
+            self._outbox.alarm(self._told.asset, DeviceAlarm(1, timestamp_ms, ALARM, False))
         self._alarms = frozenset(reading.alarms)
 
     def offline(self, reason: str) -> None:
@@ -94,15 +113,25 @@ class Gateway:
         if self._config is not None and self._config.cells == cells:
             return
         self._config = config_of(self._identity, reading, self._told)
-        if self._config is not None:
+        if self._config is not None and self._allowed(self._config):
             self._outbox.config(self._told.asset, self._config)
-        elif not self._warned:
+        elif self._config is None and not self._warned:
             self._warned = True
             _log.warning(
                 "%s does not say its capacity: give it with --capacity-ah, or state of charge and "
                 "health cannot be found",
                 self._told.asset,
             )
+
+    def _allowed(self, message: Frame | DeviceAlarm | AssetConfig) -> bool:
+        """Whether the contract takes a message; else it is set aside."""
+        payload = encode(message)
+        try:
+            decode(type(message), payload)
+        except PayloadError as error:
+            self.quarantine.set_aside(error, self._told.asset, payload, self._told.asset)
+            return False
+        return True
 
 
 def _described(identity: Identity) -> str:

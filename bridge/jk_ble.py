@@ -20,6 +20,7 @@ from typing import Literal
 from bridge.conversation import Ask, Conversation, Protocol
 from bridge.crc import crc16_modbus
 from bridge.errors import FrameError
+from bridge.numbers import whole
 from bridge.reading import Identity, Reading, fraction, names_of, text
 
 HEAD = b"\x55\xaa\xeb\x90"
@@ -237,7 +238,7 @@ def _temperature(frame: bytes, where: int) -> float | None:
 
 def _major(firmware: str | None) -> int | None:
     digits = (firmware or "").lstrip("Vv").split(".", 1)[0]
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+    return whole(digits, 999)
 
 
 def _ask(kind: int, board: int, optional: bool = False) -> Ask:

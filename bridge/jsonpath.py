@@ -2,10 +2,14 @@
 
 `$`, `.name`, `['name']`, `[0]`, `[*]` and `.*`. A string that itself holds JSON is opened where a
 step goes into it, as Venus OS publishes it.
+
+`read_json` also takes what other writers make and JSON does not know: NaN, Infinity and numbers
+past a float's range, so that one bad number costs that number and not its message.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from bridge.errors import MappingError
+from bridge.errors import FrameError, MappingError
 
 _STEP = re.compile(
-    r"\.(?P<name>[A-Za-z_][\w-]*)|\.(?P<star>\*)|\[(?P<index>-?\d+)\]|\[(?P<wild>\*)\]"
+    r"\.(?P<name>[A-Za-z_][\w-]*)|\.(?P<star>\*)|\[(?P<index>-?[0-9]{1,6})\]|\[(?P<wild>\*)\]"
     r"|\['(?P<quoted>[^']*)'\]|\[\"(?P<double>[^\"]*)\"\]"
 )
 
@@ -28,6 +32,19 @@ class Found:
     value: Any
     key: str | None = None
     position: int | None = None
+
+
+def read_json(text: bytes | str) -> Any:
+    """The value of a JSON text; raises FrameError where it is none, or is nested too deeply."""
+    try:
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return json.loads(text, parse_int=_integer)
+    except RecursionError as error:
+        raise FrameError("JSON: nested too deeply") from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise FrameError(f"not JSON: {str(error)[:100]}") from error
 
 
 class Path:
@@ -52,7 +69,8 @@ class Path:
             elif step["index"] is not None:
                 self._steps.append(int(step["index"]))
             else:
-                self._steps.append(next(step[n] for n in ("name", "quoted", "double") if step[n]))
+                names = (step["name"], step["quoted"], step["double"])
+                self._steps.append(next(name for name in names if name is not None))
 
     def find(self, document: Any) -> Iterator[Found]:
         """Every value the path leads to, in the document's order."""
@@ -82,10 +100,14 @@ def _below(one: Found, step: str | int | None) -> list[Found]:
 def _opened(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
+            return read_json(value)
+        except FrameError:
             return value
     return value
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= 20 else float(digits)
 
 
 def _list(value: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from bridge.errors import LinkError, MappingError
 
 T = TypeVar("T")
+_MOST_BYTES = 8_192  # of one read: a line that never falls silent is read in pieces
 _SLICE_S = 0.1  # how long the thread waits in one go: closing a port takes no longer
 
 
@@ -102,8 +103,8 @@ class SerialLink:
             if time.monotonic() >= end:
                 return b""
         # in_waiting is a count on a local port, but only 0 or 1 on a socket: ask until none.
-        while waiting := self._port.in_waiting:
-            received += self._port.read(waiting)
+        while len(received) < _MOST_BYTES and (waiting := self._port.in_waiting):
+            received += self._port.read(min(waiting, _MOST_BYTES))
         return received
 
 

@@ -11,14 +11,19 @@ scale = 1.0                      # after the unit
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path as File
 from typing import Any
 
+import msgspec
+
 from bridge.errors import MappingError
 from bridge.jsonpath import Path
+from bridge.numbers import MOST, real
+from monitor.contract import MAX_CELLS
 
 INDEXED = ("cell_voltage_v", "temperature_c")
 SINGLE = (
@@ -78,23 +83,22 @@ class Rule:
             raise MappingError(f"unit = {self.unit!r} is no unit of {self.to}")
         if self.to in ("soc", "soh") and self.unit is None:
             raise MappingError(f"{self.to}: expected unit = '%' or '1', because sources differ")
+        if not math.isfinite(self.scale):
+            raise MappingError(f"scale = {self.scale}: expected a finite number")
+        if self.n is not None and not 1 <= self.n <= MAX_CELLS:
+            raise MappingError(f"n = {str(self.n)[:20]}: expected 1 to {MAX_CELLS}")
 
     def number(self, value: Any) -> float | None:
-        """A payload's value in our unit; None where the source says that it does not know."""
-        if isinstance(value, bool):
-            value = int(value)
-        if isinstance(value, str):
-            text = value.strip().lower()
-            if text in _NOTHING:
-                return None
-            try:
-                value = float(text)
-            except ValueError:
-                return None
-        if not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
+        """A payload's value in our unit, or None: the source does not know it, or it is none.
+
+        No number is what is not finite, or past `numbers.MOST` in our unit.
+        """
+        number = real(value.strip() if isinstance(value, str) else value)
+        if number is None:
             return None
         _, factor, offset = _UNITS[self.unit or "1"]
-        return round((value * factor + offset) * self.scale * self.sign, 9)
+        number = (number * factor + offset) * self.scale * self.sign
+        return round(number, 9) if abs(number) <= MOST else None  # NaN is not <= either
 
 
 def is_true(value: Any) -> bool | None:
@@ -102,21 +106,30 @@ def is_true(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return value != 0
+        return None if value != value else value != 0
     text = str(value).strip().lower()
     return None if value is None or text in _NOTHING else text not in _FALSE
 
 
+def says_nothing(value: Any) -> bool:
+    """Whether a source says with this that it does not know: null, "unavailable", NaN as text."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
 class Compiled:
-    """A rule ready to be matched."""
+    """A rule ready to be matched; raises MappingError for a topic that cannot be one."""
 
     def __init__(self, rule: Rule) -> None:
+        if not rule.topic or any(sign in rule.topic for sign in "+#\0"):
+            raise MappingError(
+                f"topic = {rule.topic!r}: expected a topic without + and #; {{_}} is any one level"
+            )
         self.rule = rule
         self.path = Path(rule.path) if rule.path is not None else None
         pattern = re.escape(rule.topic)
         for mark, group in (
             ("asset", r"(?P<asset>[^/]+?)"),
-            ("n", r"(?P<n>\d+)"),
+            ("n", r"(?P<n>[0-9]+)"),
             ("name", r"(?P<name>[^/]+)"),
             ("_", r"[^/]+"),
             # ESPHome writes the node's name before the sensor's, or not.
@@ -163,7 +176,7 @@ def load(path: File) -> Mapping:
     """A mapping file; raises MappingError with the rule and the key that is wrong."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MappingError(f"{path}: {error}") from error
     known = {field.name for field in fields(Rule)}
     rules = []
@@ -171,15 +184,17 @@ def load(path: File) -> Mapping:
     if not isinstance(entries, list) or not entries:
         raise MappingError(f"{path}: expected at least one [[rule]]")
     for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise MappingError(f"{path}, rule {number}: expected [[rule]] with keys and values")
         if unknown := set(entry) - known:
             raise MappingError(
                 f"{path}, rule {number}: {sorted(unknown)[0]!r} is unknown; expected "
                 f"{', '.join(sorted(known))}"
             )
         try:
-            rule = Rule(**entry)
+            rule = msgspec.convert(entry, Rule)
             Compiled(rule)
-        except (MappingError, TypeError) as error:
+        except (MappingError, msgspec.ValidationError) as error:
             raise MappingError(f"{path}, rule {number}: {error}") from error
         rules.append(rule)
     return Mapping(path.stem, tuple(rules), bool(raw.get("sparkplug", False)))

@@ -18,6 +18,7 @@ names = ["overvoltage", "", "overheat"]   # bit 0 first; "" is a bit that says n
 
 from __future__ import annotations
 
+import math
 import struct
 import tomllib
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ import msgspec
 
 from bridge.errors import FrameError, MappingError
 from bridge.mapping import INDEXED, TARGETS, Rule, is_switch
-from bridge.reading import Reading
+from bridge.reading import MAX_ALARMS, Reading
+from monitor.contract import MAX_CELLS, is_asset_name
 
 MAX_BLOCK = 125  # registers in one Modbus request
 MAX_GAP = 8  # unused registers that are read along rather than asked around
@@ -58,8 +60,15 @@ class Value:
             raise MappingError(f"type = {self.type!r}: expected one of {', '.join(_TYPES)}")
         if self.words not in ("big", "little"):
             raise MappingError(f"words = {self.words!r}: expected big or little")
-        if not 1 <= self.count <= 4_096 or self.first < 1:
-            raise MappingError(f"count = {self.count}, first = {self.first}: expected 1 or more")
+        if self.count < 1 or self.first < 1 or self.first + self.count - 1 > MAX_CELLS:
+            raise MappingError(
+                f"count = {self.count}, first = {self.first}: expected 1 or more, up to number "
+                f"{MAX_CELLS}"
+            )
+        if not (math.isfinite(self.scale) and math.isfinite(self.offset)):
+            raise MappingError(
+                f"scale = {self.scale}, offset = {self.offset}: expected finite numbers"
+            )
         if not self.address >= 0 or self.address + self.size > 65_536:
             raise MappingError(f"address = {self.address}: expected 0 to 65535")
         self.rule()
@@ -101,6 +110,18 @@ class AlarmBits:
     address: int
     names: list[str]
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.address < 65_536:
+            raise MappingError(f"alarm: address = {self.address}: expected 0 to 65535")
+        if len(self.names) > 16:
+            raise MappingError(f"alarm: {len(self.names)} names: a register has 16 bits")
+        for name in self.names:
+            if name and not is_asset_name(name):
+                raise MappingError(
+                    f"alarm: {name!r}: expected up to 64 letters, digits and . _ -, a letter or "
+                    "digit first"
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterMap:
@@ -116,6 +137,10 @@ class RegisterMap:
             raise MappingError(f"table = {self.table!r}: expected holding or input")
         if not self.value:
             raise MappingError("expected at least one [[value]]")
+        if not 0 <= self.device <= 255:
+            raise MappingError(f"device = {self.device}: expected 0 to 255")
+        if len(self.alarm_names) > MAX_ALARMS:
+            raise MappingError(f"{len(self.alarm_names)} alarms: expected at most {MAX_ALARMS}")
 
     @property
     def alarm_names(self) -> tuple[str, ...]:
@@ -156,7 +181,7 @@ class RegisterMap:
             if single.get(name) is not None and not 0 <= single[name] <= 1:
                 single[name] = None
         if single.get("cycles") is not None:
-            single["cycles"] = int(single["cycles"])
+            single["cycles"] = int(single["cycles"]) if single["cycles"] >= 0 else None
         alarms = tuple(
             name
             for bits in self.alarm
@@ -172,7 +197,5 @@ def load(path: Path) -> RegisterMap:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         return msgspec.convert(raw, RegisterMap)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MappingError(f"{path}: {error}") from error
-    except (msgspec.ValidationError, MappingError) as error:
+    except (OSError, ValueError, RecursionError, MappingError) as error:
         raise MappingError(f"{path}: {error}") from error

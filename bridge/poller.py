@@ -1,8 +1,9 @@
 """The polling loop: open, identify, ask once an interval; re-open what went away.
 
-A poll that fails costs that poll. After `offline_after` failures in a row the asset is told
-offline; after `reopen_after` the port is closed and opened again, because an adapter that was
-unplugged and came back may be silent rather than gone.
+A poll that fails costs that poll, whatever it raises; what is no plain silence is set aside. After
+`offline_after` failures in a row the asset is told offline; after `reopen_after` the port is closed
+and opened again, because an adapter that was unplugged and came back may be silent rather than
+gone.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from bridge.backoff import Backoff
 from bridge.clock import Clock
 from bridge.conversation import Protocol
-from bridge.errors import FrameError, LinkError, NoAnswerError
+from bridge.errors import BridgeError, LinkError, MappingError, NoAnswerError
 from bridge.gateway import Sink
 from bridge.link import Link, Opener
 from bridge.protocols import NAMES, Choices, protocol
+from bridge.quarantine import Quarantine
 from bridge.session import Counters, Patience, Session, Tap
 
 _log = logging.getLogger("cellpulse.bridge")
@@ -40,7 +42,8 @@ class Poller:
     """Reads one board on one port for as long as it runs.
 
     `name` is a protocol's or `auto`, which asks in each protocol in turn until one answers.
-    `baud` overrides the protocol's own.
+    `baud` overrides the protocol's own. Answers that cannot be used go to the `quarantine`, as
+    those of `asset`.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Poller:
         rhythm: Rhythm | None = None,
         baud: int | None = None,
         tap: Callable[[Protocol], Tap] | None = None,
+        quarantine: Quarantine | None = None,
+        asset: str | None = None,
     ) -> None:
         self._opener = opener
         self._choices = choices or Choices()
@@ -63,6 +68,8 @@ class Poller:
         self._rhythm = rhythm or Rhythm()
         self._baud = baud
         self._tap = tap
+        self._quarantine = quarantine or Quarantine()
+        self._asset = asset
         self.counters = Counters()
 
     async def run(self) -> None:
@@ -87,11 +94,15 @@ class Poller:
         for name in NAMES:
             candidate = protocol(name, self._choices)
             link = await self._opener(self._baud or candidate.baud)
+            session = Session(link, candidate, self._clock, self.counters)
             try:
-                session = Session(link, candidate, self._clock, self.counters)
                 await session.hold(candidate.identify(), Patience(1.0, retries=1))
-            except (NoAnswerError, FrameError) as error:
+            except LinkError:
+                raise
+            except Exception as error:
                 _log.debug("not %s: %s", name, error)
+                if not isinstance(error, BridgeError):
+                    self._quarantine.set_aside(error, name, session.heard)
             else:
                 _log.info("the board answers in %s at %d baud", name, candidate.baud)
                 return candidate
@@ -112,8 +123,13 @@ class Poller:
                     self._sink.identified(identity)
                     identified = True
                 reading = await session.hold(spoken.poll(), self._rhythm.patience)
-            except (NoAnswerError, FrameError) as error:
-                self.counters.bad_frames += isinstance(error, FrameError)
+                self._sink.reading(reading, session.answered_ms)
+            except (LinkError, MappingError):
+                raise
+            except Exception as error:
+                if not isinstance(error, NoAnswerError):
+                    self.counters.bad_frames += 1
+                    self._quarantine.set_aside(error, spoken.name, session.heard, self._asset)
                 failures += 1
                 if failures == self._rhythm.offline_after:
                     self._sink.offline(str(error))
@@ -123,7 +139,6 @@ class Poller:
                 failures = 0
                 backoff.reset()
                 self.counters.polls += 1
-                self._sink.reading(reading, session.answered_ms)
             # A poll that took longer than the interval loses its turn: no burst follows it.
             late_s = self._clock.monotonic_s() - next_s
             next_s += self._rhythm.interval_s * max(1, math.ceil(late_s / self._rhythm.interval_s))

@@ -46,10 +46,10 @@ class Pty:
     async def run(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by the line: a host waits
+        arrived: asyncio.Queue[bytes] = asyncio.Queue(100)  # past it bytes are lost, as on a line
 
         def take() -> None:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, asyncio.QueueFull):
                 arrived.put_nowait(os.read(self._controller, 4_096))
 
         loop.add_reader(self._controller, take)

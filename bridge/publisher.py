@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiomqtt
@@ -18,18 +18,21 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.broker import BrokerAddress
+from bridge.quarantine import ALARM
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
 from monitor.mqtt_client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _BATCH_BYTES = 16_000  # below the embedded broker's own default limit of 20 kB
 _BATCH_FRAMES = 500
+_LIMIT_BYTES = 64 * 1024 * 1024  # that wait; 3,600 frames of 4,096 cells would be 400 MB
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     topic: str
-    message: Frame | bytes
+    payload: bytes
+    is_frame: bool
 
 
 class Publisher:
@@ -58,9 +61,10 @@ class Publisher:
         self._limit = limit
         self._metrics_s = metrics_s
         self._backoff = backoff or Backoff(0.5, 30.0)
-        self._counters: Callable[[], dict[str, int]] = dict
+        self._counters: list[Callable[[], Mapping[str, int | str]]] = []
         self._wall_ms = wall_ms
         self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
         self._retained: dict[str, bytes] = {}
         self._changed: dict[str, bytes] = {}
         self._wake = asyncio.Event()
@@ -74,17 +78,26 @@ class Publisher:
         """Messages that wait for the broker."""
         return len(self._queue)
 
-    def count(self, counters: Callable[[], dict[str, int]]) -> None:
+    def count(self, counters: Callable[[], Mapping[str, int | str]]) -> None:
         """Add a reader's counters to the metrics."""
-        self._counters = counters
+        self._counters.append(counters)
 
     def telemetry(self, asset: str, frame: Frame) -> None:
         """Enqueue one frame."""
-        self._enqueue(_Waiting(self._topics.of(asset, "telemetry"), frame))
+        self._enqueue(_Waiting(self._topics.of(asset, "telemetry"), encode(frame), True))
 
     def alarm(self, asset: str, alarm: DeviceAlarm) -> None:
         """Enqueue a device alarm's change."""
-        self._enqueue(_Waiting(self._topics.of(asset, "device_alarm"), encode(alarm)))
+        self._enqueue(_Waiting(self._topics.of(asset, "device_alarm"), encode(alarm), False))
+
+    def quarantined(self, asset: str, active: bool, reason: str) -> None:
+        """Enqueue that input of an asset was set aside, or was not for a while."""
+        self.alarm(
+            asset,
+            DeviceAlarm(
+                v=1, timestamp_ms=self._wall_ms(), name=ALARM, active=active, detail=reason
+            ),
+        )
 
     def config(self, asset: str, config: AssetConfig) -> None:
         """Tell, and keep telling after each reconnect, what the asset is."""
@@ -121,6 +134,9 @@ class Publisher:
                         watch.cancel()
             except* aiomqtt.MqttError as errors:
                 _log.warning("broker %s: %s", self._address, errors.exceptions[0])
+            except* Exception:
+                # paho lets through what broken packets and sockets bring; the link is gone.
+                _log.warning("broker %s: connecting again after", self._address, exc_info=True)
             finally:
                 self.connected.clear()
             if not self._stopping:
@@ -166,28 +182,27 @@ class Publisher:
 
     async def _send_next(self, client: aiomqtt.Client) -> None:
         first = self._queue[0]
-        if isinstance(first.message, bytes):
-            await client.publish(first.topic, first.message, qos=1)
-            self._sent(first, 1)
-            return
-        most = min(_BATCH_FRAMES, max(1, _BATCH_BYTES // len(encode(first.message))))
-        frames: list[Frame] = []
+        frames: list[bytes] = []
+        size = 0
         for waiting in self._queue:
-            if waiting.topic != first.topic or len(frames) == most:
+            size += len(waiting.payload) + 1
+            if frames and (size > _BATCH_BYTES or len(frames) == _BATCH_FRAMES):
                 break
-            if isinstance(waiting.message, bytes):
+            if waiting.topic != first.topic or not waiting.is_frame:
                 break
-            frames.append(waiting.message)
-        payload = encode(frames[0] if len(frames) == 1 else frames)
-        await client.publish(first.topic, payload, qos=1)
-        self._sent(first, len(frames))
+            frames.append(waiting.payload)
+        many = len(frames) > 1
+        await client.publish(
+            first.topic, b"[" + b",".join(frames) + b"]" if many else first.payload, qos=1
+        )
+        self._sent(first, max(1, len(frames)))
 
     def _sent(self, first: _Waiting, count: int) -> None:
         self._progress.set()
         # Meanwhile the queue may have overflowed and lost its front.
         for _ in range(count):
             if self._queue and self._queue[0] is first:
-                self._queue.popleft()
+                self._leave()
                 if self._queue:
                     first = self._queue[0]
 
@@ -201,24 +216,30 @@ class Publisher:
             self._wake.set()
 
     def _enqueue(self, waiting: _Waiting) -> None:
-        if len(self._queue) >= self._limit:
-            self._queue.popleft()
+        while self._queue and (
+            len(self._queue) >= self._limit or self._queued_bytes >= _LIMIT_BYTES
+        ):
+            self._leave()
             self.dropped += 1
             if self.dropped == 1 or self.dropped % self._limit == 0:
                 _log.warning("broker away: %d messages dropped, the oldest first", self.dropped)
         self._queue.append(waiting)
+        self._queued_bytes += len(waiting.payload)
         self._wake.set()
 
+    def _leave(self) -> None:
+        self._queued_bytes -= len(self._queue.popleft().payload)
+
     def _metrics(self) -> bytes:
-        return msgspec.json.encode(
-            {
-                "v": 1,
-                "timestamp_ms": self._wall_ms(),
-                "queue": self.depth,
-                "dropped": self.dropped,
-                **self._counters(),
-            }
-        )
+        told: dict[str, int | str] = {
+            "v": 1,
+            "timestamp_ms": self._wall_ms(),
+            "queue": self.depth,
+            "dropped": self.dropped,
+        }
+        for counters in self._counters:
+            told.update(counters())
+        return msgspec.json.encode(told)
 
 
 async def _watch(client: aiomqtt.Client) -> None:

@@ -6,8 +6,11 @@ means that the board does not say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bridge.numbers import MOST
+from monitor.contract import MAX_CELLS
 
 Chemistry = Literal["LFP", "NMC", "LTO"]
 
@@ -57,6 +60,48 @@ class Identity:
     temperature_max_c: float | None = None
     temperature_min_c: float | None = None
     alarm_names: tuple[str, ...] = ()
+
+
+MAX_ALARMS = 64  # as many flags as a frame may hold
+_NUMBERS = (
+    *("mos_temperature_c", "current_a", "pack_voltage_v"),
+    *("remaining_capacity_ah", "nominal_capacity_ah"),
+)
+
+
+def plausible(reading: Reading) -> tuple[Reading, list[str]]:
+    """The reading without what cannot be sent, and what that was, in words.
+
+    A number that is not finite or past `numbers.MOST` is a missing value; cells and sensors past
+    the contract's number, alarms past `MAX_ALARMS` and what is no fraction are left out.
+    """
+    changes: dict[str, Any] = {}
+    unusable = []
+    for name in ("cell_voltage_v", "temperature_c"):
+        values = getattr(reading, name)
+        kept = tuple(_finite(value) for value in values[:MAX_CELLS])
+        if kept != values:
+            changes[name] = kept
+            bad = sum(a is None and b is not None for a, b in zip(kept, values, strict=False))
+            unusable.append(f"{name}: {bad} of {len(values)} values cannot be used")
+    for name in _NUMBERS:
+        value = getattr(reading, name)
+        if value is not None and _finite(value) is None:
+            changes[name] = None
+            unusable.append(f"{name}: {value} cannot be used")
+    for name in ("soc", "soh"):
+        value = getattr(reading, name)
+        if value is not None and not 0 <= value <= 1:
+            changes[name] = None
+            unusable.append(f"{name}: {value} is no fraction from 0 to 1")
+    if len(reading.alarms) > MAX_ALARMS:
+        changes["alarms"] = reading.alarms[:MAX_ALARMS]
+        unusable.append(f"{len(reading.alarms)} alarms: the first {MAX_ALARMS} are kept")
+    return (replace(reading, **changes) if changes else reading), unusable
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and abs(value) <= MOST else None
 
 
 def fraction(percent: float) -> float | None:

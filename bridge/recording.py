@@ -8,20 +8,27 @@ the same bytes, with the recorded times.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from io import TextIOBase
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from bridge.clock import Clock
 from bridge.conversation import Protocol
-from bridge.errors import FrameError, LinkError, MappingError, NoAnswerError
+from bridge.errors import LinkError, MappingError, NoAnswerError
 from bridge.gateway import Sink
 from bridge.protocols import Choices, protocol
+from bridge.quarantine import Quarantine
 from bridge.session import Counters, Patience, Session
+from monitor.contract import MAX_TIMESTAMP_MS
 
+_log = logging.getLogger("cellpulse.bridge")
 VERSION = 1
+_MAX_LINE = 64 * 1024  # characters; ours are far shorter
 
 
 class EndOfRecordingError(LinkError):
@@ -49,13 +56,15 @@ class Recording:
 class Recorder:
     """Appends to an open text file; one line a chunk, flushed, so that a crash loses none.
 
-    Writing a few hundred bytes a second to a file does not hold the loop up.
+    A file that takes no more (a full disk) ends the recording, not the bridge. Writing a few
+    hundred bytes a second to a file does not hold the loop up.
     """
 
     def __init__(self, file: TextIOBase, choices: Choices) -> None:
         self._file = file
         self._choices = choices
         self._started = False
+        self._ended = False
 
     def start(self, spoken: Protocol) -> Recorder:
         """Write the header, once; `tap` may then be called."""
@@ -70,8 +79,14 @@ class Recorder:
         self._line({"t": t_ms, direction: data.hex()})
 
     def _line(self, entry: dict[str, object]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        if self._ended:
+            return
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._ended = True
+            _log.warning("the recording of frames ends here: %s", error)
 
 
 def read(path: Path) -> Recording:
@@ -82,22 +97,30 @@ def read(path: Path) -> Recording:
         raise MappingError(f"{path}: {error.strerror}") from error
     with lines_of as lines:
         try:
-            header = json.loads(next(lines, ""))
+            header = json.loads(_line(lines))
             if header["cellpulse_frames"] != VERSION:
                 raise ValueError("another version")
-            name, choices = str(header["protocol"]), Choices(**header.get("choices", {}))
-        except (ValueError, KeyError, TypeError) as error:
+            name = str(header["protocol"])[:40]
+            Choices(**header.get("choices", {}))  # which names what it does not know
+            choices = msgspec.convert(header.get("choices", {}), Choices)
+            protocol(name, choices)
+        except (ValueError, KeyError, TypeError, RecursionError, MappingError) as error:
             raise MappingError(f"{path.name}: not a recording of frames: {error}") from error
         events = []
-        for number, line in enumerate(lines, 2):
+        number = 1
+        while True:
+            number += 1
             try:
+                line = _line(lines)
+                if not line:
+                    break
                 entry = json.loads(line)
                 # The bridge was started again and appended.
                 if entry.get("protocol", name) != name:
                     raise ValueError(f"another protocol, {entry['protocol']}, in the same file")
                 if "cellpulse_frames" not in entry:
                     events.append(_event(entry))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise MappingError(f"{path.name}, line {number}: {error}") from error
     return Recording(name, choices, tuple(events))
 
@@ -108,11 +131,14 @@ async def play(
     clock: Clock,
     speed: float | None,
     room: Callable[[], Awaitable[None]] | None = None,
+    quarantine: Quarantine | None = None,
+    asset: str | None = None,
 ) -> Counters:
     """Replay into a sink; `speed` 1 is real time, None is as fast as it goes.
 
-    `room` is awaited after each reading, so that a fast replay does not outrun the broker. Returns
-    what happened on the wire, as the bridge counted it then.
+    `room` is awaited after each reading, so that a fast replay does not outrun the broker. Answers
+    that cannot be used go to the `quarantine`, as those of `asset`. Returns what happened on the
+    wire, as the bridge counted it then.
     """
     spoken = protocol(recording.protocol, recording.choices)
     wire = _Wire(recording.events, clock, speed)
@@ -120,18 +146,27 @@ async def play(
     session = Session(wire, spoken, wire, counters)
     patience = Patience(timeout_s=60.0)  # the recording's retries are in its bytes
     identified = False
+    aside = quarantine or Quarantine()
     try:
         while True:
+            before = wire.place
             try:
                 if not identified:
                     sink.identified(await session.hold(spoken.identify(), patience))
                     identified = True
                 reading = await session.hold(spoken.poll(), patience)
-            except (NoAnswerError, FrameError) as error:
-                counters.bad_frames += isinstance(error, FrameError)
+                sink.reading(reading, session.answered_ms)
+            except LinkError:
+                raise
+            except NoAnswerError:
+                continue
+            except Exception as error:
+                if wire.place == before:  # nothing was read: it would be so for ever
+                    raise
+                counters.bad_frames += 1
+                aside.set_aside(error, spoken.name, session.heard, asset)
                 continue
             counters.polls += 1
-            sink.reading(reading, session.answered_ms)
             if room is not None:
                 await room()
     except EndOfRecordingError:
@@ -156,6 +191,10 @@ class _Wire:
         self._speed = speed
         self._at = 0
         self._now_ms = events[0].t_ms if events else 0
+
+    @property
+    def place(self) -> int:
+        return self._at
 
     def wall_ms(self) -> int:
         return self._now_ms
@@ -195,9 +234,16 @@ class _Wire:
         self._now_ms = max(self._now_ms, t_ms)
 
 
+def _line(lines: TextIOBase) -> str:
+    line = lines.readline(_MAX_LINE)
+    if len(line) == _MAX_LINE:
+        raise ValueError(f"a line of {_MAX_LINE} characters or more")
+    return line
+
+
 def _event(entry: dict[str, object]) -> Event:
     direction: Literal["tx", "rx"] = "tx" if "tx" in entry else "rx"
     t_ms = entry["t"]
-    if not isinstance(t_ms, int):
-        raise ValueError("t: expected milliseconds as an integer")
+    if type(t_ms) is not int or not 0 <= t_ms <= MAX_TIMESTAMP_MS:
+        raise ValueError(f"t: expected milliseconds as an integer from 0 to {MAX_TIMESTAMP_MS}")
     return Event(t_ms, direction, bytes.fromhex(str(entry[direction])))

@@ -16,6 +16,7 @@ from bridge.gateway import Gateway
 from bridge.link import serial_opener
 from bridge.poller import Poller, Rhythm
 from bridge.publisher import Publisher
+from bridge.quarantine import Quarantine
 from bridge.recording import Recorder, play, read
 from bridge.serve import serve
 from bridge.session import Counters
@@ -30,6 +31,7 @@ async def run_serial(settings: SerialSettings) -> None:
     choices = settings.choices()
     told = settings.told(f"board on {settings.port}")
     outbox = publisher(settings, told)
+    aside = Quarantine(outbox.quarantined)
     with contextlib.ExitStack() as stack:
         recorder: Recorder | None = None
         if settings.record is not None:
@@ -42,15 +44,17 @@ async def run_serial(settings: SerialSettings) -> None:
         poller = Poller(
             serial_opener(settings.port),
             settings.protocol,
-            Gateway(outbox, told, session(), choices),
+            Gateway(outbox, told, session(), choices, aside),
             clock,
             choices=choices,
             rhythm=Rhythm(interval_s=settings.interval_s),
             baud=settings.baud,
             tap=None if recorder is None else lambda spoken: recorder.start(spoken).tap,
+            quarantine=aside,
+            asset=told.asset,
         )
         outbox.count(counted(poller.counters))
-        await serve(outbox, [poller.run], [told.asset])
+        await serve(outbox, [poller.run], [told.asset], quarantine=aside)
 
 
 async def run_replay(settings: Common, path: Path, speed: float | None) -> None:
@@ -58,14 +62,16 @@ async def run_replay(settings: Common, path: Path, speed: float | None) -> None:
     recording = read(path)
     told = settings.told(f"{recording.protocol} frames from {path.name}", True, speed)
     outbox = publisher(settings, told)
-    sink = Gateway(outbox, told, session(), recording.choices)
+    aside = Quarantine(outbox.quarantined)
+    sink = Gateway(outbox, told, session(), recording.choices, aside)
 
     async def reader() -> None:
         room = partial(outbox.until_at_most, _AHEAD)
-        outbox.count(counted(await play(recording, sink, SystemClock(), speed, room)))
+        clock = SystemClock()
+        outbox.count(counted(await play(recording, sink, clock, speed, room, aside, told.asset)))
         await outbox.until_at_most(0)
 
-    await serve(outbox, [reader], [told.asset])
+    await serve(outbox, [reader], [told.asset], quarantine=aside)
 
 
 def publisher(settings: Common, told: Told) -> Publisher:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -15,6 +15,7 @@ from bridge.clock import Clock, SystemClock
 from bridge.errors import LinkError, MappingError
 from bridge.gateway import Gateway, Sink
 from bridge.poller import Rhythm
+from bridge.quarantine import Quarantine
 from bridge.run import counted, publisher, session
 from bridge.serve import serve
 from bridge.session import Counters
@@ -31,14 +32,17 @@ async def run_ble(settings: BleSettings) -> None:
     """Poll until cancelled; raises MappingError where aiobmsble is not installed."""
     told = settings.told(f"Bluetooth {settings.address_or_name}")
     outbox = publisher(settings, told)
+    aside = Quarantine(outbox.quarantined)
     reader = BleReader(
         finder(settings.address_or_name),
-        Gateway(outbox, told, session(), settings.choices()),
+        Gateway(outbox, told, session(), settings.choices(), aside),
         SystemClock(),
         Rhythm(interval_s=settings.interval_s),
+        quarantine=aside,
+        asset=told.asset,
     )
     outbox.count(counted(reader.counters))
-    await serve(outbox, [reader.run], [told.asset])
+    await serve(outbox, [reader.run], [told.asset], quarantine=aside)
 
 
 def finder(wanted: str) -> Finder:
@@ -77,6 +81,8 @@ class BleReader:
     clock: Clock
     rhythm: Rhythm = field(default_factory=Rhythm)
     counters: Counters = field(default_factory=Counters)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    asset: str | None = None
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -84,7 +90,9 @@ class BleReader:
         while True:
             try:
                 async with await self.find() as board:
-                    self.sink.identified(identity_of(await board.device_info()))
+                    info = await board.device_info()
+                    with self._guarded("device information", info):
+                        self.sink.identified(identity_of(info))
                     await self._poll(board, backoff)
             # bleak, D-Bus and aiobmsble raise BleakError, TimeoutError, EOFError, ValueError and
             # more for a board that walked away: whatever it is, look for it again.
@@ -98,9 +106,15 @@ class BleReader:
         while True:
             self.counters.requests += 1
             # `raw`: only what the board said, nothing that aiobmsble works out from it.
-            reading = reading_of(await board.async_update(raw=True))
+            sample = await board.async_update(raw=True)
             backoff.reset()
-            self.counters.polls += 1
-            self.sink.reading(reading, self.clock.wall_ms())
+            with self._guarded("sample", sample):
+                self.sink.reading(reading_of(sample), self.clock.wall_ms())
+                self.counters.polls += 1
             next_s = max(next_s + self.rhythm.interval_s, self.clock.monotonic_s())
             await self.clock.sleep(next_s - self.clock.monotonic_s())
+
+    def _guarded(self, what: str, said: object) -> AbstractContextManager[None]:
+        return self.quarantine.guard(
+            f"Bluetooth, {what}", repr(said)[:100].encode(errors="replace"), self.asset
+        )

@@ -15,6 +15,7 @@ from bridge.errors import FrameError, LinkError, MappingError
 from bridge.gateway import Gateway, Sink
 from bridge.modbus_map import RegisterMap, load
 from bridge.poller import Rhythm
+from bridge.quarantine import Quarantine
 from bridge.reading import Identity
 from bridge.run import counted, publisher, session
 from bridge.serve import serve
@@ -29,15 +30,18 @@ async def run_modbus(settings: ModbusSettings) -> None:
     registers = load(Path(settings.map))
     told = settings.told(f"Modbus {settings.port}")
     outbox = publisher(settings, told)
+    aside = Quarantine(outbox.quarantined)
     reader = ModbusReader(
         client_of(settings.port, settings.baud, settings.parity),
         registers,
-        Gateway(outbox, told, session(), settings.choices()),
+        Gateway(outbox, told, session(), settings.choices(), aside),
         SystemClock(),
         Rhythm(interval_s=settings.interval_s),
+        quarantine=aside,
+        asset=told.asset,
     )
     outbox.count(counted(reader.counters))
-    await serve(outbox, [reader.run], [told.asset])
+    await serve(outbox, [reader.run], [told.asset], quarantine=aside)
 
 
 def client_of(port: str, baud: int, parity: str) -> Callable[[], Any]:
@@ -55,13 +59,18 @@ def client_of(port: str, baud: int, parity: str) -> Callable[[], Any]:
     common: dict[str, Any] = {"timeout": 1.0, "retries": 2, "reconnect_delay": 0}
     if "://" not in port:
         return lambda: AsyncModbusSerialClient(port, baudrate=baud, parity=parity, **common)
-    parts = urlsplit(port)
+    try:
+        parts = urlsplit(port)
+        number = parts.port or 502
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        parts, number = urlsplit(""), 0
     if parts.scheme not in ("tcp", "rtu+tcp") or not parts.hostname:
         raise MappingError(
             f"port {port!r}: expected tcp://host[:port], rtu+tcp://host:port or a serial port"
         )
     framer = FramerType.SOCKET if parts.scheme == "tcp" else FramerType.RTU
-    host, number = parts.hostname, parts.port or 502
+    host = parts.hostname
     return lambda: AsyncModbusTcpClient(host, port=number, framer=framer, **common)
 
 
@@ -75,6 +84,8 @@ class ModbusReader:
     clock: Clock
     rhythm: Rhythm = field(default_factory=Rhythm)
     counters: Counters = field(default_factory=Counters)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    asset: str | None = None
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -90,6 +101,10 @@ class ModbusReader:
                 await self._poll(client, backoff)
             except (LinkError, ModbusException, OSError) as error:
                 self.sink.offline(str(error) or type(error).__name__)
+            except Exception as error:
+                # What pymodbus lets through of a broken answer: the connection is of no use.
+                self.quarantine.set_aside(error, "Modbus", asset=self.asset)
+                self.sink.offline(str(error) or type(error).__name__)
             finally:
                 client.close()
             self.counters.reopened += 1
@@ -99,13 +114,14 @@ class ModbusReader:
         next_s = self.clock.monotonic_s()
         while True:
             try:
-                reading = self.registers.reading(await self._read(client))
+                found = await self._read(client)
             except FrameError as error:
                 self.counters.bad_frames += 1
                 raise LinkError(str(error)) from error
             backoff.reset()
-            self.counters.polls += 1
-            self.sink.reading(reading, self.clock.wall_ms())
+            with self.quarantine.guard("Modbus", _start(found), self.asset):
+                self.sink.reading(self.registers.reading(found), self.clock.wall_ms())
+                self.counters.polls += 1
             next_s = max(next_s + self.rhythm.interval_s, self.clock.monotonic_s())
             await self.clock.sleep(next_s - self.clock.monotonic_s())
 
@@ -124,3 +140,8 @@ class ModbusReader:
                 raise FrameError(f"Modbus: {len(answer.registers)} registers, {count} asked for")
             found.update(enumerate(answer.registers, address))
         return found
+
+
+def _start(registers: dict[int, int]) -> bytes:
+    """The first registers as they stood on the wire."""
+    return b"".join((word & 0xFFFF).to_bytes(2, "big") for word in list(registers.values())[:32])

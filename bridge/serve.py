@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from bridge.clock import SystemClock
 from bridge.publisher import Publisher
+from bridge.quarantine import Quarantine
 
 _log = logging.getLogger("cellpulse.bridge")
 _DRAIN_S = 3.0
@@ -19,22 +21,27 @@ async def serve(
     readers: Iterable[Reader],
     assets: Iterable[str] = (),
     stop: asyncio.Event | None = None,
+    quarantine: Quarantine | None = None,
 ) -> None:
     """Run readers and publisher until every reader has ended, one fails, `stop` is set, or the
     task is cancelled.
 
-    Then the readers are cancelled, each asset is told offline, and what waits is sent to the
-    broker within a few seconds. A reader's error is raised after that.
+    Then the readers are cancelled, each asset is told offline, the quarantine's alarms end, and
+    what waits is sent to the broker within a few seconds. A reader's error is raised after that.
     """
+    aside = quarantine or Quarantine()
+    publisher.count(aside.counters)
+    clearing = asyncio.create_task(aside.run(SystemClock()), name="quarantine")
     sending = asyncio.create_task(publisher.run(), name="publisher")
     stopping = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop")
     reading = asyncio.create_task(_together(readers), name="readers")
     try:
         await asyncio.wait({sending, stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        reading.cancel()
-        await asyncio.gather(stopping, reading, return_exceptions=True)
+        for task in (stopping, reading, clearing):
+            task.cancel()
+        await asyncio.gather(stopping, reading, clearing, return_exceptions=True)
+        aside.clear()
         for asset in assets:
             publisher.status(asset, False)
         publisher.finish()

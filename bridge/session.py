@@ -37,7 +37,7 @@ class Patience:
 
 
 class Session:
-    """One open link, one protocol. `answered_ms` is when bytes last came."""
+    """One open link, one protocol. `answered_ms` is when bytes last came, `heard` these bytes."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Session:
         self._tap = tap
         self._buffer = FrameBuffer(protocol.split)
         self.answered_ms = 0
+        self.heard = b""
 
     async def hold(self, conversation: Conversation[T], patience: Patience) -> T:
         """Drive a conversation to its end.
@@ -96,6 +97,7 @@ class Session:
             if not received:
                 break
             self.answered_ms = self._clock.wall_ms()
+            self.heard = received
             if self._tap is not None:
                 self._tap("rx", received, self.answered_ms)
             before = self._buffer.dropped_bytes

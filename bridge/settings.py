@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
 
 from bridge.broker import BrokerAddress
 from bridge.device import Told
+from bridge.errors import MappingError
 from bridge.protocols import Choices
 from monitor.contract import Topics
 
@@ -34,7 +36,7 @@ class Common:
             gateway=self.gateway or self.asset,
             capacity_ah=self.capacity_ah,
             chemistry=self.chemistry,
-            interval_ms=round(self.interval_s * 1000),
+            interval_ms=milliseconds("interval", self.interval_s),
             source=source,
             replay=replay,
             speed=speed,
@@ -108,6 +110,13 @@ class BleSettings(Common):
     """`cellpulse bridge ble`."""
 
     address_or_name: str
+
+
+def milliseconds(what: str, seconds: float) -> int:
+    """Seconds as whole milliseconds; raises MappingError for what is no time."""
+    if not (math.isfinite(seconds) and 0 <= seconds <= 1e9):
+        raise MappingError(f"{what} {seconds} s: expected a number of seconds from 0")
+    return round(seconds * 1000)
 
 
 def legal_name(name: str) -> str:

@@ -14,6 +14,8 @@ from bridge.errors import MappingError
 from bridge.protocols import NAMES
 from bridge.reading import Reading
 
+MAX_CELLS, MAX_SENSORS = 32, 8
+_MOST = 1e12  # of a reading; past it a number only says that it is too large
 Source = Callable[[], Reading]
 """The pack as it stands now."""
 
@@ -31,6 +33,12 @@ class Board:
         }
         if name not in answers:
             raise MappingError(f"protocol {name!r}: expected one of {', '.join(NAMES)}")
+        now = source()
+        if len(now.cell_voltage_v) > MAX_CELLS or len(now.temperature_c) > MAX_SENSORS:
+            raise MappingError(
+                f"{len(now.cell_voltage_v)} cells, {len(now.temperature_c)} sensors: a simulated "
+                f"board has at most {MAX_CELLS} and {MAX_SENSORS}"
+            )
         self._answer = answers[name]
         self._source = source
         self._held = b""
@@ -81,6 +89,8 @@ class Board:
         if crc16_modbus(held[:6]) != held[6:8]:
             return [], 1
         address, count = struct.unpack(">HH", held[2:6])
+        if not 1 <= count <= 125:  # as Modbus has it; more does not fit in a reply
+            return [], 8
         table = _daly_d2_registers(self._source())
         words = [table.get(address + index, 0) for index in range(count)]
         return [daly_d2.reply(struct.pack(f">{count}H", *words))], 8
@@ -112,16 +122,23 @@ def _words(values: tuple[float | None, ...], scale: float) -> bytes:
 
 
 def _word(value: float | None, scale: float, zero: int = 0) -> int:
-    return 0 if value is None else min(max(round(value * scale) + zero, 0), 0xFFFF)
+    return _clamped(value, scale, 0, 0xFFFF, zero)
+
+
+def _clamped(value: float | None, scale: float, low: int, high: int, zero: int = 0) -> int:
+    """A number as the wire can hold it; 0 where the pack does not know."""
+    if value is None or not abs(value) < _MOST:
+        return 0 if value is None or value != value else (low if value < 0 else high)
+    return min(max(round(value * scale) + zero, low), high)
 
 
 def _percent(fraction: float | None) -> int:
     """A byte; 255, which is no percentage, where the pack does not know."""
-    return 0xFF if fraction is None else round(fraction * 100)
+    return 0xFF if fraction is None else _clamped(fraction, 100, 0, 0xFF)
 
 
 def _permille(fraction: float | None) -> int:
-    return 0xFFFF if fraction is None else round(fraction * 1000)
+    return 0xFFFF if fraction is None else _word(fraction, 1000)
 
 
 def _bits(reading: Reading, names: tuple[str, ...]) -> int:
@@ -134,10 +151,10 @@ def _jbd_state(reading: Reading) -> bytes:
     return struct.pack(
         ">HhHHHHIHBBBBB",
         _word(reading.pack_voltage_v, 100),
-        round((reading.current_a or 0) * 100),
+        _clamped(reading.current_a, 100, -0x8000, 0x7FFF),
         _word(reading.remaining_capacity_ah, 100),
         _word(reading.nominal_capacity_ah, 100),
-        reading.cycles or 0,
+        _word(reading.cycles, 1),
         0x2C7C,
         1 if reading.balancing else 0,
         _bits(reading, jbd.ALARMS),
@@ -146,7 +163,7 @@ def _jbd_state(reading: Reading) -> bytes:
         fets,
         len(reading.cell_voltage_v),
         len(temperatures),
-    ) + b"".join((round(t * 10) + 2731).to_bytes(2, "big") for t in temperatures)
+    ) + b"".join(_word(t, 10, 2731).to_bytes(2, "big") for t in temperatures)
 
 
 def _daly_replies(command: int, reading: Reading) -> list[bytes]:
@@ -158,7 +175,7 @@ def _daly_replies(command: int, reading: Reading) -> list[bytes]:
         )
         return [daly.reply(command, data)]
     if command == daly.COUNTS:
-        counts = (len(cells), len(temperatures), 0, 0, 0, reading.cycles or 0)
+        counts = (len(cells), len(temperatures), 0, 0, 0, _word(reading.cycles, 1))
         return [daly.reply(command, struct.pack(">5BHx", *counts))]
     if command == daly.CELLS:
         mv = [_word(v, 1000) for v in cells] + [0, 0]
@@ -167,19 +184,20 @@ def _daly_replies(command: int, reading: Reading) -> list[bytes]:
             for n in range(0, len(cells), 3)
         ]
     if command == daly.TEMPERATURES:
-        raw = [_word(t, 1, daly.TEMPERATURE_ZERO) for t in temperatures] + [0] * 6
+        zero = daly.TEMPERATURE_ZERO
+        raw = [_clamped(t, 1, 0, 0xFF, zero) for t in temperatures] + [0] * 6
         return [
             daly.reply(command, bytes((n // 7 + 1, *raw[n : n + 7])))
             for n in range(0, len(temperatures), 7)
         ]
     if command == daly.SWITCHES:
         on = (reading.charge_enabled is not False, reading.discharge_enabled is not False)
-        remaining = round((reading.remaining_capacity_ah or 0) * 1000)
+        remaining = _clamped(reading.remaining_capacity_ah, 1000, 0, 0xFFFFFFFF)
         return [daly.reply(command, struct.pack(">B??BI", 0, *on, 0, remaining))]
     if command == daly.FAULTS:
         return [daly.reply(command, _bits(reading, daly.ALARMS).to_bytes(8, "little"))]
     if command == daly.RATED:
-        rated = round((reading.nominal_capacity_ah or 0) * 1000)
+        rated = _clamped(reading.nominal_capacity_ah, 1000, 0, 0xFFFFFFFF)
         return [daly.reply(command, struct.pack(">II", rated, 3_200))]
     return []
 
@@ -195,7 +213,7 @@ def _daly_d2_registers(reading: Reading) -> dict[int, int]:
         0x30: _word(reading.remaining_capacity_ah, 10),
         0x31: len(reading.cell_voltage_v),
         0x32: len(reading.temperature_c),
-        0x33: reading.cycles or 0,
+        0x33: _word(reading.cycles, 1),
         0x34: int(reading.balancing is True),
         0x35: int(reading.charge_enabled is not False),
         0x36: int(reading.discharge_enabled is not False),
@@ -211,11 +229,11 @@ def _jk_body(reading: Reading) -> bytes:
         for n, v in enumerate(reading.cell_voltage_v, 1)
     )
     current = reading.current_a or 0
-    raw_current = _word(abs(current), 100) & 0x7FFF | (0x8000 if current > 0 else 0)
+    raw_current = _clamped(abs(current), 100, 0, 0x7FFF) | (0x8000 if current > 0 else 0)
     switches = (reading.charge_enabled is not False) | (reading.discharge_enabled is not False) << 1
     sensors = (reading.mos_temperature_c, *reading.temperature_c[:2])
     temperatures = b"".join(
-        bytes((0x80 + n,)) + (round(t) if t >= 0 else round(100 - t)).to_bytes(2, "big")
+        bytes((0x80 + n,)) + _word(t if t >= 0 else 100 - t, 1).to_bytes(2, "big")
         for n, t in enumerate(sensors)
         if t is not None
     )
@@ -226,11 +244,11 @@ def _jk_body(reading: Reading) -> bytes:
         + struct.pack(">BH", 0x83, _word(reading.pack_voltage_v, 100))
         + struct.pack(">BH", 0x84, raw_current)
         + struct.pack(">BB", 0x85, _percent(reading.soc))
-        + struct.pack(">BH", 0x87, reading.cycles or 0)
+        + struct.pack(">BH", 0x87, _word(reading.cycles, 1))
         + struct.pack(">BH", 0x8A, len(reading.cell_voltage_v))
         + struct.pack(">BH", 0x8B, _bits(reading, jk.ALARMS))
         + struct.pack(">BH", 0x8C, switches | (4 if reading.balancing else 0))
-        + struct.pack(">BI", 0xAA, round(reading.nominal_capacity_ah or 0))
+        + struct.pack(">BI", 0xAA, _clamped(reading.nominal_capacity_ah, 1, 0, 0xFFFFFFFF))
         + struct.pack(">BB", 0xC0, 1)
     )
 
@@ -243,7 +261,7 @@ def _jk_ble_frame(kind: int, reading: Reading) -> bytes:
         frame[22:27] = b"SIM.1"
         frame[30:35] = b"11.01"
         return jk_ble.seal(bytes(frame))
-    capacity = round((reading.nominal_capacity_ah or 0) * 1000)
+    capacity = _clamped(reading.nominal_capacity_ah, 1000, 0, 0xFFFFFFFF)
     if kind == jk_ble.SETTINGS:
         struct.pack_into("<I", frame, 114, len(reading.cell_voltage_v))
         struct.pack_into("<I", frame, 130, capacity)
@@ -254,10 +272,10 @@ def _jk_ble_frame(kind: int, reading: Reading) -> bytes:
     for where, value in zip(
         (144, 162, 164), (reading.mos_temperature_c, *reading.temperature_c[:2]), strict=False
     ):
-        raw = jk_ble.NO_SENSOR if value is None else round(value * 10)
+        raw = jk_ble.NO_SENSOR if value is None else _clamped(value, 10, -0x8000, 0x7FFF)
         struct.pack_into("<h", frame, where, raw)
-    struct.pack_into("<I", frame, 150, round((reading.pack_voltage_v or 0) * 1000))
-    struct.pack_into("<i", frame, 158, round((reading.current_a or 0) * 1000))
+    struct.pack_into("<I", frame, 150, _clamped(reading.pack_voltage_v, 1000, 0, 0xFFFFFFFF))
+    struct.pack_into("<i", frame, 158, _clamped(reading.current_a, 1000, -(2**31), 2**31 - 1))
     struct.pack_into("<I", frame, 166, _bits(reading, jk_ble.ALARMS))
     struct.pack_into(
         "<BBIII",
@@ -265,11 +283,11 @@ def _jk_ble_frame(kind: int, reading: Reading) -> bytes:
         172,
         int(reading.balancing is True),
         _percent(reading.soc),
-        round((reading.remaining_capacity_ah or 0) * 1000),
+        _clamped(reading.remaining_capacity_ah, 1000, 0, 0xFFFFFFFF),
         capacity,
-        reading.cycles or 0,
+        _clamped(reading.cycles, 1, 0, 0xFFFFFFFF),
     )
-    frame[190] = 100 if reading.soh is None else round(reading.soh * 100)
+    frame[190] = 100 if reading.soh is None else _percent(reading.soh)
     frame[198] = int(reading.charge_enabled is not False)
     frame[199] = int(reading.discharge_enabled is not False)
     return jk_ble.seal(bytes(frame))

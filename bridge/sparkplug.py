@@ -4,10 +4,14 @@ Reads the part of the Sparkplug 3.0 protobuf payload that metrics of plain value
 format itself: no generated code for a dozen fields. `Edge` gives, for each message, the topic
 `sparkplug/<group>/<node>/<device>` and the metrics known of it by name, for the rules of a mapping.
 A metric `voltage_v/1` or `voltage_v[0]` is member `1` of `voltage_v`, `alarms/hot` member `hot`.
+
+A metric whose value cannot be used (a NaN, a field of another wire type than the specification's)
+is a missing value, and `Known.unusable` names it; a payload that is none raises FrameError.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -15,11 +19,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import FrameError
+from bridge.numbers import whole
 
 FILTER = "spBv1.0/+/+/#"
 _SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}
-_LISTED = re.compile(r"(?P<name>.+)(?:\[(?P<zero>\d+)\]|/(?P<member>[^/]+))")
+_LISTED = re.compile(r"(?P<name>.+)(?:\[(?P<zero>[0-9]+)\]|/(?P<member>[^/]+))")
 MAX_METRICS = 10_000
+MAX_NAME = 256
+MAX_TOPIC = 1_024
+MAX_INDEX = 4_095
+MAX_DEVICES = 1_000
+MAX_ALIASES = 100_000  # of all devices together
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Field of a metric -> its wire type (Sparkplug 3.0, the protobuf schema in 6.4.1).
+_WIRES = {
+    **dict.fromkeys((1, 15), _BYTES),
+    **dict.fromkeys((2, 4, 7, 10, 11, 14), _VARINT),
+    12: _FIXED32,
+    13: _FIXED64,
+}
+_VALUES = range(10, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,7 @@ class Metric:
     name: str | None
     alias: int | None
     value: float | bool | str | None
+    unusable: bool = False  # there was a value, and it says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +64,28 @@ class Known:
 
     topic: str
     metrics: dict[str, Any]
+    unusable: tuple[str, ...] = ()  # metrics whose value cannot be used, in words
+
+
+def place_of(topic: str) -> str | None:
+    """The topic of `Known` for a topic of the wire; None for what is not ours."""
+    levels = topic.split("/")
+    if len(levels) not in (4, 5) or levels[0] != "spBv1.0":
+        return None
+    device = levels[4] if len(levels) == 5 else levels[3]
+    return f"sparkplug/{levels[1]}/{levels[3]}/{device}"
 
 
 class Edge:
-    """Follows births, data and deaths of every edge node."""
+    """Follows births, data and deaths of every edge node: of at most `MAX_DEVICES` devices."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, ...], dict[int, str]] = {}
 
     def receive(self, topic: str, payload: bytes) -> Known | Death | None:
-        """One message; None for what is not ours. Raises FrameError for a broken payload."""
+        """One message; None for what is not ours. Raises FrameError for one that is broken."""
+        if len(topic) > MAX_TOPIC:
+            raise FrameError(f"a topic of {len(topic)} characters: expected at most {MAX_TOPIC}")
         levels = topic.split("/")
         if len(levels) not in (4, 5) or levels[0] != "spBv1.0":
             return None
@@ -71,22 +103,39 @@ class Edge:
         if kind not in ("NBIRTH", "DBIRTH", "NDATA", "DDATA"):
             return None
         metrics = list(read_metrics(payload))
-        names = self._names.setdefault(key, {})
-        if kind.endswith("BIRTH"):
-            names.clear()
-            names.update({m.alias: m.name for m in metrics if m.alias is not None and m.name})
+        names = self._born(key, metrics) if kind.endswith("BIRTH") else self._names.get(key, {})
         found: dict[str, Any] = {}
+        unusable = []
         for metric in metrics:
             name = metric.name or names.get(-1 if metric.alias is None else metric.alias)
-            if name:
-                _place(found, name, metric.value)
-        return Known(f"sparkplug/{group}/{node}/{device}", found)
+            if name and len(name) > MAX_NAME:
+                unusable.append(f"{name[:40]}...: a metric's name of {len(name)} characters")
+            elif name and not _place(found, name, metric.value):
+                unusable.append(f"{name}: expected an index from 0 to {MAX_INDEX}")
+            elif name and metric.unusable:
+                unusable.append(f"{name}: its value is no finite number of its type")
+        return Known(f"sparkplug/{group}/{node}/{device}", found, tuple(unusable))
+
+    def _born(self, key: tuple[str, ...], metrics: list[Metric]) -> dict[int, str]:
+        """What a birth names, remembered; raises FrameError where there is no room for it."""
+        names = {
+            m.alias: m.name
+            for m in metrics
+            if m.alias is not None and m.name and len(m.name) <= MAX_NAME
+        }
+        others = [len(known) for device, known in self._names.items() if device != key]
+        if len(others) >= MAX_DEVICES:
+            raise FrameError(f"Sparkplug: a birth past {MAX_DEVICES} devices")
+        if sum(others) + len(names) > MAX_ALIASES:
+            raise FrameError(f"Sparkplug: a birth past {MAX_ALIASES} aliases of all devices")
+        self._names[key] = names
+        return names
 
 
 def read_metrics(payload: bytes) -> Iterator[Metric]:
     """The metrics of a payload; raises FrameError where it is not one."""
     count = 0
-    for number, value in _fields(payload):
+    for number, _, value in _fields(payload):
         if number == 2 and isinstance(value, bytes):
             count += 1
             if count > MAX_METRICS:
@@ -98,28 +147,26 @@ def _metric(raw: bytes) -> Metric:
     name: str | None = None
     alias: int | None = None
     kind = 0
-    null = False
+    null = unusable = False
     value: float | bool | str | None = None
-    for number, field in _fields(raw):
-        if number == 1 and isinstance(field, bytes):
-            name = field.decode("utf-8", errors="replace")
-        elif number == 15 and isinstance(field, bytes):
-            value = field.decode("utf-8", errors="replace")
+    for number, wire, field in _fields(raw):
+        if _WIRES.get(number) != wire:
+            unusable |= number in _VALUES
         elif isinstance(field, bytes):
-            continue
+            said = field.decode("utf-8", errors="replace")
+            name, value = (said, value) if number == 1 else (name, said)
+        elif isinstance(field, float):
+            value = field if math.isfinite(field) else None
+            unusable |= value is None
         elif number == 2:
-            alias = int(field)
+            alias = field
         elif number == 4:
-            kind = int(field)
+            kind = field
         elif number == 7:
             null = bool(field)
-        elif number in (10, 11):
-            value = _integer(int(field), kind)
-        elif number in (12, 13):
-            value = float(field)
-        elif number == 14:
-            value = bool(field)
-    return Metric(name, alias, None if null else value)
+        else:
+            value = bool(field) if number == 14 else _integer(field, kind)
+    return Metric(name, alias, None if null else value, unusable and not null)
 
 
 def _integer(raw: int, kind: int) -> int:
@@ -130,8 +177,8 @@ def _integer(raw: int, kind: int) -> int:
     return raw - (1 << bits) if raw >> bits - 1 else raw
 
 
-def _fields(raw: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """(field number, value) of a protobuf message; fixed fields are read as floating point."""
+def _fields(raw: bytes) -> Iterator[tuple[int, int, int | float | bytes]]:
+    """(field number, wire type, value) of a protobuf message; fixed fields as floating point."""
     at = 0
     while at < len(raw):
         tag, at = _varint(raw, at)
@@ -152,7 +199,7 @@ def _fields(raw: bytes) -> Iterator[tuple[int, int | float | bytes]]:
             raise FrameError(f"Sparkplug: wire type {wire}")
         if at > len(raw):
             raise FrameError("Sparkplug: the payload is cut off")
-        yield number, value
+        yield number, wire, value
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
@@ -168,12 +215,19 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
     raise FrameError("Sparkplug: a number of more than 10 bytes")
 
 
-def _place(found: dict[str, Any], name: str, value: Any) -> None:
+def _place(found: dict[str, Any], name: str, value: Any) -> bool:
+    """Put a value where its name says; False for an index that no pack has."""
     listed = _LISTED.fullmatch(name)
     if listed is None:
         found[name] = value
-        return
-    member = listed["member"] or str(int(listed["zero"]) + 1)
+        return True
+    member = listed["member"]
+    if member is None:
+        index = whole(listed["zero"], MAX_INDEX)
+        if index is None:
+            return False
+        member = str(index + 1)
     inner = found.setdefault(listed["name"], {})
     if isinstance(inner, dict):
         inner[member] = value
+    return True

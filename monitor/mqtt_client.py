@@ -1,6 +1,6 @@
 """aiomqtt's client, safe to cancel: every process of ours that is not the monitor talks by it.
 
-Six faults of aiomqtt 2.5 on Python 3.11 end here:
+Eight faults of aiomqtt 2.5 on Python 3.11 end here:
 
 - `asyncio.wait_for` forgets a cancellation that comes together with the answer it waits for, so
   that a task goes on which was told to stop.
@@ -10,6 +10,9 @@ Six faults of aiomqtt 2.5 on Python 3.11 end here:
 - A socket that is closed before its turn to be written to is logged with a traceback.
 - After a stop of the whole process (a laptop that sleeps) every wait is over its time, though the
   answers lie in the socket and only have not been read.
+- A message whose topic is no topic (bytes that are no UTF-8) ends the connection unacknowledged: a
+  retained one ends every connection. Here it is told and acknowledged.
+- A connection that a broken packet ended stays open, and its socket is watched for ever.
 
 And it leaves so that the embedded broker stands it: rumqttd 0.20, which is in iotcore 0.4, answers
 nobody any more once a client has said goodbye while messages waited for it. Its router fails on the
@@ -25,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
@@ -44,6 +47,8 @@ class Client(aiomqtt.Client):
     """As `aiomqtt.Client`, with the same arguments and errors."""
 
     _subscribed: frozenset[str] = frozenset()
+    on_unreadable: Callable[[Exception, bytes], None] | None = None
+    """Told of each message whose topic cannot be read: the error, and the payload."""
 
     async def __aenter__(self) -> Self:
         """Connect; cancelled meanwhile, disconnect again before the cancellation goes on."""
@@ -54,6 +59,9 @@ class Client(aiomqtt.Client):
             with suppress(aiomqtt.MqttError):
                 await entering
                 await super().__aexit__(None, None, None)
+            raise
+        except aiomqtt.MqttError:
+            self._let_go()
             raise
 
     async def __aexit__(self, *error: Any) -> None:
@@ -68,7 +76,10 @@ class Client(aiomqtt.Client):
                 await asyncio.gather(*back, return_exceptions=True)
         finally:
             self._subscribed = frozenset()
-            await super().__aexit__(*error)
+            try:
+                await super().__aexit__(*error)
+            finally:
+                self._let_go()
 
     async def subscribe(  # type: ignore[override]
         self, topic: str, *args: Any, **kwargs: Any
@@ -111,6 +122,17 @@ class Client(aiomqtt.Client):
             return answer.result()
         self._disconnected.exception()  # it is said here
         raise aiomqtt.MqttError(ENDED)
+
+    def _let_go(self) -> None:
+        if self._client.socket() is not None:
+            self._client.disconnect()
+
+    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
+        try:
+            super()._on_message(client, userdata, message)
+        except ValueError as error:  # UnicodeDecodeError is one
+            if self.on_unreadable is not None:
+                self.on_unreadable(error, bytes(message.payload))
 
     def _on_disconnect(self, client: Any, userdata: Any, *more: Any) -> None:
         if self._lock.locked() and not self._connected.done():  # somebody waits for the answer

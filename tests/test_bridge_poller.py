@@ -325,7 +325,8 @@ async def test_alarms_are_told_once_each_way() -> None:
     # At the start every name is told as not active: an alarm may have ended unheard.
     told = [(alarm.name, alarm.active) for alarm in notes.alarms]
     assert not any(active for _, active in told[:14])
-    assert told[14:] == [
+    assert told[14] == ("input_quarantined", False)
+    assert told[15:] == [
         ("cell_overvoltage", True),
         ("charge_overcurrent", True),
         ("cell_overvoltage", False),

@@ -39,6 +39,7 @@ from monitor.contract import (
     decode,
     decode_status,
     decode_telemetry,
+    encode,
 )
 from tests.bridge_brokers import ear, embedded, mosquitto
 from tests.test_bridge_poller import PACK, Notes
@@ -337,7 +338,7 @@ async def test_overflow_while_a_message_is_on_its_way() -> None:
     sending = out._queue[0]
     out.telemetry("pack1", third)  # drops the first, which is just being sent
     out._sent(sending, 1)
-    assert [waiting.message for waiting in out._queue] == [second, third]
+    assert [waiting.payload for waiting in out._queue] == [encode(second), encode(third)]
 
 
 async def test_serve_raises_what_a_reader_raised(free_port: int) -> None:

@@ -497,7 +497,8 @@ def test_any_payload_on_any_topic_is_survived(data: st.DataObject) -> None:
                 ).map(lambda value: json.dumps(value).encode()),
             )
         )
-        translator.receive(topic, payload, NOW)
+        with contextlib.suppress(FrameError):  # the one error that it has
+            translator.receive(topic, payload, NOW)
     for told in translator.due(NOW + 9_999):
         assert told.reading is None or told.reading.soc is None or 0 <= told.reading.soc <= 1
 
