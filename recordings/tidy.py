@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from recordings import calce
 from recordings.arbin import Rows
@@ -27,6 +28,7 @@ REQUIRED = frozenset(
 )
 _COMMON = sorted(REQUIRED)
 _SENSORS = ("temperature_c", "temp2_c", "temp3_c", "temp4_c", "temp5_c", "temp6_c")
+_READ = frozenset((*REQUIRED, *_SENSORS, "op_index", "timestamp", "capacity_ah", "ambient_c"))
 _PAUSE_MS = 3_600_000
 _NO_CLOCK = "no date was recorded: operations are laid an hour apart from 1970-01-01 on"
 
@@ -53,6 +55,12 @@ class TidyRecording:
                 raise RecordingError(f"{path.name}: not a tidy recording: no column {lacking}")
             if file.metadata.num_rows == 0:
                 raise RecordingError(f"{path.name}: no rows")
+            for field in file.schema_arrow:
+                if field.name in _READ and pa.types.is_nested(field.type):
+                    raise RecordingError(
+                        f"{path.name}: column {field.name!r} holds lists; one value a row belongs "
+                        "there"
+                    )
             with arrow_errors(path.name):
                 first = next(file.iter_batches(1, columns=["cell_id"]))
                 cell = str(numpy_column(first.column("cell_id"))[0])
