@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import kernel
+from monitor.jit import kernel, unfit
 
 Ints = NDArray[np.int64]
 
@@ -53,12 +53,38 @@ def empty_admission(assets: int) -> Ints:
     return state
 
 
-@kernel
 def admit_inplace(
     state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
     verdict: Ints, missed: Ints,
 ) -> None:  # fmt: skip
-    """Judge frames in order. `seq` is -1 where absent; `missed` gets the numbers skipped."""
+    """Judge frames in order. `seq` is -1 where absent; `missed` gets the numbers skipped.
+
+    `state` is (assets, ADMISSION_WIDTH), every other array has one entry a frame. Raises ValueError
+    where they do not, or where `state` has no row of a frame's asset.
+    """
+    if not _admit_inplace(state, asset, session, seq, t, arrival, replay, verdict, missed):
+        raise unfit(
+            "admission: assets and frames", state=state, asset=asset, session=session, seq=seq,
+            t=t, arrival=arrival, replay=replay, verdict=verdict, missed=missed,
+        )  # fmt: skip
+
+
+@kernel
+def _admit_inplace(
+    state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
+    verdict: Ints, missed: Ints,
+) -> bool:  # fmt: skip
+    """False, and nothing done, where sizes do not fit."""
+    n = len(asset)
+    if state.shape[1] != ADMISSION_WIDTH or not (
+        n == len(session) == len(seq) == len(t) == len(arrival) == len(replay)
+    ):
+        return False
+    if n != len(verdict) or n != len(missed):
+        return False
+    for k in range(n):
+        if asset[k] < 0 or asset[k] >= len(state):
+            return False
     for k in range(len(asset)):
         s = state[asset[k]]
         missed[k] = 0
@@ -112,3 +138,4 @@ def admit_inplace(
                 s[A.SEEN] &= (np.int64(1) << WINDOW) - 1
             s[A.SEQ] = seq[k]
         verdict[k] = result
+    return True
