@@ -30,6 +30,7 @@ _COMMON = sorted(REQUIRED)
 _SENSORS = ("temperature_c", "temp2_c", "temp3_c", "temp4_c", "temp5_c", "temp6_c")
 _READ = frozenset((*REQUIRED, *_SENSORS, "op_index", "timestamp", "capacity_ah", "ambient_c"))
 _PAUSE_MS = 3_600_000
+_LATEST_MS = 1e15  # so that a millisecond is one; the bounds of a date are in `checking`
 _NO_CLOCK = "no date was recorded: operations are laid an hour apart from 1970-01-01 on"
 
 _DMEGC_CITATION = (
@@ -212,7 +213,12 @@ def _floats(column: object) -> Floats:
 
 
 def _ms(column: object) -> list[int]:
-    out: list[int] = np.asarray(column, dtype="datetime64[ms]").astype(np.int64).tolist()
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        if not (np.abs(values) < _LATEST_MS).all():
+            raise ValueError("a timestamp is not a date and time")
+        values = values.astype(np.int64)
+    out: list[int] = np.asarray(values, dtype="datetime64[ms]").astype(np.int64).tolist()
     return out
 
 
