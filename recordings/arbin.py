@@ -209,6 +209,8 @@ def read_rows(book: Workbook, cycles_before: int) -> Rows:
             chunks.append(_numbers(found[name], name, f"{book.name}, sheet {sheet}"))
     columns = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     elapsed_s = columns["Test_Time(s)"] - columns["Test_Time(s)"][0]
+    if not (np.abs(columns["Cycle_Index"]) < 2.0**31).all():
+        raise RecordingError(f"{book.name}: a Cycle_Index that cannot be")
     index = columns["Cycle_Index"].astype(np.int64)
     if not np.isfinite(elapsed_s).all() or np.abs(elapsed_s).max() > _LONGEST_S:
         raise RecordingError(f"{book.name}: a Test_Time(s) that cannot be")

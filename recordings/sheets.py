@@ -2,8 +2,9 @@
 
 calamine lays a sheet out as a full table from its first to its last cell: one cell at XFD1048576
 in a file of 5 kB asks for 512 GiB, and the process ends. So every part of a workbook is inflated
-once in pieces and the places of its cells are looked at before calamine sees it. That takes about
-half as long as reading it; to tell only when a test began, `small_parts` leaves the samples out.
+once in pieces and the places of its cells are looked at before calamine sees it: a table may have
+as many places as its part has bytes, which a full one never needs. That takes about half as long as
+reading it; to tell only when a test began, `small_parts` leaves the samples out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from recordings import archive
 from recordings.types import RecordingError
 
 MAX_TABLE = 1 << 25  # places of a sheet: every row that Excel has, and 32 columns
+_SMALL_TABLE = 100_000
+_LEAST_ROW_BYTES = 50  # of the samples that are read: six cells
 MAX_PARTS = 1_000
 SMALL_BYTES = 1 << 17
 _CHUNK_BYTES = 1 << 20
@@ -26,9 +29,13 @@ _EMPTY = (
     b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
     b"<sheetData/></worksheet>"
 )
-# A cell past column Z or row 999,999; without one a sheet is small enough.
-_FAR = re.compile(rb"r\s*=\s*[\"']\s*(?:[A-Za-z]{2,}|[A-Za-z]?[0-9]{7,})")
-_PLACE = re.compile(rb"<(?:\w+:)?(?:c|row)\s[^<]*?\br\s*=\s*[\"']\s*([A-Za-z]*)([0-9]+)")
+# A cell with something in it (a far one may be there for its looks only), a row, and a cell that
+# does not name its place and so has that of its row.
+_CELL = re.compile(
+    rb"<(?:\w+:)?c\s[^<]*?\br\s*=\s*[\"']\s*([A-Za-z]*)([0-9]+)[^<]*(?<!/)>", re.ASCII
+)
+_ROW = re.compile(rb"<(?:\w+:)?row\s[^<]*?\br\s*=\s*[\"']\s*([0-9]+)", re.ASCII)
+_PLACELESS = re.compile(rb"<(?:\w+:)?c(?=[\s>])(?![^<>]*\br\s*=)", re.ASCII)
 
 
 def refuse_claims(content: Path | io.BytesIO, name: str) -> None:
@@ -36,7 +43,7 @@ def refuse_claims(content: Path | io.BytesIO, name: str) -> None:
     with _Book(content, name) as book:
         for entry in _parts(book, name):
             with book.open(entry) as part:
-                _refuse_far_cells(part, f"{name}, {entry.filename}")
+                _refuse_far_cells(part, entry.file_size, f"{name}, {entry.filename}")
 
 
 def small_parts(content: Path | io.BytesIO, name: str) -> io.BytesIO:
@@ -47,7 +54,8 @@ def small_parts(content: Path | io.BytesIO, name: str) -> io.BytesIO:
             body = _EMPTY
             if entry.file_size <= SMALL_BYTES:
                 body = book.read(entry)
-                _refuse_far_cells(io.BytesIO(body), f"{name}, {entry.filename}")
+                where = f"{name}, {entry.filename}"
+                _refuse_far_cells(io.BytesIO(body), entry.file_size, where)
             small.writestr(entry.filename, body)
     out.seek(0)
     return out
@@ -95,20 +103,38 @@ def _parts(book: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
     yield from entries
 
 
-def _refuse_far_cells(part: IO[bytes], where: str) -> None:
+def _refuse_far_cells(part: IO[bytes], size: int, where: str) -> None:
     """All of a part is inflated here: no more than the head of the zip says, and checked."""
-    rows, columns = 999_999, 26  # what `_FAR` passes over
+    most = min(MAX_TABLE, max(_SMALL_TABLE, size))
+    columns = 26  # and so many rows `far` passes over
+    rows = min(most // columns, max(1_000, size // _LEAST_ROW_BYTES))
+    far = _past(rows)
+    named = 0  # the last row that says its number
     for piece in _pieces(part):
-        if not _FAR.search(piece):
-            continue
-        for letters, digits in _PLACE.findall(piece):
-            rows = max(rows, int(digits[:9]))
-            columns = max(columns, _number(letters))
-    if rows * columns > MAX_TABLE:
+        if far.search(piece):
+            for letters, digits in _CELL.findall(piece):
+                rows = max(rows, int(digits[:9]))
+                columns = max(columns, _number(letters))
+            named = max([named, *(int(digits[:9]) for digits in _ROW.findall(piece))])
+        if named > rows and _PLACELESS.search(piece):
+            rows = named
+    if rows * columns > most:
         raise RecordingError(
-            f"{where}: a cell in row {rows:,} and one in column {columns:,}; a sheet of at most "
-            f"{MAX_TABLE:,} places is read"
+            f"{where}: cells up to row {rows:,} and column {columns:,}; a sheet of {size:,} bytes "
+            f"has at most {most:,} places"
         )
+
+
+def _past(row: int) -> re.Pattern[bytes]:
+    """A cell past column Z or the row: quick to search for, as one seldom is there."""
+    digits = str(row)
+    larger = [rf"[0-9]{{{len(digits) + 1},}}"]
+    for at, digit in enumerate(digits):
+        if digit != "9":
+            rest = len(digits) - at - 1
+            larger.append(rf"{digits[:at]}[{int(digit) + 1}-9][0-9]{{{rest}}}")
+    pattern = rf"r\s*=\s*[\"']\s*(?:[A-Za-z]{{2,}}|[A-Za-z]?(?:{'|'.join(larger)}))"
+    return re.compile(pattern.encode())
 
 
 def _pieces(part: IO[bytes]) -> Iterator[bytes]:

@@ -157,7 +157,7 @@ class TidyRecording:
             rows = Rows(
                 start_ms=clock_ms[0],
                 elapsed_s=(np.array(clock_ms) - clock_ms[0]) / 1000,
-                cycle=run["cycle"].astype(np.int64),
+                cycle=np.full(len(current_a), int(run["cycle"][0])),
                 current_a=current_a,
                 voltage_v=_floats(run["voltage_v"]),
                 discharged_ah=discharged,

@@ -66,21 +66,24 @@ def nameless_zip(path: Path, inside: bytes = b"x") -> Path:
     return path
 
 
-def far_cell_workbook(path: Path, place: str = "XFD1048576", sheet: str = "sheet2.xml") -> Path:
-    """An Arbin workbook of some kilobytes with one more cell, far from the others."""
+def far_cell_workbook(
+    path: Path, place: str = "XFD1048576", sheet: str = "sheet2.xml", body: str | None = None
+) -> Path:
+    """An Arbin workbook of some kilobytes with one more row, far from the others."""
     plain = made.arbin_workbook(
         path.with_suffix(".plain"), made.arbin_rows(made.START, 1), start=made.START
     )
     row = "".join(letter for letter in place if letter.isdigit())
-    far = f'<row r="{row}"><c r="{place}"><v>1</v></c></row></sheetData>'.encode()
+    cell = f'<c r="{place}"><v>1</v></c>' if body is None else body
+    far = f'<row r="{row}">{cell}</row></sheetData>'.encode()
     with (
         zipfile.ZipFile(plain) as source,
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target,
     ):
         for entry in source.infolist():
-            body = source.read(entry)
+            part = source.read(entry)
             if entry.filename.endswith(sheet):
-                body = body.replace(b"</sheetData>", far)
-            target.writestr(entry.filename, body)
+                part = part.replace(b"</sheetData>", far)
+            target.writestr(entry.filename, part)
     plain.unlink()
     return path

@@ -186,7 +186,7 @@ def test_a_workbook_with_a_far_cell_is_refused_before_room_is_made(
     tmp_path: Path, place: str, sheet: str
 ) -> None:
     path = hostile.far_cell_workbook(tmp_path / "a.xlsx", place, sheet)
-    refused(path, f"a.xlsx, xl/worksheets/{sheet}: a cell in row")
+    refused(path, f"a.xlsx, xl/worksheets/{sheet}: cells up to row")
 
 
 def test_a_far_cell_is_found_across_the_pieces_in_which_a_sheet_is_read(
@@ -195,7 +195,20 @@ def test_a_far_cell_is_found_across_the_pieces_in_which_a_sheet_is_read(
     path = hostile.far_cell_workbook(tmp_path / "a.xlsx")
     for size in range(20, 90, 7):
         monkeypatch.setattr("recordings.sheets._CHUNK_BYTES", size)
-        refused(path, "a cell in row 1,048,576 and one in column 16,384")
+        refused(path, "cells up to row 1,048,576 and column 16,384")
+
+
+def test_a_far_cell_that_is_there_for_its_looks_is_no_hindrance(tmp_path: Path) -> None:
+    path = hostile.far_cell_workbook(tmp_path / "a.xlsx", body='<c r="XFD1048576" s="1"/>')
+    (recording,) = open_recording(path)
+    assert len(list(recording.operations())) == 2
+    path = hostile.far_cell_workbook(tmp_path / "b.xlsx", body="")
+    assert len(open_recording(path)) == 1
+
+
+def test_a_cell_that_only_its_row_places_is_found(tmp_path: Path) -> None:
+    path = hostile.far_cell_workbook(tmp_path / "a.xlsx", "A9999999", body="<c><v>1</v></c>")
+    refused(path, "cells up to row 9,999,999 and column 26")
 
 
 def test_a_workbook_that_is_another_kind_inside_is_refused(tmp_path: Path) -> None:

@@ -48,16 +48,17 @@ NAMES = (
 
 def mapping(rng: random.Random, path: Path, columns: dict[str, Any] | None = None) -> None:
     """A mapping beside a file: right most of the time."""
-    lines = ["[info]", f"nominal_capacity_ah = {rng.choice(['2.0', '2.0', '2.0', *_TOML])}"]
+    odd = rng.random() < 0.1
+    lines = ["[info]", f"nominal_capacity_ah = {rng.choice(_TOML) if odd else '2.0'}"]
     others = ("charge_voltage_v", "discharge_voltage_v", "temperature_max_c", "asset", "cells")
-    lines += [f"{key} = {rng.choice(_TOML)}" for key in others if rng.random() < 0.06]
+    lines += [f"{key} = {rng.choice(_TOML)}" for key in others if rng.random() < 0.02]
     if columns:
         lines += ["[columns]", *(f"{key} = {json.dumps(name)}" for key, name in columns.items())]
-    if rng.random() < 0.15:
+    if rng.random() < 0.08:
         key = rng.choice(["time", "clock", "current", "voltage", "temperature", "ambient", "x"])
         unit = rng.choice(['"ms"', '"h"', '"K"', '"f"', '"unix_s"', '"iso"', '""', *_TOML])
         lines += ["[units]", f"{key} = {unit}"]
-    if rng.random() < 0.15:
+    if rng.random() < 0.08:
         key = rng.choice(["delimiter", "decimal", "skip_rows", "start", "positive_current", "x"])
         lines += ["[options]", f"{key} = {rng.choice(_TOML)}"]
     if rng.random() < 0.03:
@@ -86,8 +87,8 @@ def column(rng: random.Random, rows: int) -> np.ndarray:
 def times(rng: random.Random, rows: int) -> np.ndarray:
     """A clock: mostly right, sometimes still, jumping, backwards or none."""
     step = rng.choice((0.0, 0.1, 1.0, 10.0, 60.0, 4_000.0, 1e6))
-    base = step * np.arange(rows) + rng.choice((0.0, 0.0, -5.0, 1.7e9, 1e12))
-    return column(rng, rows) if rng.random() < 0.15 else base
+    base = step * np.arange(rows) + rng.choice((0.0, 0.0, 0.0, -5.0, 1e8, 1.7e9, 1e12))
+    return column(rng, rows) if rng.random() < 0.1 else base
 
 
 def currents(rng: random.Random, rows: int) -> np.ndarray:
@@ -254,10 +255,11 @@ def csv(rng: random.Random, folder: Path) -> Path:
     else:
         made.csv(path, made.bdf_columns(rng.random() < 0.5), rng.choice(",;\t|"), rng.choice(".,"))
         text = path.read_text()
-        text = changed_text(rng, text[: rng.choice((400, 3_000, len(text)))])
+        if rng.random() < 0.7:
+            text = changed_text(rng, text[: rng.choice((400, 3_000, len(text)))])
         mapping(rng, folder / "a.toml")
     content = text.encode(rng.choice(("utf-8", "utf-8-sig", "utf-16", "gb18030")), "replace")
-    if rng.random() < 0.2:
+    if rng.random() < 0.1:
         content = changed(rng, content)
     if rng.random() < 0.1:
         path = path.with_name(f"{path.name}.gz")
@@ -271,6 +273,7 @@ def hdf5(rng: random.Random, folder: Path) -> Path:
     path = folder / "a.h5"
     rows = rng.choice((0, 1, 5, 60))
     mapped: dict[str, Any] = {"time": "time_s", "current": "current_a", "voltage": "voltage_v"}
+    calm = rng.random() < 0.6  # then only numbers and widths are strange
     with h5py.File(path, "w") as file:
         for name, values in (
             ("time_s", times(rng, rows)),
@@ -278,7 +281,7 @@ def hdf5(rng: random.Random, folder: Path) -> Path:
             ("voltage_v", column(rng, rows)),
             ("temperature_c", column(rng, rows)),
         ):
-            odd = rng.randrange(14)
+            odd = rng.randrange(4 if calm else 14)
             with np.errstate(all="ignore"):
                 if odd < 6:
                     width = rng.choice(COUNTS[1:6]) if odd < 4 else rng.choice(COUNTS)
@@ -306,6 +309,8 @@ def hdf5(rng: random.Random, folder: Path) -> Path:
     if rng.random() < 0.7:
         mapped["temperature"] = "temperature_c"
     mapping(rng, folder / "a.toml", mapped if rng.random() < 0.8 else None)
+    if not calm and rng.random() < 0.2:
+        path.write_bytes(changed(rng, path.read_bytes()))
     return path
 
 
@@ -337,21 +342,35 @@ def _arrow(rng: random.Random, rows: int) -> pa.Array:
     return rng.choice(kinds)()
 
 
+def _lists(rng: random.Random, rows: int) -> pa.Array:
+    """A column of numbers, or of lists of one length."""
+    values = column(rng, rows)
+    width = rng.choice((1, 1, 2, 13, rng.choice(COUNTS)))
+    if width == 1:
+        return pa.array(values)
+    return pa.array([[float(v)] * width for v in values], pa.list_(pa.float32()))
+
+
 def parquet(rng: random.Random, folder: Path) -> Path:
     """Parquet of any column types under a mapping or plain names; sometimes changed."""
     path = folder / "a.parquet"
-    rows = rng.choice((0, 1, 3, 60))
-    names = ["time_s", "current_a", "voltage_v", "temperature_c", rng.choice(NAMES)]
+    calm = rng.random() < 0.6  # then only numbers and widths are strange
+    rows = rng.choice((1, 3, 60) if calm else (0, 1, 3, 60))
+    names = ["time_s", "current_a", "voltage_v", "temperature_c"]
     columns = [
-        pa.array(times(rng, rows)) if name == "time_s" and rng.random() < 0.8
-        else pa.array(currents(rng, rows)) if name == "current_a" and rng.random() < 0.8
+        pa.array(times(rng, rows)) if name == "time_s" and (calm or rng.random() < 0.8)
+        else pa.array(currents(rng, rows)) if name == "current_a" and (calm or rng.random() < 0.8)
+        else _lists(rng, rows) if calm
         else _arrow(rng, rows)
         for name in names
     ]  # fmt: skip
+    if not calm:
+        names.append(rng.choice(NAMES))
+        columns.append(_arrow(rng, rows))
     pq.write_table(pa.Table.from_arrays(columns, names), path, row_group_size=rng.choice((1, 1000)))
     mapped = {"time": "time_s", "current": "current_a", "voltage": "voltage_v"}
     mapping(rng, folder / "a.toml", mapped if rng.random() < 0.5 else None)
-    if rng.random() < 0.25:
+    if not calm and rng.random() < 0.3:
         path.write_bytes(changed(rng, path.read_bytes()))
     return path
 
