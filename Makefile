@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ALL := dev,train,influx,report,bridge,data,docs
 
-.PHONY: demo test test-all check bench schema screenshots docs slides clean
+.PHONY: demo test test-all test-bounds check bench schema screenshots docs slides clean
 
 demo: $(VENV)/.core
 	$(BIN)/cellpulse demo $(DEMO)
@@ -15,6 +15,17 @@ test: $(VENV)/.all
 
 test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
+
+# Every kernel with its indices checked. Numba's cache is not keyed by that, so it has its own.
+CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline \
+	recordings_bounds recordings_contract recordings_generic recordings_analysis analysing_wide \
+	twin training_thermal thermal_injection
+
+test-bounds: $(VENV)/.all
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
+	  $(BIN)/python -m pytest -m "not long" $(CHECKED:%=tests/test_%.py)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
+	  $(BIN)/python -m tests.fuzz.readers 30
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .

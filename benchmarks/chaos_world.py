@@ -248,6 +248,8 @@ def committed_end(wal: bytes) -> int | None:
 
 
 def _checksum(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
+    if len(data) % 8:
+        raise ValueError(f"{len(data)} bytes, not pairs of words of four")
     words = np.frombuffer(data, f"{order}u4").astype(np.int64)
     a, b = _sum_words(words, sums[0], sums[1])
     return int(a), int(b)

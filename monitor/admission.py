@@ -18,7 +18,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import kernel
+from monitor.jit import kernel, unfit
 
 Ints = NDArray[np.int64]
 
@@ -73,7 +73,6 @@ def is_ahead(timestamp_ms: int, arrival_ms: int) -> bool:
     return timestamp_ms > arrival_ms + FUTURE_BOUND_MS
 
 
-@kernel
 def admit_inplace(
     state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
     verdict: Ints, missed: Ints, began: Ints,
@@ -81,8 +80,32 @@ def admit_inplace(
     """Judge frames in order. `seq` is -1 where absent, `session` a `session_id`.
 
     `missed` gets the sequence numbers skipped, `began` 1 where a frame is of another session than
-    the asset's last.
+    the asset's last. `state` is (assets, ADMISSION_WIDTH), every other array has one entry a frame.
+    Raises ValueError where they do not, or where `state` has no row of a frame's asset.
     """
+    if not _admit_inplace(state, asset, session, seq, t, arrival, replay, verdict, missed, began):
+        raise unfit(
+            "admission: assets and frames", state=state, asset=asset, session=session, seq=seq,
+            t=t, arrival=arrival, replay=replay, verdict=verdict, missed=missed, began=began,
+        )  # fmt: skip
+
+
+@kernel
+def _admit_inplace(
+    state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
+    verdict: Ints, missed: Ints, began: Ints,
+) -> bool:  # fmt: skip
+    """False, and nothing done, where sizes do not fit."""
+    n = len(asset)
+    if state.shape[1] != ADMISSION_WIDTH or not (
+        n == len(session) == len(seq) == len(t) == len(arrival) == len(replay)
+    ):
+        return False
+    if not n == len(verdict) == len(missed) == len(began):
+        return False
+    for k in range(n):
+        if asset[k] < 0 or asset[k] >= len(state):
+            return False
     for k in range(len(asset)):
         s = state[asset[k]]
         missed[k] = 0
@@ -140,3 +163,4 @@ def admit_inplace(
                 s[A.SEEN] &= (np.int64(1) << WINDOW) - 1
             s[A.SEQ] = seq[k]
         verdict[k] = result
+    return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import kernel
+from monitor.jit import kernel, unfit
 from monitor.rules import Rule
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,6 @@ class RuleColumns:
         )
 
 
-@kernel
 def check_inplace(
     active: NDArray[np.int8], since: Floats, limits: Floats,
     quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
@@ -50,8 +49,58 @@ def check_inplace(
     """Walk n samples; returns the number of changes, each a sample, a rule and what it became.
 
     `active` and `since` (when the pending change began, NaN for none) are (rows, rules), `limits`
-    too, NaN where a rule does not apply. A missing value holds the condition.
+    too, NaN where a rule does not apply. A missing value holds the condition. There must be room
+    for as many changes as n times the rules. Raises ValueError where sizes do not fit.
     """
+    changes = _check_inplace(
+        active, since, limits, quantity, sign, deadband, on_delay, off_delay, row, t, features,
+        extras, n, change_sample, change_rule, change_active,
+    )  # fmt: skip
+    if changes < 0:
+        raise unfit(
+            f"limits: {n:,} samples", active=active, since=since, limits=limits,
+            quantity=quantity, sign=sign, deadband=deadband, on_delay=on_delay,
+            off_delay=off_delay, row=row, t=t, features=features, extras=extras,
+            change_sample=change_sample, change_rule=change_rule, change_active=change_active,
+        )  # fmt: skip
+    return int(changes)
+
+
+@kernel
+def _fits(
+    active: NDArray[np.int8], since: Floats, limits: Floats,
+    quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
+    row: Ints, t: Ints, features: Floats, extras: Floats, n: int, room: int,
+) -> bool:  # fmt: skip
+    rows, rules = limits.shape
+    if active.shape != limits.shape or since.shape != limits.shape or rules != len(quantity):
+        return False
+    if not rules == len(sign) == len(deadband) == len(on_delay) == len(off_delay):
+        return False
+    if n < 0 or n > min(len(row), len(t), len(features), len(extras)) or n * rules > room:
+        return False
+    for j in range(rules):
+        if quantity[j] < 0 or quantity[j] >= features.shape[1] + extras.shape[1]:
+            return False
+    outside = 0
+    for k in range(n):
+        outside += row[k] < 0 or row[k] >= rows
+    return outside == 0
+
+
+@kernel
+def _check_inplace(
+    active: NDArray[np.int8], since: Floats, limits: Floats,
+    quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
+    row: Ints, t: Ints, features: Floats, extras: Floats, n: int,
+    change_sample: Ints, change_rule: Ints, change_active: NDArray[np.int8],
+) -> int:  # fmt: skip
+    """As above; -1, and nothing done, where sizes do not fit."""
+    if not _fits(
+        active, since, limits, quantity, sign, deadband, on_delay, off_delay, row, t, features,
+        extras, n, min(len(change_sample), len(change_rule), len(change_active)),
+    ):  # fmt: skip
+        return -1
     changes = 0
     rules = len(quantity)
     first_extra = features.shape[1]  # not a constant of another file, which a cache would keep

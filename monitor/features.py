@@ -42,7 +42,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.jit import kernel
+from monitor.jit import kernel, unfit
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -543,7 +543,8 @@ class Outputs:
 def update_inplace(state: CellState, frames: FrameColumns, out: Outputs) -> tuple[int, int]:
     """Run frames through the features; returns how many samples and half-cycle ends were written.
 
-    `out.size` must be at least the sum of `frames.cells`.
+    `out.size` must be at least the sum of `frames.cells`. Raises ValueError where it is not, and
+    where a frame reaches past the state's rows or its own values.
     """
     samples, ended = _update_inplace(
         state.scalars, state.histogram, state.window, state.params, state.sensor,
@@ -555,7 +556,80 @@ def update_inplace(state: CellState, frames: FrameColumns, out: Outputs) -> tupl
         out.features, out.quality, out.soh_inputs, out.soh_usable,
         out.thermal_inputs, out.thermal_usable, out.ended, out.ended_sample, out.ended_histogram,
     )  # fmt: skip
+    if samples < 0:
+        raise _unfit(state, frames, out, int(ended))
     return int(samples), int(ended)
+
+
+def _unfit(state: CellState, frames: FrameColumns, out: Outputs, frame: int) -> ValueError:
+    """What does not fit: a frame by its number, -1 for the arrays' lengths."""
+    everything = {
+        name: getattr(part, name)
+        for part in (state, frames, out)
+        for name in part.__slots__
+        if name != "size"
+    }
+    if frame < 0:
+        return unfit("state, frames and outputs", **everything)
+    f = frames
+    return ValueError(
+        f"frame {frame:,} of {len(f.row):,}: cells {f.row[frame]:,} and {f.cells[frame]:,} on, "
+        f"voltages {f.volts_from[frame]:,} and {f.volts_count[frame]:,} on, temperatures "
+        f"{f.temperatures_from[frame]:,} and {f.temperatures_count[frame]:,} on do not fit "
+        f"{state.rows:,} cells, {len(f.volts):,} voltages, {len(f.temperatures):,} temperatures "
+        f"and room for {out.size:,} samples"
+    )
+
+
+@kernel
+def _fits(
+    scalars: Floats, histogram: Floats32, window: Floats32, params: Floats, sensor: Ints,
+    f_row: Ints, f_cells: Ints, f_t: Ints, f_i: Floats, f_ambient: Floats,
+    v_from: Ints, v_count: Ints, t_from: Ints, t_count: Ints, new_segment: NDArray[np.bool_],
+    out_row: Ints, out_frame: Ints, out_t: Ints,
+    features: Floats, quality: Ints, soh_x: Floats32, soh_ok: NDArray[np.bool_],
+    thermal_x: Floats32, thermal_ok: NDArray[np.bool_],
+    ended: Floats, ended_sample: Ints, ended_histogram: Floats32,
+) -> bool:  # fmt: skip
+    """Whether all arrays of the state, of the frames and of the outputs are of one length each."""
+    rows = len(scalars)
+    if scalars.shape != (rows, STATE_WIDTH) or histogram.shape != (rows, 2, BINS):
+        return False
+    if window.shape != (rows, SLOTS, len(SLOT_CHANNELS)) or params.shape != (rows, PARAMS):
+        return False
+    frames = len(f_row)
+    if rows != len(sensor) or not frames == len(f_cells) == len(f_t) == len(f_i):
+        return False
+    if not frames == len(f_ambient) == len(v_from) == len(v_count) == len(t_from) == len(t_count):
+        return False
+    size = len(out_row)
+    if frames != len(new_segment) or not size == len(out_frame) == len(out_t) == len(quality):
+        return False
+    if not size == len(soh_ok) == len(thermal_ok) == len(ended_sample):
+        return False
+    if features.shape != (size, FEATURES) or ended.shape != (size, ENDED_WIDTH):
+        return False
+    if soh_x.shape != (size, SOH_WIDTH) or thermal_x.shape != (size, THERMAL_WIDTH):
+        return False
+    return bool(ended_histogram.shape == (size, BINS))
+
+
+@kernel
+def _first_unfit(
+    row: Ints, cells: Ints, v_from: Ints, v_count: Ints, t_from: Ints, t_count: Ints,
+    rows: int, size: int, volts: int, temps: int,
+) -> int:  # fmt: skip
+    """The first frame that reaches past the state, the values or the room; -1 where none does."""
+    left = size
+    for f in range(len(row)):
+        if row[f] < 0 or cells[f] < 0 or cells[f] > rows - row[f] or cells[f] > left:
+            return f
+        if v_from[f] < 0 or v_count[f] < 0 or v_count[f] > volts - v_from[f]:
+            return f
+        if t_from[f] < 0 or t_count[f] < 0 or t_count[f] > temps - t_from[f]:
+            return f
+        left -= cells[f]
+    return -1
 
 
 @kernel
@@ -569,6 +643,20 @@ def _update_inplace(
     thermal_x: Floats32, thermal_ok: NDArray[np.bool_],
     ended: Floats, ended_sample: Ints, ended_histogram: Floats32,
 ) -> tuple[int, int]:  # fmt: skip
+    """As above; -1 and the frame that does not fit, -1 for sizes, and nothing done."""
+    if not _fits(
+        scalars, histogram, window, params, sensor, f_row, f_cells, f_t, f_i, f_ambient,
+        v_from, v_count, t_from, t_count, new_segment, out_row, out_frame, out_t,
+        features, quality, soh_x, soh_ok, thermal_x, thermal_ok,
+        ended, ended_sample, ended_histogram,
+    ):  # fmt: skip
+        return -1, -1
+    wrong = _first_unfit(
+        f_row, f_cells, v_from, v_count, t_from, t_count,
+        len(scalars), len(out_row), len(volts), len(temps),
+    )  # fmt: skip
+    if wrong >= 0:
+        return -1, wrong
     n = 0
     m = 0
     for f in range(len(f_row)):

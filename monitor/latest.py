@@ -7,9 +7,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import FEATURES, SOH_BINS, Feature, Quality
-from monitor.jit import kernel
-from monitor.rules import Extra
+from monitor.features import FEATURES, SOH_BINS, SOH_WIDTH, Feature, Quality
+from monitor.jit import kernel, unfit
+from monitor.rules import EXTRAS, Extra
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -62,7 +62,6 @@ def stored_rows(result: bytes, cells: int) -> Floats32:
     return np.pad(old, ((0, 0), (0, RESULTS - RESULTS_BEFORE_RISK)), constant_values=np.nan)
 
 
-@kernel
 def settle_inplace(
     value: Floats, value_ms: Ints, row: Ints, frame: Ints, t: Ints, features: Floats, quality: Ints,
     usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
@@ -79,8 +78,65 @@ def settle_inplace(
     found unlike the training data (`unlike_bins`: at so many bins seen) is not believed again on
     less. Scores are those
     of the scored samples, in order. Other values are this sample's, NaN where it has none, while
-    `value` keeps the newest that was one.
+    `value` keeps the newest that was one. Raises ValueError where sizes do not fit.
     """
+    if not _settle_inplace(
+        value, value_ms, row, frame, t, features, quality, usable, soh, low, high, state, score,
+        scored, has_model, n, result, soh_ms, extras, inputs, unlike_bins,
+    ):  # fmt: skip
+        raise unfit(
+            f"results: {n:,} samples", value=value, value_ms=value_ms, row=row, frame=frame, t=t,
+            features=features, quality=quality, usable=usable, soh=soh, low=low, high=high,
+            state=state, score=score, scored=scored, has_model=has_model, result=result,
+            soh_ms=soh_ms, extras=extras, inputs=inputs, unlike_bins=unlike_bins,
+        )  # fmt: skip
+
+
+@kernel
+def _fits(
+    value: Floats, value_ms: Ints, row: Ints, frame: Ints, t: Ints, features: Floats, quality: Ints,
+    usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
+    score: Floats32, scored: NDArray[np.bool_], has_model: Ints, n: int, result: Floats32,
+    soh_ms: Ints, extras: Floats, inputs: Floats32, unlike_bins: Floats32,
+) -> bool:  # fmt: skip
+    rows = len(value)
+    if value.shape != (rows, RESULTS) or value_ms.shape != (rows, RESULTS):
+        return False
+    if not rows == len(has_model) == len(unlike_bins):
+        return False
+    if not len(state) == len(soh) == len(low) == len(high):
+        return False
+    if n < 0 or n > min(len(row), len(frame), len(t), len(features), len(quality), len(usable)):
+        return False
+    if n > min(len(scored), len(result), len(soh_ms), len(extras), len(inputs)):
+        return False
+    if features.shape[1] != FEATURES or result.shape[1] != RESULTS:
+        return False
+    if extras.shape[1] != EXTRAS or inputs.shape[1] != SOH_WIDTH:
+        return False
+    answers = 0
+    scores = 0
+    for k in range(n):
+        if row[k] < 0 or row[k] >= rows:
+            return False
+        answers += usable[k]
+        scores += scored[k]
+    return answers <= len(state) and scores <= len(score)
+
+
+@kernel
+def _settle_inplace(
+    value: Floats, value_ms: Ints, row: Ints, frame: Ints, t: Ints, features: Floats, quality: Ints,
+    usable: NDArray[np.bool_], soh: Floats32, low: Floats32, high: Floats32, state: Ints,
+    score: Floats32, scored: NDArray[np.bool_], has_model: Ints, n: int, result: Floats32,
+    soh_ms: Ints, extras: Floats, inputs: Floats32, unlike_bins: Floats32,
+) -> bool:  # fmt: skip
+    """As above; False, and nothing done, where sizes do not fit."""
+    if not _fits(
+        value, value_ms, row, frame, t, features, quality, usable, soh, low, high, state, score,
+        scored, has_model, n, result, soh_ms, extras, inputs, unlike_bins,
+    ):  # fmt: skip
+        return False
     m = 0
     w = 0
     for k in range(n):
@@ -137,6 +193,7 @@ def settle_inplace(
         extras[k, FADE_ACCELERATION] = np.nan
         if (k == 0 or frame[k] != frame[k - 1]) and k + 1 < n and frame[k + 1] == frame[k]:
             extras[k, IMBALANCE_V] = _spread(features, frame, k, n)
+    return True
 
 
 @kernel

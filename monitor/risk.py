@@ -14,9 +14,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import Feature, Quality
-from monitor.jit import kernel, plain
-from monitor.latest import Result
+from monitor.features import FEATURES, Feature, Quality
+from monitor.jit import kernel, plain, unfit
+from monitor.latest import RESULTS, Result
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -134,7 +134,6 @@ def levels(
     return hot, steep, unexplained, blind
 
 
-@kernel
 def judge_inplace(
     row: Ints, t: Ints, features: Floats, temperature_max_c: Floats, n: int, result: Floats32,
     value: Floats, value_ms: Ints,
@@ -142,8 +141,31 @@ def judge_inplace(
     """Level and cause of n samples, into their settled results and each cell's newest values.
 
     `temperature_max_c` has one entry a row. While a temperature is not believed its slope says
-    nothing.
+    nothing. Raises ValueError where sizes do not fit.
     """
+    if not _judge_inplace(row, t, features, temperature_max_c, n, result, value, value_ms):
+        raise unfit(
+            f"risk: {n:,} samples", row=row, t=t, features=features,
+            temperature_max_c=temperature_max_c, result=result, value=value, value_ms=value_ms,
+        )  # fmt: skip
+
+
+@kernel
+def _judge_inplace(
+    row: Ints, t: Ints, features: Floats, temperature_max_c: Floats, n: int, result: Floats32,
+    value: Floats, value_ms: Ints,
+) -> bool:  # fmt: skip
+    """As above; False, and nothing done, where sizes do not fit."""
+    rows = len(temperature_max_c)
+    if value.shape != (rows, RESULTS) or value_ms.shape != (rows, RESULTS):
+        return False
+    if features.shape[1] != FEATURES or result.shape[1] != RESULTS:
+        return False
+    if n < 0 or n > min(len(row), len(t), len(features), len(result)):
+        return False
+    for k in range(n):
+        if row[k] < 0 or row[k] >= rows:
+            return False
     for k in range(n):
         r = row[k]
         temperature = features[k, Feature.TEMPERATURE_C]
@@ -169,6 +191,7 @@ def judge_inplace(
         value[r, Result.RISK_CAUSE] = why
         value_ms[r, Result.RISK] = t[k]
         value_ms[r, Result.RISK_CAUSE] = t[k]
+    return True
 
 
 def fault_of(quality: int) -> str | None:

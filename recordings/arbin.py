@@ -20,6 +20,7 @@ import python_calamine
 from numpy.typing import NDArray
 
 from recordings import archive
+from recordings.sheets import refuse_claims, small_parts
 from recordings.types import Floats, RecordingError
 
 _NEEDED = (
@@ -95,14 +96,10 @@ def peek(name: str, member: archive.Member, path: Path) -> Workbook:
     except Exception as error:  # zipfile raises many kinds on damaged bytes
         raise RecordingError(f"{name}: {_reason(error)}") from None
     inflated = sum(entry.file_size for entry in sheets)
-    if inflated > archive.MAX_MEMBER_BYTES:
-        raise RecordingError(
-            f"{name}: its sheets are {inflated / 2**20:,.0f} MiB when inflated; at most "
-            f"{archive.MAX_MEMBER_BYTES // 2**20} MiB are read"
-        )
-    book = _open_book(content, name)
-    start = _stated_start(book, name)
+    start = _stated_start(_open_book(small_parts(content, name), name), name)
     if start is None:
+        refuse_claims(content, name)
+        book = _open_book(content, name)
         dates = _sheet_columns(book, _data_sheets(book, name)[0], name)["Date_Time"]
         start = _moment(dates[0], name)
     data = sorted(sheets, key=lambda entry: entry.file_size)[1:] or sheets
@@ -200,7 +197,9 @@ def _moment(value: Any, name: str) -> datetime:
 
 def read_rows(book: Workbook, cycles_before: int) -> Rows:
     """All samples of one workbook; raises RecordingError naming sheet and row."""
-    opened = _open_book(book.read(), book.name)
+    content = book.read()
+    refuse_claims(content, book.name)
+    opened = _open_book(content, book.name)
     first_date: Any = None
     parts: dict[str, list[Floats]] = {name: [] for name in _NEEDED if name != "Date_Time"}
     for sheet in _data_sheets(opened, book.name):
@@ -210,6 +209,8 @@ def read_rows(book: Workbook, cycles_before: int) -> Rows:
             chunks.append(_numbers(found[name], name, f"{book.name}, sheet {sheet}"))
     columns = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     elapsed_s = columns["Test_Time(s)"] - columns["Test_Time(s)"][0]
+    if not (np.abs(columns["Cycle_Index"]) < 2.0**31).all():
+        raise RecordingError(f"{book.name}: a Cycle_Index that cannot be")
     index = columns["Cycle_Index"].astype(np.int64)
     if not np.isfinite(elapsed_s).all() or np.abs(elapsed_s).max() > _LONGEST_S:
         raise RecordingError(f"{book.name}: a Test_Time(s) that cannot be")

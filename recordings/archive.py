@@ -11,6 +11,7 @@ from recordings.types import RecordingError
 
 MAX_MEMBER_BYTES = 512 * 1024 * 1024  # inflated; the publishers' largest is 70 MB
 MAX_INFLATED_BYTES = 2 * 1024 * 1024 * 1024  # of zips inside a zip, all together
+MAX_REPEATED_BYTES = 16 * 1024 * 1024 * 1024  # to open each file, all zips around it are inflated
 MAX_DEPTH = 3  # zips inside zips
 MAX_MEMBERS = 10_000
 
@@ -41,18 +42,27 @@ class _Walk:
 
     def __init__(self, suffix: str) -> None:
         self._suffix = suffix
-        self._inflated = self._seen = 0
+        self._inflated = self._seen = self._repeated = 0
 
-    def members(self, archive: zipfile.ZipFile, where: str, depth: int) -> Iterator[Member]:
+    def members(
+        self, archive: zipfile.ZipFile, where: str, depth: int, around: int = 0
+    ) -> Iterator[Member]:
         for entry in archive.infolist():
             name = entry.filename
             base = name.rsplit("/", 1)[-1]
             self._seen += 1
             if self._seen > MAX_MEMBERS:
                 raise RecordingError(f"{where}: more than {MAX_MEMBERS:,} files in the zip")
-            if entry.is_dir() or base.startswith(("._", "~$")):
+            # A nameless entry ends the zipfile module's own `is_dir`.
+            if not base or base.startswith(("._", "~$")):
                 continue
             if base.lower().endswith(self._suffix):
+                self._repeated += around
+                if self._repeated > MAX_REPEATED_BYTES:
+                    raise RecordingError(
+                        f"{where}: to read each of its files, more than "
+                        f"{MAX_REPEATED_BYTES // 2**30} GiB would be inflated; unpack it first"
+                    )
                 yield (name,)
             elif base.lower().endswith(".zip"):
                 if depth >= MAX_DEPTH:
@@ -65,7 +75,8 @@ class _Walk:
                     )
                 inside = f"{where}, {name}"
                 with _zip(_read(archive, name, where), inside) as inner:
-                    for found in self.members(inner, inside, depth + 1):
+                    held = around + entry.file_size
+                    for found in self.members(inner, inside, depth + 1, held):
                         yield (name, *found)
 
 

@@ -14,8 +14,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,9 @@ import pyarrow.parquet as pq
 from recordings.checking import OnBad, checked, raise_or_report
 from recordings.parquet import arrow_errors, floats, opened
 from recordings.types import (
+    MAX_OPERATION_ROWS,
+    MAX_TEXT,
+    MAX_VALUES,
     Floats,
     Operation,
     OperationKind,
@@ -34,6 +38,9 @@ from recordings.types import (
 METADATA_KEY = b"cellpulse.recording"
 VERSION = 1
 _GROUP_ROWS = 1 << 16
+_GROUP_VALUES = MAX_VALUES >> 3  # of many cells
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _SCHEMA = pa.schema(
     [
         pa.field("asset", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -52,16 +59,32 @@ _SCHEMA = pa.schema(
 class _Entry:
     """Where one operation is, and what is said once of it."""
 
-    index: int
-    cycle: int
+    index: _Count
+    cycle: _Count
     kind: OperationKind
     start_ms: int
-    rows: int
-    row_group: int
-    row: int
+    rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_OPERATION_ROWS)]
+    row_group: _Count
+    row: _Count
     capacity_ah: float | None
-    fault: str | None
-    notes: list[str]
+    fault: _Text | None
+    notes: list[_Text]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """One asset as the metadata describe it."""
+
+    info: dict[str, Any]
+    operations: list[_Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The metadata."""
+
+    version: int
+    assets: list[_Asset]
 
 
 def write_bundle(path: Path, recordings: Iterable[Recording]) -> None:
@@ -124,7 +147,8 @@ def _write_asset(writer: pq.ParquetWriter, groups: _Groups, recording: Recording
         entries.append(asdict(entry))
         pending.append(_table(recording.info.asset, operation))
         rows += len(operation)
-        if rows >= _GROUP_ROWS:
+        values = rows * (recording.info.cells + recording.info.sensors)
+        if rows >= _GROUP_ROWS or values >= _GROUP_VALUES:
             _write_group(writer, groups, pending)
             rows = 0
     _write_group(writer, groups, pending)
@@ -195,8 +219,13 @@ class BundleRecording:
                 )
                 try:
                     if at != entry.row_group or group is None:
+                        group = None
                         with arrow_errors(where):
-                            group = file.read_row_group(entry.row_group, use_threads=False)
+                            _refuse_huge(file, entry.row_group)
+                            group = file.read_row_group(
+                                entry.row_group, columns=_SCHEMA.names, use_threads=False
+                            )
+                            _refuse_other_types(group.schema)
                         at = entry.row_group
                     operation = self._operation(group, entry, where)
                 except RecordingError as error:
@@ -238,25 +267,52 @@ def open_bundle(path: Path, *, on_bad: OnBad | None = None) -> list[BundleRecord
     if meta is None:
         raise RecordingError(f"{path.name}: not a Cellpulse recording (no {METADATA_KEY.decode()})")
     try:
-        content = json.loads(meta)
-        if content["version"] != VERSION:
+        version = msgspec.json.decode(meta, type=_Version).version
+        if version != VERSION:
             raise RecordingError(
-                f"{path.name}: recording version {content['version']}, this program reads {VERSION}"
+                f"{path.name}: recording version {version}, this program reads {VERSION}"
             )
+        content = msgspec.json.decode(meta, type=_Content)
         return [
-            BundleRecording(path, _info(asset["info"], path), _entries(asset["operations"]), on_bad)
-            for asset in content["assets"]
+            BundleRecording(path, _info(asset.info, path), asset.operations, on_bad)
+            for asset in content.assets
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordingError(f"{path.name}: damaged recording metadata: {error!r}") from None
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+        raise RecordingError(f"{path.name}: damaged recording metadata: {error}") from None
+
+
+class _Version(msgspec.Struct):
+    version: int
 
 
 def _info(fields: dict[str, Any], path: Path) -> RecordingInfo:
-    return RecordingInfo(**{**fields, "problems": tuple(fields["problems"]), "source": str(path)})
+    return msgspec.convert({**fields, "source": str(path)}, RecordingInfo)
 
 
-def _entries(operations: list[dict[str, Any]]) -> list[_Entry]:
-    return [_Entry(**fields) for fields in operations]
+def _refuse_huge(file: pq.ParquetFile, number: int) -> None:
+    """A row group is read whole, and its head may claim anything."""
+    if number >= file.metadata.num_row_groups:
+        raise ValueError(f"no row group {number}")
+    group = file.metadata.row_group(number)
+    values = sum(group.column(place).num_values for place in range(group.num_columns))
+    if values > MAX_VALUES:
+        raise ValueError(f"row group {number} has {values:,} values; at most {MAX_VALUES:,}")
+
+
+def _refuse_other_types(found: pa.Schema) -> None:
+    for field in _SCHEMA:
+        there = found.field(field.name).type
+        nested = pa.types.is_list(field.type)
+        numbers = there.value_type if nested and pa.types.is_list(there) else there
+        if field.name != "asset" and (
+            pa.types.is_list(there) != nested
+            or not (
+                pa.types.is_floating(numbers)
+                or pa.types.is_integer(numbers)
+                or pa.types.is_boolean(numbers)
+            )
+        ):
+            raise ValueError(f"column {field.name!r} is {there}, not {field.type}")
 
 
 def _matrix(column: pa.ChunkedArray, n: int, width: int) -> Floats:

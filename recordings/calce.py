@@ -182,15 +182,19 @@ def open_calce(path: Path, *, on_bad: OnBad | None = None) -> list[CalceRecordin
     Only each workbook's short first sheet is read here. Raises RecordingError if there is none.
     """
     books: dict[str, list[Workbook]] = {}
+    refused: list[RecordingError] = []
     for name, member, file in workbooks(path):
         try:
             book = peek(name, member, file)
         except RecordingError as error:
             raise_or_report(error, on_bad)
+            refused.append(error)
             continue
         match = _NAME.match(Path(name).stem)
         unnamed = path.stem if member or path.is_dir() else Path(name).stem
         books.setdefault(match["cell"] if match else unnamed, []).append(book)
+    if not books and len(refused) == 1:
+        raise refused[0]
     if not books:
         raise RecordingError(f"{path}: neither a NASA .mat nor an Arbin .xlsx workbook in it")
     return [

@@ -14,14 +14,20 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recordings.types import Floats, Operation, RecordingError
+from recordings.types import (
+    MAX_OPERATION_ROWS,
+    MAX_TEXT,
+    Floats,
+    Operation,
+    RecordingError,
+    is_asset_name,
+)
 
 OnBad = Callable[[RecordingError], None]
 """Called with the error of each operation or file that was skipped."""
 
 LONGEST_S = 1e9  # thirty years
 EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 4_102_444_800_000  # 1900 to 2100
-_ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def checked(operation: Operation, where: str) -> Operation:
@@ -29,9 +35,15 @@ def checked(operation: Operation, where: str) -> Operation:
 
     Rows without any measurement (voltage, current and temperature all missing) are left out and
     noted. Raises RecordingError, with `where` and the row, if columns differ in length, a time is
-    not a finite number or runs backwards, or no row is left.
+    not a finite number or runs backwards, there are more rows than `MAX_OPERATION_ROWS`, or no row
+    is left.
     """
     n = len(operation.time_s)
+    if n > MAX_OPERATION_ROWS:
+        raise RecordingError(
+            f"{where}: {n:,} rows; at most {MAX_OPERATION_ROWS:,} of one charge or discharge are "
+            "read"
+        )
     columns: dict[str, Floats | NDArray[np.bool_] | None] = {
         "current": operation.current_a,
         "voltage": operation.voltage_v,
@@ -87,9 +99,9 @@ def checked(operation: Operation, where: str) -> Operation:
 
 def asset_name(text: str) -> str:
     """`text` as a legal asset name: illegal characters become `-`; empty becomes `cell`."""
-    if _ASSET.match(text):
+    if is_asset_name(text):
         return text
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-")[:64]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:MAX_TEXT]).lstrip("._-")[:64]
     return name or "cell"
 
 

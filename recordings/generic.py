@@ -15,12 +15,20 @@ from typing import Any
 import numpy as np
 
 from recordings.checking import OnBad, checked, raise_or_report
-from recordings.mapping import Column, Mapping, load_mapping, resolve, sidecar
+from recordings.mapping import (
+    Column,
+    Mapping,
+    load_mapping,
+    refuse_no_tables,
+    resolve,
+    sidecar,
+)
 from recordings.segmenting import Batch, kind_of, segments
 from recordings.tables import Table, open_table
 from recordings.types import Floats, Operation, RecordingError, RecordingInfo
 
 _COMPLETE_WITHIN_V = 0.05
+_LAST_CYCLE = 2**31 - 1
 _EARLIEST_MS = 1e11  # 1973; below it a number taken as milliseconds was seconds
 
 
@@ -44,6 +52,7 @@ class GenericRecording:
             content = {} if beside is None else load_mapping(beside)
         else:
             content = mapping if isinstance(mapping, dict) else load_mapping(mapping)
+        refuse_no_tables(path.name, content)
         self._path = path
         self._on_bad = on_bad
         self._table: Table = open_table(path, content)
@@ -60,11 +69,13 @@ class GenericRecording:
         """Operations as the current tells them; see `Recording`."""
         discharges = done = 0
         total = max(1, self._table.rows)
+        info = self._info
+        values = info.cells + info.sensors
         try:
-            for index, rows in enumerate(segments(self._rows(), self._info.nominal_capacity_ah)):
+            for index, rows in enumerate(segments(self._rows(), info.nominal_capacity_ah, values)):
                 self.share = min(1.0, done / total)
                 done += len(rows["elapsed_s"])
-                kind = kind_of(rows["elapsed_s"], rows["current_a"], self._info.nominal_capacity_ah)
+                kind = kind_of(rows["elapsed_s"], rows["current_a"], info.nominal_capacity_ah)
                 cycle = discharges + 1
                 if self._mapping.cycle is not None and np.isfinite(rows["cycle"][0]):
                     cycle = max(1, int(rows["cycle"][0]))
@@ -114,7 +125,8 @@ class GenericRecording:
 
     def _rows(self) -> Iterator[Batch]:
         """The file's batches in our names, units and sign."""
-        mapping = self._mapping
+        mapping, info = self._mapping, self._info
+        done = 0
         first_ms: float | None = None
         for table in self._table.batches(mapping.names(), mapping):
             rows: Batch = {}
@@ -140,13 +152,22 @@ class GenericRecording:
                 rows["current_a"] = sign * _converted(table, mapping.current)
             rows["voltage_v"] = _matrix(table, mapping.voltage, n)
             rows["temperature_c"] = _matrix(table, mapping.temperature, n)
+            for name, width in (("voltage_v", info.cells), ("temperature_c", info.sensors)):
+                if rows[name].shape[1] != width:
+                    raise RecordingError(
+                        f"{self._path.name}, after row {done}: {rows[name].shape[1]:,} values of "
+                        f"{name} a row where the first row has {width:,}"
+                    )
+            done += n
             if mapping.ambient is not None:
                 rows["ambient_c"] = _converted(table, mapping.ambient)
             if mapping.discharged is not None:
                 rows["discharged_ah"] = _converted(table, mapping.discharged)
             rows["cycle"] = np.zeros(n)
             if mapping.cycle is not None:
-                rows["cycle"] = np.nan_to_num(_converted(table, mapping.cycle))
+                rows["cycle"] = np.clip(
+                    np.nan_to_num(_converted(table, mapping.cycle)), 0, _LAST_CYCLE
+                )
             yield rows
 
 

@@ -41,9 +41,9 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from recordings.types import RecordingError, RecordingInfo
+from recordings.types import RecordingError, RecordingInfo, refuse_too_many
 
 _UNITS: dict[str, dict[str, tuple[float, float]]] = {  # unit -> scale, offset into ours
     "time": {
@@ -92,6 +92,11 @@ _DEFAULT = {
     "cycle": "1",
 }
 MOST_SHOWN, LONGEST_SHOWN = 20, 40
+_MAX_MAPPING_BYTES = 1 << 20
+_COUNTED: tuple[tuple[str, Literal["cells", "sensors"]], ...] = (
+    ("voltage", "cells"),
+    ("temperature", "sensors"),
+)
 _TRAILING_UNIT = re.compile(r"[\[(/_\s]\s*([A-Za-z°µ℃]+)\s*[\])]?\s*\Z")
 
 _BDF: dict[str, tuple[str, ...]] = {
@@ -230,9 +235,22 @@ def sidecar(path: Path) -> Path | None:
 def load_mapping(path: Path) -> dict[str, Any]:
     """The content of a mapping file. Raises RecordingError."""
     try:
+        size = path.stat().st_size
+        if size > _MAX_MAPPING_BYTES:
+            raise ValueError(f"{size:,} bytes; at most {_MAX_MAPPING_BYTES:,} are read")
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # numbers and lists of any size too
         raise RecordingError(f"{path}: not a readable mapping: {error}") from None
+
+
+def refuse_no_tables(where: str, content: dict[str, Any]) -> None:
+    """Raise RecordingError if a section of a mapping is something else than a table."""
+    for section, value in content.items():
+        if not isinstance(value, dict):
+            raise RecordingError(
+                f"{where}: [{section}] of its mapping is {str(value)[:LONGEST_SHOWN]!r}, not a "
+                "table of keys and values"
+            )
 
 
 def resolve(
@@ -271,6 +289,12 @@ def resolve(
     }
     if "voltage" not in found or not ("time" in found or "clock" in found):
         raise RecordingError(f"{where}: the mapping needs `voltage`, and `time` or `clock`")
+    for key, columns_found in found.items():
+        if key not in ("voltage", "temperature") and table.width(columns_found[0].name) != 1:
+            raise RecordingError(
+                f"{where}: column {columns_found[0].name!r} for `{key}` holds lists; one value a "
+                "row belongs there"
+            )
     options = _Options(where, content.get("options", {}))
     single = {
         key: value[0] for key, value in found.items() if key not in ("voltage", "temperature")
@@ -355,7 +379,10 @@ class _Options:
         self.start_ms = 0
         if start is not None:
             zoned = start if start.tzinfo else start.replace(tzinfo=UTC)
-            self.start_ms = round(zoned.timestamp() * 1000)
+            try:
+                self.start_ms = round(zoned.timestamp() * 1000)
+            except (OverflowError, ValueError):
+                raise RecordingError(f"{where}: start is {start}, which cannot be") from None
         self.delimiter: str | None = content.get("delimiter")
         self.decimal: str | None = content.get("decimal")
         for key in ("delimiter", "decimal"):
@@ -363,7 +390,7 @@ class _Options:
             if value is not None and (not isinstance(value, str) or len(value) != 1):
                 raise RecordingError(f"{where}: {key} is {value!r}, not one character")
         skip = content.get("skip_rows", 0)
-        if not isinstance(skip, int) or skip < 0:
+        if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
             raise RecordingError(f"{where}: skip_rows is {skip!r}, not a number of rows")
         self.skip_rows = skip
 
@@ -402,10 +429,20 @@ def _info(
     }
     merged = {**defaults, **given}
     merged["asset"] = asset_name(merged["asset"])
+    counts: dict[str, int] = {}
+    for key, what in _COUNTED:
+        columns = [column.name for column in found.get(key, ())]
+        counts[what] = sum(table.width(name) for name in columns)
+        where = f"{path.name}, column{'s' * (len(columns) > 1)} {listed(columns)}"
+        refuse_too_many(where, counts[what], what)
+    try:
+        capacity_ah = float(nominal)
+    except OverflowError:
+        capacity_ah = float("inf")
     return RecordingInfo(
-        nominal_capacity_ah=float(nominal),
-        cells=sum(table.width(column.name) for column in found["voltage"]),
-        sensors=sum(table.width(column.name) for column in found.get("temperature", ())),
+        nominal_capacity_ah=capacity_ah,
+        cells=counts["cells"],
+        sensors=counts["sensors"],
         source=str(path),
         **merged,
     )

@@ -7,6 +7,9 @@ compressed stream, and a field is decoded only when it is asked for.
 Format: "MAT-File Format", The MathWorks, level 5. Read: numeric arrays (real and complex, either
 byte order, values stored in a smaller type), character arrays, struct arrays. Anything else (cell
 arrays, sparse matrices, objects) is stepped over and decoded as None.
+
+Whatever a head claims has a bound before it is read: dimensions, a name, the fields of a struct,
+the bytes of one element.
 """
 
 from __future__ import annotations
@@ -22,7 +25,12 @@ from numpy.typing import NDArray
 
 _HEADER_BYTES = 128
 _CHUNK_BYTES = 1 << 16
-_MAX_FIELD_BYTES = 1 << 28  # one field of one operation; real ones are below 1 MB
+_MAX_FIELD_BYTES = 1 << 27  # all fields of one operation; real ones are below 1 MB
+_MAX_DIMENSIONS = 32
+_MAX_NAME_BYTES = 64  # MATLAB's own bound is 63 and the zero behind them
+_MAX_FIELDS = 1_000
+_MAX_ELEMENTS = 1_000_000  # of a struct array
+_MAX_TEXT_BYTES = 1 << 16
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBER = {
     1: "i1",
@@ -62,7 +70,7 @@ class Raw:
                 return {}
             return _read_fields(source, head, self.order)
         if head.kind == _CHAR_CLASS:
-            kind, body = _read_element(source, self.order)
+            kind, body = _read_element(source, self.order, _MAX_TEXT_BYTES)
             if kind not in _TEXT:
                 raise Mat5Error(f"text stored as data type {kind}")
             codec = _TEXT[kind]
@@ -143,7 +151,7 @@ class _Inflated:
 
     def read(self, count: int) -> bytes:
         if count > _MAX_FIELD_BYTES:
-            raise Mat5Error(f"an element claims {count} bytes")
+            raise Mat5Error(f"an element claims {count:,} bytes; at most {_MAX_FIELD_BYTES:,}")
         while len(self._ready) < count:
             self._ready += self._more()
         out = bytes(self._ready[:count])
@@ -213,6 +221,11 @@ def _descend(source: _Inflated, order: str, head: _MatrixHead, field_name: str) 
             inner = _read_matrix_head(source, order)
             if inner.kind != _STRUCT_CLASS:
                 raise Mat5Error(f"field {name!r} is not a struct array")
+            if inner.count > _MAX_ELEMENTS:
+                raise Mat5Error(
+                    f"field {name!r} has {inner.count:,} elements; at most {_MAX_ELEMENTS:,} are "
+                    "read"
+                )
             return StructArray(head.name, inner.count, _elements(source, order, inner))
         source.read(size)
     raise Mat5Error(f"no field {field_name!r}")
@@ -245,8 +258,8 @@ def _read_tag(source: _Source, order: str) -> tuple[int, int]:
     return kind, size
 
 
-def _read_element(source: _Source, order: str) -> tuple[int, bytes]:
-    """One data element: its type and body; the padding behind it is consumed."""
+def _read_element(source: _Source, order: str, most: int = _MAX_FIELD_BYTES) -> tuple[int, bytes]:
+    """One data element of at most `most` bytes: its type and body; the padding is consumed."""
     tag = source.read(8)
     (first,) = struct.unpack(order + "I", tag[:4])
     if first >> 16:  # the small form: up to 4 bytes inside the tag
@@ -255,6 +268,8 @@ def _read_element(source: _Source, order: str) -> tuple[int, bytes]:
             raise Mat5Error("a small element with more than 4 bytes")
         return first & 0xFFFF, tag[4 : 4 + size]
     (size,) = struct.unpack(order + "I", tag[4:])
+    if size > most:
+        raise Mat5Error(f"an element of {size:,} bytes where at most {most:,} belong")
     body = source.read(size)
     source.read(-size % 8)
     return first, body
@@ -265,13 +280,13 @@ def _read_matrix_head(source: _Source, order: str) -> _MatrixHead:
     if kind != 6 or len(flags) != 8:
         raise Mat5Error("array flags expected")
     (bits,) = struct.unpack(order + "I", flags[:4])
-    kind, dims = _read_element(source, order)
+    kind, dims = _read_element(source, order, 4 * _MAX_DIMENSIONS)
     if kind != 5 or len(dims) % 4 or len(dims) < 8:
         raise Mat5Error("array dimensions expected")
     sizes = struct.unpack(order + f"{len(dims) // 4}i", dims)
     if min(sizes) < 0:
         raise Mat5Error("a negative array dimension")
-    kind, name = _read_element(source, order)
+    kind, name = _read_element(source, order, _MAX_NAME_BYTES)
     if kind not in _TEXT:
         raise Mat5Error("array name expected")
     head = _MatrixHead(bits & 0xFF, bool(bits & 0x800), sizes, name.decode("latin-1"))
@@ -281,8 +296,10 @@ def _read_matrix_head(source: _Source, order: str) -> _MatrixHead:
     if kind != 5 or len(width_bytes) != 4:
         raise Mat5Error("field name length expected")
     (width,) = struct.unpack(order + "i", width_bytes)
-    _, names = _read_element(source, order)
-    if width <= 0 or len(names) % width:
+    if not 0 < width <= _MAX_NAME_BYTES:
+        raise Mat5Error(f"field names of {width} bytes; 1 to {_MAX_NAME_BYTES} belong there")
+    _, names = _read_element(source, order, width * _MAX_FIELDS)
+    if len(names) % width:
         raise Mat5Error("field names do not fit their length")
     field_names = tuple(
         names[i : i + width].split(b"\0")[0].decode("latin-1") for i in range(0, len(names), width)
@@ -292,10 +309,14 @@ def _read_matrix_head(source: _Source, order: str) -> _MatrixHead:
 
 def _read_fields(source: _Source, head: _MatrixHead, order: str) -> dict[str, Raw]:
     fields = {}
+    left = _MAX_FIELD_BYTES
     for name in head.field_names:
         kind, size = _read_tag(source, order)
         if kind != _MATRIX:
             raise Mat5Error(f"field {name!r} is not a matrix (data type {kind})")
+        left -= size
+        if left < 0:
+            raise Mat5Error(f"the fields of an element take more than {_MAX_FIELD_BYTES:,} bytes")
         fields[name] = Raw(source.read(size), order)
     return fields
 

@@ -154,7 +154,7 @@ class NasaRecording:
                         raise Mat5Error("no `type` or no `data`")
                     kind = fields["type"].text().strip()
                     if kind not in _KINDS and kind != "impedance":
-                        raise Mat5Error(f"an operation of unknown type {kind!r}")
+                        raise Mat5Error(f"an operation of unknown type {kind[:40]!r}")
                     self.share = number / self.records
                     yield _Record(number, kind, discharges + 1, fields)
                     discharges += kind == "discharge"
@@ -264,7 +264,7 @@ def _start_ms(raw: Raw | None, where: str) -> int:
     """A MATLAB date vector [year, month, day, hour, minute, second] as UTC milliseconds."""
     if raw is None:
         raise RecordingError(f"{where}: no `time`")
-    vector = raw.numbers()
+    vector = raw.numbers()[:6]
     try:
         year, month, day, hour, minute = (int(part) for part in vector[:5])
         moment = datetime(year, month, day, hour, minute, tzinfo=UTC)

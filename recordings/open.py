@@ -132,11 +132,13 @@ def _open_nasa(path: Path, on_bad: OnBad | None) -> list[Recording]:
     elif zipfile.is_zipfile(path):
         sources = [(path, member) for member in archive.members(path, ".mat")]
     found: list[Recording] = []
+    refused = RecordingError(f"{path}: no readable NASA .mat file in it")
     for file, member in sources:
         try:
             found.append(NasaRecording(file, member=member, on_bad=on_bad))
         except RecordingError as error:
             raise_or_report(error, on_bad)
+            refused = error if len(sources) == 1 else refused
     if not found:
-        raise RecordingError(f"{path}: no readable NASA .mat file in it")
+        raise refused
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recordings.types import RecordingError
+from recordings.types import (
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_NAME,
+    MAX_OPERATION_ROWS,
+    MAX_ROWS,
+    RecordingError,
+)
 
 _BATCH_ROWS = 1 << 15
 _PICKLE = re.compile(rb"\x80[\x02-\x05].*\.\Z", re.DOTALL)  # protocols 2 to 5
@@ -39,10 +46,49 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
             path, pre_buffer=False, buffer_size=1 << 18, page_checksum_verification=True
         )
     try:
+        with arrow_errors(path.name):
+            _refuse_claims(path.name, file)
         _refuse_pickles(path.name, file.schema_arrow)
         yield file
     finally:
         file.close()
+
+
+def _refuse_claims(where: str, file: pq.ParquetFile) -> None:
+    """Its head says how much there is to come, and a few bytes can say very much."""
+    about = file.metadata
+    refuse_columns(where, file.schema_arrow.names)
+    if about.num_columns > MAX_COLUMNS:
+        raise RecordingError(f"{where}: more than {MAX_COLUMNS:,} columns")
+    refuse_rows(where, about.num_rows)
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        most = max(1, group.num_rows) * MAX_CELLS
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.num_values > most:
+                raise RecordingError(
+                    f"{where}: column {column.path_in_schema!r} claims {column.num_values:,} "
+                    f"values in {group.num_rows:,} rows; at most {MAX_CELLS:,} a row are read"
+                )
+
+
+def refuse_columns(where: str, names: Sequence[str]) -> None:
+    """Raise RecordingError if a table has more columns, or longer names, than are read."""
+    if len(names) > MAX_COLUMNS:
+        raise RecordingError(f"{where}: more than {MAX_COLUMNS:,} columns")
+    longest = max(names, key=len, default="")
+    if len(longest) > MAX_NAME:
+        raise RecordingError(
+            f"{where}: a column's name of {len(longest):,} characters; at most {MAX_NAME:,} are "
+            "read"
+        )
+
+
+def refuse_rows(where: str, rows: int) -> None:
+    """Raise RecordingError if a table claims more rows than are read."""
+    if rows > MAX_ROWS:
+        raise RecordingError(f"{where}: {rows:,} rows; at most {MAX_ROWS:,} are read")
 
 
 def _refuse_pickles(where: str, schema: pa.Schema) -> None:
@@ -125,5 +171,9 @@ def runs(path: Path, names: list[str], key: str) -> Iterator[Columns]:
             for first, last in itertools.pairwise(edges):
                 yield {name: column[first:last] for name, column in table.items()}
             held = {name: column[edges[-1] :] for name, column in table.items()}
+            if len(held[key]) > MAX_OPERATION_ROWS:
+                raise RecordingError(
+                    f"{path.name}, row {row}: more than {MAX_OPERATION_ROWS:,} rows of one {key}"
+                )
         if held is not None and len(held[key]):
             yield held

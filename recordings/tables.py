@@ -7,6 +7,7 @@ UTC where they name no zone.
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,14 @@ import pyarrow as pa
 import pyarrow.csv
 
 from recordings.mapping import Mapping
-from recordings.parquet import arrow_errors, floats, opened
-from recordings.types import Floats, RecordingError
+from recordings.parquet import arrow_errors, floats, opened, refuse_columns, refuse_rows
+from recordings.types import MAX_CELLS, MAX_COLUMNS, MAX_VALUES, Floats, RecordingError
 
 BATCH_ROWS = 1 << 15
-MAX_COLUMNS = 10_000
+_BATCH_VALUES = MAX_VALUES >> 4  # of all columns that are read
+_MAX_CHUNK_BYTES = 1 << 27  # of HDF5: any part of a chunk costs all of it
+_MOST_DENSE = 1_100  # bytes that gzip makes of one
+_FEW_ROWS = 1 << 20  # fill values of so many rows are cheap
 _LONGEST = 200  # characters of what Arrow says
 _HEAD_BYTES = 1 << 16
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
@@ -48,7 +52,7 @@ class Table(Protocol):
         ...
 
     def width(self, name: str) -> int:
-        """How many values a row of the column holds."""
+        """How many values a row of the column holds; raises RecordingError."""
         ...
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
@@ -75,20 +79,31 @@ class _Parquet:
         self._path = path
         with opened(path) as file:
             self.names = list(file.schema_arrow.names)
+            self._types = {field.name: field.type for field in file.schema_arrow}
             self.rows = int(file.metadata.num_rows)
+        if len(self._types) != len(self.names):
+            raise RecordingError(f"{path.name}: two columns of one name")
 
     def width(self, name: str) -> int:
+        kind = self._types[name]
+        if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+            return 1
         with opened(self._path) as file, arrow_errors(self._path.name):
-            kind = file.schema_arrow.field(name).type
-            if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
-                return 1
+            if pa.types.is_fixed_size_list(kind):
+                return int(kind.list_size)
+            if pa.types.is_nested(kind.value_type):
+                raise RecordingError(
+                    f"{self._path.name}: column {name!r} holds lists of lists; a list of numbers "
+                    "belongs there"
+                )
             first = next(file.iter_batches(1, columns=[name]), None)
-            return 0 if first is None else len(first.column(name)[0])
+            return 0 if first is None else len(first.column(name)[0].values or ())
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
         row = 0
+        rows = batch_rows(sum(self.width(name) for name in names))
         with opened(self._path) as file:
-            batches = file.iter_batches(BATCH_ROWS, columns=names, use_threads=False)
+            batches = file.iter_batches(rows, columns=names, use_threads=False)
             while True:
                 with arrow_errors(f"{self._path.name}, after row {row}"):
                     batch = next(batches, None)
@@ -98,25 +113,29 @@ class _Parquet:
                 row += batch.num_rows
 
 
+def batch_rows(values: int) -> int:
+    """How many rows are read at once, of so many values each."""
+    return max(1, min(BATCH_ROWS, _BATCH_VALUES // max(1, values)))
+
+
 class _Csv:
     """Text: the delimiter and the decimal mark are found from the first rows unless given."""
 
     def __init__(self, path: Path, options: dict[str, Any]) -> None:
         self._path = path
         skip = options.get("skip_rows", 0)
-        self._skip = skip if isinstance(skip, int) else 0
+        self._skip = skip if isinstance(skip, int) and skip > 0 else 0
         self._encoding = "utf-8-sig"
         head = self._head()
         if len(head) <= self._skip or not head[self._skip].strip():
             raise RecordingError(f"{path.name}: no header row")
         line = head[self._skip]
         rows = head[self._skip + 1 :]
-        self._delimiter = options.get("delimiter") or max(",;\t|", key=line.count)
+        self._delimiter = _one(options.get("delimiter")) or max(",;\t|", key=line.count)
         comma = self._delimiter != "," and any(re.search(r"\d,\d", row) for row in rows[:5])
-        self._decimal = options.get("decimal") or ("," if comma else ".")
+        self._decimal = _one(options.get("decimal")) or ("," if comma else ".")
         self.names = [name.strip().strip('"') for name in line.split(self._delimiter)]
-        if len(self.names) > MAX_COLUMNS:
-            raise RecordingError(f"{path.name}: more than {MAX_COLUMNS:,} columns")
+        refuse_columns(path.name, self.names)
         first = rows[0].split(self._delimiter) if rows else []
         self._durations = {
             name
@@ -190,6 +209,11 @@ class _Csv:
             row += batch.num_rows
 
 
+def _one(given: Any) -> str | None:
+    """A mapping's character where it is one; `mapping` says what is wrong where it is not."""
+    return given if isinstance(given, str) and len(given) == 1 else None
+
+
 def _encodings(start: bytes) -> tuple[str, ...]:
     """What a text may be written in, by its first bytes."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -248,7 +272,10 @@ class _Hdf5:
         self._path = path
         with self._open() as file:
             self.names = self._walk(file)
+            refuse_columns(path.name, self.names)
             self.rows = max((self._rows(file, name) for name in self.names), default=0)
+            self._widths = {name: self._width(file, name) for name in self.names}
+        refuse_rows(path.name, self.rows)
 
     def _open(self) -> Any:
         try:
@@ -258,7 +285,7 @@ class _Hdf5:
                 f"{self._path.name}: HDF5 needs h5py: pip install 'cellpulse[data]'"
             ) from None
         try:
-            return h5py.File(self._path, "r")
+            return h5py.File(self._path, "r", rdcc_nbytes=_MAX_CHUNK_BYTES)
         except Exception as error:  # h5py raises many kinds on damaged bytes
             raise RecordingError(f"{self._path.name}: not a readable HDF5 file: {error}") from None
 
@@ -269,10 +296,12 @@ class _Hdf5:
         outside: list[str] = []
 
         def visit(name: str, item: Any) -> None:
+            if len(names) > MAX_COLUMNS:
+                return
             if (
                 not isinstance(name, str)
                 or not isinstance(item, h5py.Dataset)
-                or len(item.shape) not in (1, 2)
+                or len(item.shape or ()) not in (1, 2)
             ):
                 return
             if item.external or item.is_virtual:  # its values lie in another file of this machine
@@ -298,26 +327,62 @@ class _Hdf5:
         with self._open() as file:
             rows = {name: self._rows(file, name) for name in names}
             if len(set(rows.values())) > 1:
-                raise RecordingError(f"{self._path.name}: datasets of different length: {rows}")
-            for first in range(0, rows[names[0]], BATCH_ROWS):
-                yield {name: self._slice(file, name, first) for name in names}
+                shown = dict(list(rows.items())[:8])
+                raise RecordingError(f"{self._path.name}: datasets of different length: {shown}")
+            columns = {name: self._found(file, name) for name in names}  # each keeps its chunks
+            for name in names:
+                self._refuse_claims(*columns[name], name)
+            step = batch_rows(sum(self._widths[name] for name in names))
+            for first in range(0, rows[names[0]], step):
+                yield {name: self._slice(*columns[name], name, first, step) for name in names}
 
     def width(self, name: str) -> int:
-        with self._open() as file:
-            return int(file[name].shape[1]) if name in file and file[name].ndim == 2 else 1
+        return self._widths[name]
+
+    def _width(self, file: Any, name: str) -> int:
+        table, part = self._found(file, name)
+        kind = table.dtype if part is None else table.dtype[part]
+        return math.prod((*table.shape[1:], *kind.shape))
+
+    def _found(self, file: Any, name: str) -> tuple[Any, str | None]:
+        """The dataset that a column is in, and the field of it that the column is."""
+        if name in file:
+            return file[name], None
+        table, _, part = name.rpartition("/")
+        return file[table], part
 
     def _rows(self, file: Any, name: str) -> int:
-        found = file[name] if name in file else file[name.rpartition("/")[0]]
-        return int(found.shape[0])
+        return int(self._found(file, name)[0].shape[0])
 
-    def _slice(self, file: Any, name: str, first: int) -> Floats:
+    def _refuse_claims(self, table: Any, part: str | None, name: str) -> None:
+        """A dataset's head says how much there is to come, and few bytes can say very much."""
+        where = f"{self._path.name}, dataset {name!r}"
+        kind = (table.dtype if part is None else table.dtype[part]).base
+        if kind.kind not in "iufb":
+            raise RecordingError(f"{where}: its values are {kind}, not numbers")
+        row_bytes = math.prod(table.shape[1:]) * table.dtype.itemsize
+        if row_bytes > MAX_CELLS * 64:
+            raise RecordingError(f"{where}: {row_bytes:,} bytes a row cannot be")
+        chunk_bytes = math.prod(table.chunks or ()) * table.dtype.itemsize
+        if chunk_bytes > _MAX_CHUNK_BYTES:
+            raise RecordingError(
+                f"{where}: chunks of {chunk_bytes:,} bytes; at most {_MAX_CHUNK_BYTES:,} are read"
+            )
+        stored = table.id.get_storage_size()
+        if table.shape[0] > _FEW_ROWS and table.shape[0] * row_bytes > _MOST_DENSE * stored:
+            raise RecordingError(
+                f"{where}: {table.shape[0]:,} rows claimed and {stored:,} bytes stored: most of "
+                "it is not there"
+            )
+
+    def _slice(self, table: Any, part: str | None, name: str, first: int, rows: int) -> Floats:
         try:
-            if name in file:
-                values = file[name][first : first + BATCH_ROWS]
-            else:
-                table, _, part = name.rpartition("/")
-                values = file[table][first : first + BATCH_ROWS][part]
-            return np.asarray(values, dtype=np.float64)
+            values = table[first : first + rows]
+            if part is not None:
+                values = values[part]
+            found = np.asarray(values, dtype=np.float64)
+            width = self._widths[name]
+            return found.reshape(len(found), width) if width != 1 else found.reshape(-1)
         except Exception as error:
             raise RecordingError(
                 f"{self._path.name}, dataset {name!r}, after row {first}: {error}"

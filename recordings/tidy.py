@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from recordings import calce
 from recordings.arbin import Rows
@@ -27,7 +28,9 @@ REQUIRED = frozenset(
 )
 _COMMON = sorted(REQUIRED)
 _SENSORS = ("temperature_c", "temp2_c", "temp3_c", "temp4_c", "temp5_c", "temp6_c")
+_READ = frozenset((*REQUIRED, *_SENSORS, "op_index", "timestamp", "capacity_ah", "ambient_c"))
 _PAUSE_MS = 3_600_000
+_LATEST_MS = 1e15  # so that a millisecond is one; the bounds of a date are in `checking`
 _NO_CLOCK = "no date was recorded: operations are laid an hour apart from 1970-01-01 on"
 
 _DMEGC_CITATION = (
@@ -53,6 +56,12 @@ class TidyRecording:
                 raise RecordingError(f"{path.name}: not a tidy recording: no column {lacking}")
             if file.metadata.num_rows == 0:
                 raise RecordingError(f"{path.name}: no rows")
+            for field in file.schema_arrow:
+                if field.name in _READ and pa.types.is_nested(field.type):
+                    raise RecordingError(
+                        f"{path.name}: column {field.name!r} holds lists; one value a row belongs "
+                        "there"
+                    )
             with arrow_errors(path.name):
                 first = next(file.iter_batches(1, columns=["cell_id"]))
                 cell = str(numpy_column(first.column("cell_id"))[0])
@@ -148,7 +157,7 @@ class TidyRecording:
             rows = Rows(
                 start_ms=clock_ms[0],
                 elapsed_s=(np.array(clock_ms) - clock_ms[0]) / 1000,
-                cycle=run["cycle"].astype(np.int64),
+                cycle=np.full(len(current_a), int(run["cycle"][0])),
                 current_a=current_a,
                 voltage_v=_floats(run["voltage_v"]),
                 discharged_ah=discharged,
@@ -204,7 +213,12 @@ def _floats(column: object) -> Floats:
 
 
 def _ms(column: object) -> list[int]:
-    out: list[int] = np.asarray(column, dtype="datetime64[ms]").astype(np.int64).tolist()
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        if not (np.abs(values) < _LATEST_MS).all():
+            raise ValueError("a timestamp is not a date and time")
+        values = values.astype(np.int64)
+    out: list[int] = np.asarray(values, dtype="datetime64[ms]").astype(np.int64).tolist()
     return out
 
 

@@ -3,12 +3,19 @@
 Signs and units are the project's own whatever the file had: positive current charges, volts,
 amperes, degrees Celsius, ampere-hours, seconds. A missing value is NaN inside an array and None
 elsewhere.
+
+A file's head may claim anything in a few bytes. So every number that says how much is to come has
+its bound here, and is held to it before room is made for it: cells and sensors as in the monitor's
+messages, rows, and values (rows times cells and sensors).
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -17,9 +24,49 @@ from numpy.typing import NDArray
 OperationKind = Literal["charge", "discharge", "rest", "mixed"]
 Floats = NDArray[np.float64]
 
+MAX_CELLS = 4_096  # of a pack, and its sensors: `monitor.contract.MAX_CELLS`
+MAX_ROWS = 100_000_000  # of a file: three years, a row a second
+MAX_OPERATION_ROWS = 2_000_000
+MAX_VALUES = 1 << 26  # held at once: half a GiB of numbers
+MAX_COLUMNS = 10_000
+MAX_NAME = 1_000  # characters of a column's name
+MAX_TEXT = 2_000  # characters of whatever a recording says of itself
+MAX_CAPACITY_AH = 1e6
+MAX_VOLTAGE_V = 1e5
+MAX_TEMPERATURE_C = 1e4
+_LONGEST_WORDS = 1_500
+_ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
 
 class RecordingError(Exception):
-    """A recording cannot be read; names the file and, where known, the operation and the row."""
+    """A recording cannot be read; names the file and, where known, the operation and the row.
+
+    The sentence may quote what the file holds: it is cut after 1,500 characters, and characters
+    that would steer a terminal are written out.
+    """
+
+    def __init__(self, words: str) -> None:
+        if len(words) > _LONGEST_WORDS:
+            words = f"{words[:_LONGEST_WORDS]}…"
+        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in words))
+
+
+def is_asset_name(text: str) -> bool:
+    """Whether this is a legal asset name."""
+    return _ASSET.match(text) is not None
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def refuse_too_many(where: str, count: int, what: Literal["cells", "sensors"]) -> None:
+    """Raise RecordingError, beginning with `where`, if a pack cannot have so many of them."""
+    if count > MAX_CELLS:
+        raise RecordingError(f"{where}: {count:,} {what}; a pack has at most {MAX_CELLS:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +75,8 @@ class RecordingInfo:
 
     `cell_type` names the family that a SOH model was trained on (`nasa-18650`, `calce-cs2`), or is
     None where no model of ours claims the cell. `problems` are sentences on what was found wrong.
+    Raises RecordingError where a number or a text cannot be: more than `MAX_CELLS` cells or
+    sensors, a capacity that is none.
     """
 
     asset: str  # a legal asset name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}
@@ -45,10 +94,51 @@ class RecordingInfo:
     source: str = ""  # the path it was read from
     problems: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        where = Path(self.source).name if self.source else self.asset
+        if not is_asset_name(self.asset):
+            raise RecordingError(
+                f"{where}: asset {self.asset!r} is no name; up to 64 letters, digits, '.', '_' "
+                "and '-', a letter or digit first"
+            )
+        counts: tuple[tuple[Literal["cells", "sensors"], int, int], ...] = (
+            ("cells", self.cells, 1),
+            ("sensors", self.sensors, 0),
+        )
+        for what, count, least in counts:
+            if isinstance(count, bool) or not isinstance(count, int) or count < least:
+                raise RecordingError(
+                    f"{where}: {what} is {count!r}, not a whole number from {least} on"
+                )
+            refuse_too_many(where, count, what)
+        for name, value, low, high in (
+            ("nominal_capacity_ah", self.nominal_capacity_ah, 0.0, MAX_CAPACITY_AH),
+            ("charge_voltage_v", self.charge_voltage_v, 0.0, MAX_VOLTAGE_V),
+            ("discharge_voltage_v", self.discharge_voltage_v, 0.0, MAX_VOLTAGE_V),
+            ("temperature_max_c", self.temperature_max_c, -273.15, MAX_TEMPERATURE_C),
+        ):
+            if not (_finite(value) and low < value <= high):
+                raise RecordingError(
+                    f"{where}: {name} is {value!r}, not a number over {low:g} and up to {high:g}"
+                )
+        for name, text in (
+            ("dataset", self.dataset),
+            ("chemistry", self.chemistry),
+            ("cell_type", self.cell_type),
+            ("citation", self.citation),
+        ):
+            if text is not None and len(text) > MAX_TEXT:
+                raise RecordingError(
+                    f"{where}: {name} has {len(text):,} characters; at most {MAX_TEXT:,} are read"
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One recorded operation: n samples of a pack of `cells` cells and `sensors` thermometers."""
+    """One recorded operation: n samples of a pack of `cells` cells and `sensors` thermometers.
+
+    Raises RecordingError where an array is not of its shape, or wider than a pack can be.
+    """
 
     index: int  # position in the recording, from 0
     cycle: int  # the publisher's cycle number, from 1
@@ -63,6 +153,25 @@ class Operation:
     fault: str | None = None  # label of an injected fault; the recording is synthetic then
     fault_active: NDArray[np.bool_] | None = None  # (n,)
     notes: tuple[str, ...] = ()  # what the reader found wrong here, and what it did about it
+
+    def __post_init__(self) -> None:
+        for name, array, dimensions in (
+            ("time_s", self.time_s, 1),
+            ("current_a", self.current_a, 1),
+            ("voltage_v", self.voltage_v, 2),
+            ("temperature_c", self.temperature_c, 2),
+            ("ambient_c", self.ambient_c, 1),
+            ("fault_active", self.fault_active, 1),
+        ):
+            if array is not None and array.ndim != dimensions:
+                belongs = "one value" if dimensions == 1 else "a list of values"
+                raise RecordingError(
+                    f"operation {self.index}: {name} has the shape {array.shape}; {belongs} a row "
+                    "belongs there"
+                )
+        where = f"operation {self.index}"
+        refuse_too_many(where, self.voltage_v.shape[1], "cells")
+        refuse_too_many(where, self.temperature_c.shape[1], "sensors")
 
     def __len__(self) -> int:
         return len(self.time_s)

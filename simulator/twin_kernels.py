@@ -98,6 +98,8 @@ def inlined(function: F) -> F:
 def _interpolate(table: Floats, position: float) -> float:
     """Linear interpolation at a position in grid steps; held constant outside."""
     last = table.shape[0] - 1
+    if np.isnan(position):  # no number is a place in a table
+        return np.nan
     if position <= 0.0:
         return float(table[0])
     if position >= last:
@@ -110,6 +112,8 @@ def _interpolate(table: Floats, position: float) -> float:
 def _bilinear(table: Floats, row: float, column: float) -> float:
     """Bilinear interpolation at a position in grid steps; held constant outside."""
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
+    if np.isnan(row) or np.isnan(column):
+        return np.nan
     row = min(max(row, 0.0), float(rows))
     column = min(max(column, 0.0), float(columns))
     i = min(int(row), rows - 1)
@@ -289,20 +293,72 @@ def _step_cell_inplace(
     output[REACTION_W, at] = reaction_w
 
 
-@njit
 def step_kernel_inplace(
     state: Floats, conditions: Floats, output: Floats, p: Tables, dt_s: float
 ) -> None:
-    """Advance every cell by dt_s under constant conditions, one column a cell."""
+    """Advance every cell by dt_s under constant conditions, one column a cell.
+
+    Raises ValueError where an array has not its rows, or a column too few.
+    """
+    _refuse_sizes(state, conditions, output, p, state.shape[1])
+    _step_kernel_inplace(state, conditions, output, p, dt_s)
+
+
+def run_kernel_inplace(
+    state: Floats, profile: Floats, dt_s: Floats, output: Floats, temperature_c: Floats, p: Tables
+) -> None:
+    """Drive one cell through a profile: conditions and output have one column a step.
+
+    Raises ValueError as above, and where `temperature_c` has not a place for every step.
+    """
+    steps = len(dt_s)
+    _refuse_sizes(state, profile, output, p, steps)
+    if state.shape[1] < 1 or len(temperature_c) < steps:
+        raise ValueError(
+            f"one cell and {steps} temperatures, not {state.shape[1]} and {len(temperature_c)}"
+        )
+    _run_kernel_inplace(state, profile, dt_s, output, temperature_c, p)
+
+
+def _refuse_sizes(
+    state: Floats, conditions: Floats, output: Floats, p: Tables, columns: int
+) -> None:
+    """The kernels check no index: what does not fit would read and write other memory."""
+    if not (
+        state.shape[0] == STATE_ROWS
+        and conditions.shape[0] == CONDITION_ROWS
+        and output.shape[0] == OUTPUT_ROWS
+        and columns <= conditions.shape[1]
+        and columns <= output.shape[1]
+    ):
+        raise ValueError(
+            f"{columns} columns of {STATE_ROWS} quantities, {CONDITION_ROWS} conditions and "
+            f"{OUTPUT_ROWS} outputs, not {state.shape}, {conditions.shape} and {output.shape}"
+        )
+    if not (
+        len(p.ocv_v) > 0
+        and len(p.entropy_v_per_k) > 0
+        and len(p.total_ah) > 0
+        and p.resistance_ohm.shape[0] == 5
+        and min(p.resistance_ohm.shape) >= 2
+        and p.ageing.shape == (12,)
+        and p.reactions.shape == (4, 3)
+    ):
+        raise ValueError("a cell's tables have not the shapes that `Tables` says")
+
+
+@njit
+def _step_kernel_inplace(
+    state: Floats, conditions: Floats, output: Floats, p: Tables, dt_s: float
+) -> None:
     for c in range(state.shape[1]):
         _step_cell_inplace(state, conditions, output, p, dt_s, c, c)
 
 
 @njit
-def run_kernel_inplace(
+def _run_kernel_inplace(
     state: Floats, profile: Floats, dt_s: Floats, output: Floats, temperature_c: Floats, p: Tables
 ) -> None:
-    """Drive one cell through a profile: conditions and output have one column a step."""
     for j in range(dt_s.shape[0]):
         _step_cell_inplace(state, profile, output, p, dt_s[j], 0, j)
         temperature_c[j] = state[TEMPERATURE_C, 0]

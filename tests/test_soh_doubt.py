@@ -46,7 +46,9 @@ def stranger(number: int, soh: float, soc: float) -> Recording:
     state = TwinState.at(tables, soc=soc, loss=1.0 - soh, temperature_c=25.0)
     state.resistance_scale[:] = 0.87
     made = cycle(rig, state, 9 * 3600, start_ms=T0, sensors=Sensors(), rng=rng)
-    info = RecordingInfo(f"stranger-{soh:.0%}", "twin", 2.0, cell_type="nasa-18650", synthetic=True)
+    info = RecordingInfo(
+        f"stranger-{100 * soh:.0f}", "twin", 2.0, cell_type="nasa-18650", synthetic=True
+    )
     return MadeRecording(info, tuple(made))
 
 

@@ -55,12 +55,7 @@ def start_rows(prior: BalancePrior) -> tuple[Floats, Floats]:
 def follow(slots: Slots, prior: BalancePrior, *, adapt: bool = True) -> BalanceTrace:
     """Run the balance over a stream's slots; without `adapt` the coefficients stay the prior's."""
     out = np.empty((len(slots), 4))
-    _follow_inplace(
-        *start_rows(prior), adapt,
-        slots.timestamp_ms, slots.duration_s, slots.warming_c, slots.temperature_c,
-        slots.ambient_c, slots.c_rate, slots.c_rate_squared, slots.voltage_v, slots.begins, out,
-        np.empty((0, TERMS)),
-    )  # fmt: skip
+    _run_inplace(slots, prior, adapt, out, np.empty((0, TERMS)))
     return BalanceTrace(*np.ascontiguousarray(out.T))
 
 
@@ -68,12 +63,7 @@ def terms(slots: Slots) -> tuple[Floats, Floats]:
     """The (n, TERMS) regressors and the stored heat, W per nominal Ah, of every slot."""
     prior = BalancePrior((0.0,) * TERMS, (0.0,) * TERMS)
     rows = np.empty((len(slots), TERMS))
-    _follow_inplace(
-        *start_rows(prior), False,
-        slots.timestamp_ms, slots.duration_s, slots.warming_c, slots.temperature_c,
-        slots.ambient_c, slots.c_rate, slots.c_rate_squared, slots.voltage_v, slots.begins,
-        np.empty((len(slots), 4)), rows,
-    )  # fmt: skip
+    _run_inplace(slots, prior, False, np.empty((len(slots), 4)), rows)
     return rows, HEAT_CAPACITY_J_PER_K_AH * slots.warming_c / slots.duration_s
 
 
@@ -101,6 +91,24 @@ def prior_of(fits: Mapping[str, Floats], without: Sequence[str] = ()) -> Balance
     mean = np.median(table, axis=0)
     spread = 1.4826 * np.median(np.abs(table - mean), axis=0) + 0.1 * np.abs(mean) + 1e-3
     return BalancePrior(tuple(map(float, mean)), tuple(map(float, spread)))
+
+
+def _run_inplace(slots: Slots, prior: BalancePrior, adapt: bool, out: Floats, rows: Floats) -> None:
+    """Write four figures a slot to `out`, and the regressors to `rows` where it is not empty.
+
+    Raises ValueError where an array has not a value for every slot: the kernel checks no index.
+    """
+    state, params = start_rows(prior)
+    columns = (
+        slots.duration_s, slots.warming_c, slots.temperature_c, slots.ambient_c, slots.c_rate,
+        slots.c_rate_squared, slots.voltage_v, slots.begins,
+    )  # fmt: skip
+    n = len(slots.timestamp_ms)
+    if any(len(column) != n for column in columns) or out.shape != (n, 4):
+        raise ValueError(f"slots: not {n:,} values in every column")
+    if len(rows) and rows.shape != (n, TERMS):
+        raise ValueError(f"regressors of the shape {rows.shape}, not {(n, TERMS)}")
+    _follow_inplace(state, params, adapt, slots.timestamp_ms, *columns, out, rows)
 
 
 # Not cached on disk: the cache would not notice a change of the kernel in the other file.

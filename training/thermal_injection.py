@@ -63,6 +63,20 @@ def inject(stream: Stream, site: Site, scenario: Scenario) -> Injected:
         piece = _overcharged(piece, site)
     family = FAMILIES.index(scenario.family)
     sag, added = np.empty(len(piece)), np.empty(len(piece))
+    if (
+        len(
+            {
+                len(piece.timestamp_ms),
+                len(piece.current_a),
+                len(piece.voltage_v),
+                len(piece.temperature_c),
+                len(piece.ambient_c),
+                len(sag),
+            }
+        )
+        != 1
+    ):
+        raise ValueError(f"{piece.asset}: the stream's columns differ in length")
     runaway = _inject_inplace(
         piece.timestamp_ms, piece.current_a, np.nan_to_num(piece.voltage_v, nan=3.7),
         _held(piece.temperature_c), _held(piece.ambient_c), site.onset_ms, family, scenario.level,
