@@ -112,7 +112,7 @@ class _InTime:
     """
 
     sock: Any
-    timeout: float
+    timeout: Any
 
     def getresponse(self) -> http.client.HTTPResponse:
         """As `HTTPConnection.getresponse`; what is cut there raises OSError or HTTPException."""
