@@ -121,13 +121,13 @@ class Monitor:
         self._clock_ms = clock
         self.ready = asyncio.Event()
         self.topics = Topics(config.root)
-        self.journal = Journal(config.store, durable=config.durable)
-        self.engine = Engine(soh, thermal, read_rules(config.rules))
         self.supervisor = Supervisor(clock)
         self.sender: Sender | None = None
         if config.webhook is not None:
             hook = Webhook(config.webhook, config.webhook_header)
             self.sender = Sender(hook, Outbox(config.store))
+        self.journal = Journal(config.store, durable=config.durable)
+        self.engine = Engine(soh, thermal, read_rules(config.rules))
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
         self._ending = False

@@ -131,8 +131,8 @@ class Supervisor:
             failed = await _failure(work, report)
             report.trouble(failed)
             asked_s = failed.wait_s if isinstance(failed, AwayError) else 0.0
-            wait_s = min(self._first_wait_s * 2.0 ** min(report.in_a_row - 1, 30), longest_s)
-            await asyncio.sleep(max(asked_s, wait_s * random.uniform(0.5, 1.0)))
+            wait_s = back_off_s(report.in_a_row, self._first_wait_s, longest_s)
+            await asyncio.sleep(max(asked_s, wait_s))
 
     def states(self) -> dict[str, TaskState]:
         """How each task does now, by its name."""
@@ -145,6 +145,11 @@ class Supervisor:
     def failing(self) -> list[str]:
         """The names of the tasks that do not work now."""
         return [name for name, task in self.states().items() if task.state == "failing"]
+
+
+def back_off_s(failures: int, first_s: float, longest_s: float) -> float:
+    """How long to wait after so many failures in a row: twice as long each time, with jitter."""
+    return min(first_s * 2.0 ** min(failures - 1, 30), longest_s) * random.uniform(0.5, 1.0)
 
 
 async def _failure(work: Callable[[Report], Awaitable[object]], report: Report) -> Exception:

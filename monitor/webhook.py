@@ -36,7 +36,7 @@ from monitor.supervisor import Report
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 10.0  # for each step of the way, and for the whole answer
+TIMEOUT_S = 10.0
 POLL_S = 1.0
 # Bad request, conflict (it has this one), too large, unprocessable: of the event, not of us.
 LET_GO = frozenset({400, 409, 413, 422})
@@ -60,6 +60,7 @@ class Webhook:
 
     url: str = field(repr=False)
     header: str | None = field(default=None, repr=False)
+    timeout_s: float = TIMEOUT_S  # for each step of the way, and for the whole answer
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -111,10 +112,11 @@ class _InTime:
     """
 
     sock: Any
+    timeout: Any
 
     def getresponse(self) -> http.client.HTTPResponse:
         """As `HTTPConnection.getresponse`; what is cut there raises OSError or HTTPException."""
-        timer = threading.Timer(TIMEOUT_S, _cut, (self.sock,))
+        timer = threading.Timer(self.timeout, _cut, (self.sock,))
         timer.daemon = True
         timer.start()
         try:
@@ -268,7 +270,7 @@ def send(webhook: Webhook, record: str) -> int | None:
         if webhook.header is not None:
             name, _, value = webhook.header.partition(":")
             request.add_header(name.strip(), value.strip())
-        with _opener.open(request, timeout=TIMEOUT_S):
+        with _opener.open(request, timeout=webhook.timeout_s):
             return None
     except urllib.error.HTTPError as error:
         status = error.code
@@ -287,7 +289,7 @@ def _why(error: OSError) -> str:
     """The system's own words; anything else might repeat the address."""
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(inner, ssl.SSLError):
-        return f"TLS, {inner.reason or type(inner).__name__}".lower().replace("_", " ")
+        return f"TLS, {(inner.reason or type(inner).__name__).lower().replace('_', ' ')}"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
     return "not in time" if isinstance(inner, TimeoutError) else type(inner).__name__

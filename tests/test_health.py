@@ -189,7 +189,13 @@ async def test_a_running_monitor_answers(running: Running) -> None:
     status, text = await running.get("/healthz")
     assert status == 200
     checks = {"started": True, "broker": True, "store": True, "pipeline": True}
-    assert json.loads(text) == {"status": "ok", "checks": checks}
+    told = json.loads(text)
+    assert (told["status"], told["checks"]) == ("ok", checks)
+    assert {name: task["state"] for name, task in told["tasks"].items()} == dict.fromkeys(
+        ("health", "metrics", "checkpoints", "reconcile", "upkeep", "log"), "ok"
+    )
+    assert found["cellpulse_task_up{task=checkpoints}"] == 1
+    assert found["cellpulse_task_failures_total{task=checkpoints}"] == 0
     assert "ok" in await asyncio.to_thread(ask_health, running.url + "/healthz")
     assert (await running.get("/"))[0] == 404
     assert (await running.get("/metrics", method="POST"))[0] == 405

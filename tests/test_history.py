@@ -25,6 +25,7 @@ from tests.engine_world import T0, frame_in, make_config
 from tests.influx_world import BUCKET, ORG, TOKEN, influx_world
 from tests.test_journal import STORY, make_engine, run
 from tests.test_minutes import summed_up
+from tests.test_webhook import NO_HTTP, saying
 
 
 @dataclass
@@ -245,3 +246,19 @@ def test_a_wrong_token_or_bucket_is_a_store_error(store: Store) -> None:
         InfluxHistory(Target(url, ORG, BUCKET, "wrong")).assets()
     with pytest.raises(StoreError, match="database not found"):
         InfluxHistory(Target(url, ORG, "another", TOKEN)).events()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*NO_HTTP.values(), HEAD + b"no JSON", HEAD + b"[" * 100_000, HEAD + b"\xff", HEAD + b"[1]",
+     HEAD + b'{"results": [5]}', HEAD + b'{"results": 5}', HEAD + b'{"results": [{"series": 5}]}',
+     HEAD + b'{"results": [{"series": [{}]}]}', b"HTTP/1.1 500 x\r\n\r\n" + b"[" * 100_000],
+    ids=lambda _: "answer",
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_is_a_store_error(words: bytes) -> None:
+    with saying(words) as url, pytest.raises(StoreError, match="InfluxDB") as caught:
+        InfluxHistory(Target(url, ORG, BUCKET, TOKEN)).assets()
+    assert TOKEN not in str(caught.value)

@@ -16,13 +16,23 @@ import numpy as np
 import pytest
 
 from monitor.contract import Event, MonitorMetrics, decode_telemetry
-from monitor.errors import StoreError
+from monitor.errors import AwayError, StoreError
 from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn
 from monitor.latest import Result
-from monitor.store.influx import AwayError, InfluxWriter, RefusedError, Target, deliver
+from monitor.mqtt import wall_clock_ms
+from monitor.store.influx import (
+    LONGEST_ASKED_S,
+    InfluxWriter,
+    RefusedError,
+    Target,
+    asked_s,
+    deliver,
+    reason_of,
+)
 from monitor.store.influx_sink import FEWEST_LINES, Sink
 from monitor.store.journal import Journal
 from monitor.store.outbox import Outbox, Position
+from monitor.supervisor import Supervisor
 from tests.conftest import ROOT
 from tests.engine_world import T0, make_config
 from tests.influx_world import BUCKET, ORG, TOKEN, Answer, InfluxWorld
@@ -287,7 +297,7 @@ def test_a_server_that_cannot_now_is_away(influx: InfluxWorld, answer: Answer, s
     writer = InfluxWriter(target(influx))
     with pytest.raises(AwayError, match=says) as caught:
         writer.write(["m x=1 1"])
-    assert caught.value.wait_s == (7.0 if answer.status == 429 else None)
+    assert caught.value.wait_s == (7.0 if answer.status == 429 else 0.0)
     writer.write(["m x=1 1"])
     assert TOKEN not in str(caught.value)
 
@@ -302,6 +312,40 @@ def test_nobody_there_and_a_wrong_token(influx: InfluxWorld, free_port: int) -> 
     assert "another-secret" not in str(caught.value) + repr(wrong) + str(wrong)
 
 
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe not UTF-8", b"{" * 5_000, b"[" * 100_000, b"9" * 9_000]
+)
+def test_an_answer_that_makes_no_sense_is_waited_out(influx: InfluxWorld, body: bytes) -> None:
+    influx.next_answers = [Answer(503, body)]
+    with pytest.raises(AwayError, match="InfluxDB"):
+        InfluxWriter(target(influx)).write(["m x=1 1"])
+
+
+def test_what_cannot_be_sent_at_all_tells_no_token(influx: InfluxWorld) -> None:
+    """A token with a line end, from the environment, is refused by the HTTP client by its text."""
+    with pytest.raises(AwayError, match="ValueError") as caught:
+        InfluxWriter(Target(influx.url, ORG, BUCKET, "a-secret\n")).write(["m x=1 1"])
+    assert "a-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7.0), ("9" * 5_000, LONGEST_ASKED_S), ("\u00b2", 0.0), ("\u0667", 0.0), ("-1", 0.0),
+     ("nan", 0.0), ("", 0.0), (None, 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0)],
+)  # fmt: skip
+def test_a_pause_that_is_asked_for_has_a_bound(said: object, seconds: float) -> None:
+    assert asked_s(said) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 100_000, '{"a":' * 5_000, "\ud800", '{"message": %s}' % ("9" * 5_000),
+     b"\xff", None, 5, '{"data": [{"error_message": null}]}'],
+)  # fmt: skip
+def test_the_reason_in_a_body_is_found_or_not_and_never_raises(body: object) -> None:
+    assert len(reason_of(body)) <= 10_100
+
+
 async def until(condition: object, process: asyncio.Task[None]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # type: ignore[operator]
@@ -314,8 +358,9 @@ async def test_the_database_stops_and_comes_back(
 ) -> None:
     engine = make_engine()
     run(journal, engine, STORY[:150])
-    sink = make_sink(journal, influx, first_wait_s=0.05, poll_s=0.02)
-    task = asyncio.create_task(sink.run())
+    sink = make_sink(journal, influx, poll_s=0.02)
+    supervisor = Supervisor(wall_clock_ms, first_wait_s=0.05)
+    task: asyncio.Task[None] = asyncio.create_task(supervisor.run("influx", sink.run))
     await until(lambda: sink.state.position == journal.last_id, task)
     influx.stop(kill=True)
     before = journal.last_id
@@ -324,9 +369,11 @@ async def test_the_database_stops_and_comes_back(
     assert sink.state.oldest_ms is not None
     influx.start()
     await until(lambda: sink.state.position == journal.last_id, task)
+    await until(lambda: supervisor.states()["influx"].state == "ok", task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    sink.close()
     results = make_engine().process(STORY)
     frames = {(i.asset, i.frame.timestamp_ms)
               for i, row in zip(STORY, results.rows, strict=True)
@@ -334,8 +381,10 @@ async def test_the_database_stops_and_comes_back(
     assert {(str(r["asset"]), int(str(r["time"])) // 1_000_000)
             for r in rows(influx, "cell")} == frames  # fmt: skip
     assert influx.count("event", "event_id") == len(results.events)
-    assert "points wait in the journal" in caplog.text
-    assert "takes points again" in caplog.text
+    told = [record.getMessage() for record in caplog.records if record.name == "monitor.supervisor"]
+    assert len(told) == 2
+    assert re.fullmatch(r"influx: InfluxDB http://\S+ bucket \w+ .*; trying again", told[0])
+    assert told[1] == "influx works again"
     assert TOKEN not in caplog.text
 
 
@@ -355,12 +404,14 @@ async def test_a_database_too_slow_for_a_whole_batch_gets_smaller_ones(journal: 
     whole = len(Outbox(journal.path, "whole", 100).next_batch().lines)
     assert whole > 4 * FEWEST_LINES
     slow = Slow()
-    sink = Sink(journal.path, "slow", lambda: slow, "m1", first_wait_s=0.001, poll_s=0.001)
-    task = asyncio.create_task(sink.run())
+    sink = Sink(journal.path, "slow", lambda: slow, "m1", poll_s=0.001)
+    supervisor = Supervisor(wall_clock_ms, first_wait_s=0.001)
+    task: asyncio.Task[None] = asyncio.create_task(supervisor.run("influx", sink.run))
     await until(lambda: sink.state.position == journal.last_id, task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    sink.close()
     assert sum(slow.taken) == whole
 
 

@@ -211,7 +211,11 @@ def test_the_bar_says_who_is_signed_in() -> None:
 
 async def test_healthz_is_open_and_says_nothing(page: Page) -> None:
     status, body, _ = await page.ask("GET", "/healthz")
-    assert (status, json.loads(body)) == (200, {"status": "ok"})
+    told = json.loads(body)
+    assert (status, told["status"], told["checks"]) == (200, "ok", {"ticker": True})
+    assert {name: set(task) for name, task in told["tasks"].items()} == {
+        "ticker": {"state", "since_ms", "reason"}
+    }
 
 
 async def test_a_session_ends_by_time_and_with_its_user(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from monitor.contract import (
     Truth,
     as_list,
 )
-from monitor.dashboard.rows import Row, at, cell_values
+from monitor.dashboard.rows import Row, at, cell_values, sensor_maps
 from monitor.dashboard.thinning import keep_extremes, mark_silences
 
 RING_SAMPLES = 900
@@ -80,13 +80,14 @@ def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[
     A row with its time alone stands where nothing was heard for long.
     """
     rows: list[tuple[float | None, ...]] = []
+    maps = sensor_maps(state.config)
     for sample in reversed(state.samples):
         if sample.version > until:
             continue  # of the version that is still open; the next frame brings it
         if sample.version <= since:
             break
         frame = sample.frame
-        voltage, temperature = cell_values(state.config, frame, cell)
+        voltage, temperature = cell_values(state.config, frame, cell, maps)
         rows.append((frame.timestamp_ms, voltage, frame.current_a, temperature, frame.ambient_c))
     rows.reverse()
     limit = RING_SAMPLES if since == 0 else FRAME_SAMPLES
@@ -154,9 +155,10 @@ def cell_now(estimate: Estimate, cell: int) -> dict[str, Any]:
 def pack_now(state: AssetState, frame: Frame) -> dict[str, Any]:
     """Every cell of a pack, for its heat map."""
     voltages = as_list(frame.voltage_v)
+    maps = sensor_maps(state.config)
     pack: dict[str, Any] = {
         "v": voltages,
-        "t": [cell_values(state.config, frame, cell)[1] for cell in range(len(voltages))],
+        "t": [cell_values(state.config, frame, cell, maps)[1] for cell in range(len(voltages))],
     }
     if state.estimate is not None:
         pack["soc"] = state.estimate.soc.value

@@ -50,13 +50,20 @@ _ask_decoder = msgspec.json.Decoder(Ask)
 class Live:
     """All connected browsers of one hub."""
 
-    def __init__(self, hub: Hub, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        clock_ms: Callable[[], int],
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.hub = hub
+        self._now_s = now_s
         self.clients = 0
         self.frames_sent = 0
         self._clock_ms = clock_ms
         self._pulse: asyncio.Future[None] | None = None
-        self._ticked_s = time.monotonic()
+        self._ticked_s = now_s()
         self._complained: set[View] = set()
 
     async def run(self, report: Report) -> None:
@@ -68,7 +75,7 @@ class Live:
             pulse, self._pulse = self._pulse, None
             if pulse is not None and not pulse.done():
                 pulse.set_result(None)
-            self._ticked_s = time.monotonic()
+            self._ticked_s = self._now_s()
             report.well()
             due = max(due + TICK_S, loop.time())
             await asyncio.sleep(due - loop.time())
@@ -76,7 +83,7 @@ class Live:
     @property
     def ticks(self) -> bool:
         """Whether pages are told anything: the last tick is not `STANDS_S` ago."""
-        return time.monotonic() - self._ticked_s < STANDS_S
+        return self._now_s() - self._ticked_s < STANDS_S
 
     def payload(self, view: View, since: int) -> tuple[str, int]:
         """The frame for a client at version `since`, and at which it is then.

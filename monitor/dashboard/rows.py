@@ -6,7 +6,8 @@ hottest sensor, the highest thermal score, the gravest risk with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -160,10 +161,18 @@ def _levels(risk: RiskReading) -> list[tuple[int, int]]:
     return [(order.index(level), k) for k, level in enumerate(risk.level) if level is not None]
 
 
+def sensor_maps(config: AssetConfig | None) -> Callable[[int], list[int]]:
+    """By the number of sensors, which of them watches each cell; made once for each number."""
+    return cache(lambda sensors: [] if config is None else sensor_of_cell(config, sensors))
+
+
 def cell_values(
-    config: AssetConfig | None, frame: Frame, cell: int
+    config: AssetConfig | None, frame: Frame, cell: int, maps: Callable[[int], list[int]]
 ) -> tuple[float | None, float | None]:
-    """Voltage in V and temperature in degrees Celsius of one cell (from 0)."""
+    """Voltage in V and temperature in degrees Celsius of one cell (from 0).
+
+    `maps` are the config's (`sensor_maps`).
+    """
     voltages = as_list(frame.voltage_v)
     temperatures = as_list(frame.temperature_c)
     voltage = voltages[cell] if cell < len(voltages) else None
@@ -173,7 +182,7 @@ def cell_values(
         return voltage, temperatures[min(cell, len(temperatures) - 1)]
     if cell >= config.cells:
         return voltage, None
-    sensor = sensor_of_cell(config, len(temperatures))[cell]
+    sensor = maps(len(temperatures))[cell]
     return voltage, temperatures[sensor] if 0 <= sensor < len(temperatures) else None
 
 

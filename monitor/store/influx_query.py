@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.error
 import urllib.parse
@@ -16,6 +17,7 @@ from monitor.errors import StoreError
 from monitor.store.influx import Target, reason_of
 
 TIMEOUT_S = 20.0
+BODY_BYTES = 64 * 1024  # of an error's body
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +64,37 @@ class InfluxQuery:
                 body = msgspec.json.decode(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                self._fail(f"answers {error.code}: {reason_of(error.read())[:500]}")
-        except (OSError, ValueError) as error:
+                self._fail(f"answers {error.code}: {_said(error)}")
+        except OSError as error:
             self._fail(f"does not answer: {error}")
-        results = body.get("results", []) if isinstance(body, dict) else []
-        found: list[list[Series]] = []
-        for result in results:
-            entries = result.get("series", [])
-            if "error" in result or any(entry.get("partial") for entry in [result, *entries]):
-                self._fail(str(result.get("error", "gave a part of the answer only")))
-            found.append([_series(entry) for entry in entries])
+        except Exception as error:  # no HTTP, no JSON, JSON too deep; the text may hold the token
+            self._fail(f"does not answer as it should: {type(error).__name__}")
+        try:
+            found = self._found(body)
+        except (AttributeError, KeyError, TypeError) as error:
+            self._fail(f"gave an answer of another form: {type(error).__name__}")
         if len(found) != len(statements):
             self._fail("gave an answer without results")
         return found
 
+    def _found(self, body: Any) -> list[list[Series]]:
+        found: list[list[Series]] = []
+        for result in body.get("results", []):
+            entries = result.get("series", [])
+            if "error" in result or any(entry.get("partial") for entry in [result, *entries]):
+                self._fail(str(result.get("error", "gave a part of the answer only")))
+            found.append([_series(entry) for entry in entries])
+        return found
+
     def _fail(self, what: str) -> NoReturn:
         raise StoreError(f"InfluxDB {self._target} {what}")
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    try:
+        return reason_of(error.read(BODY_BYTES))[:500]
+    except (OSError, http.client.HTTPException):
+        return str(error.reason)
 
 
 def _series(entry: dict[str, Any]) -> Series:
