@@ -28,6 +28,7 @@ from monitor.contract import (
     Command,
     DeviceAlarm,
     Rejected,
+    Reply,
     Topics,
     decode,
     decode_status,
@@ -47,6 +48,7 @@ from monitor.inputs import (
     Tick,
 )
 from monitor.mqtt import Message
+from monitor.operators import EVERYBODY, Operators
 from monitor.rules import Rule
 from monitor.store.checkpoint import Checkpoint, newest_within, write
 from monitor.store.journal import Journal
@@ -83,6 +85,7 @@ class Pipeline:
         topics: Topics,
         monitor_id: str,
         policy: AdviceModel | None = None,
+        operators: Operators = EVERYBODY,
     ) -> None:
         self.engine = engine
         self.messages = 0
@@ -100,6 +103,7 @@ class Pipeline:
         self._due: list[tuple[float, str]] = []  # when, and whose turn; a heap
         self._published: dict[str, float] = {}
         self._policy = policy
+        self._operators = operators
         self._advised: dict[str, tuple[float, Advice | None]] = {}
         self._rejected_window = (0.0, 0)
 
@@ -335,9 +339,22 @@ class Pipeline:
             if message.retain:
                 raise PayloadError("a retained command is ignored")
             _check_name("user", rest[1])
-            inputs.append(CommandIn(asset, rest[1], decode(Command, payload), arrival))
+            command = decode(Command, payload)
+            self._check_operator(asset, rest[1], command)
+            inputs.append(CommandIn(asset, rest[1], command, arrival))
         else:
             raise PayloadError("the contract has no such topic")
+
+    def _check_operator(self, asset: str, user: str, command: Command) -> None:
+        """Answer who may not command, and raise PayloadError: nothing is journalled or changed."""
+        assets, gateways = self.engine.fleet.assets, self.engine.book.gateways
+        reason = self._operators.refusal(
+            asset, user, lambda name: name in assets or name in gateways.values()
+        )
+        if reason is not None:
+            reply = Reply(VERSION, command.id, "refused", reason, user)
+            self._publisher.publish(self._topics.of(asset, "reply"), encode(reply))
+            raise PayloadError(reason)
 
     def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
         """Count a refused payload and say why, at most `REJECTED_PER_S` times a second."""

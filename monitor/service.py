@@ -35,6 +35,7 @@ from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
 from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
+from monitor.operators import Operators
 from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
 from monitor.rules import DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
@@ -144,8 +145,9 @@ class Monitor:
             clock=clock,
         )
         self.pipeline = Pipeline(
-            self.engine, self.journal, self.link, self.topics, config.monitor_id, policy
-        )
+            self.engine, self.journal, self.link, self.topics, config.monitor_id, policy,
+            Operators.parse(config.operators),
+        )  # fmt: skip
         timed = {"soh": soh, "thermal": thermal}
         watches = {
             name: model.watch
