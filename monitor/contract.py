@@ -421,6 +421,7 @@ class MonitorMetrics(Struct, frozen=True):
     outbox_dropped: int = 0  # raw frames given up unsent, because the store was at its bound
     set_aside: int = 0  # lines that InfluxDB refused, kept beside the journal with its reason
     store_bytes: int = 0  # what the journal holds
+    client_taken_over: int = 0  # how often another client took the monitor's client id
 
 
 MESSAGES: dict[str, type[Struct]] = {

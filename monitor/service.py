@@ -26,15 +26,17 @@ from typing import TypeVar
 import aiomqtt
 
 from monitor.advice import AdviceModel
+from monitor.client_id import client_id
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
+from monitor.former_session import empty_former_session
 from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
-from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
+from monitor.mqtt import CONNECT_TIMEOUT_S, Clock, MqttLink, collect_retained, wall_clock_ms
 from monitor.operators import Operators
 from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
 from monitor.rules import DEFAULT_RULES, Rule
@@ -58,7 +60,9 @@ METRICS_S = 5.0
 TURN_S = 0.05  # the network's thread waits so long at once for a turn
 ESTIMATES_AT_ONCE = 4
 STUCK_S = 15.0  # without a finished tick for so long, /healthz says that the pipeline stands
-INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
+INGEST = (
+    "+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status", "+/command/+",
+)  # fmt: skip
 
 
 def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
@@ -117,7 +121,9 @@ class Monitor:
         self._clock_ms = clock
         self.ready = asyncio.Event()
         self.topics = Topics(config.root)
+        had_store = config.store.exists()
         self.journal = Journal(config.store, durable=config.durable)
+        self._client_id = client_id(config.store, config.monitor_id, had_store=had_store)
         self.engine = Engine(soh, thermal, read_rules(config.rules))
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
@@ -132,10 +138,9 @@ class Monitor:
         root = config.root
         self.link = MqttLink(
             config.broker,
-            f"cellpulse-{config.monitor_id}",
+            self._client_id.value,
             subscriptions=[
                 *((f"{root}/{topic}", 1) for topic in INGEST),
-                (f"{root}/+/command/+", 1),
                 *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
@@ -173,6 +178,8 @@ class Monitor:
             log.info("recovered: %d inputs run again", again)
         try:
             await asyncio.to_thread(self.link.open)
+            if self._client_id.former is not None:
+                await self._work(partial(self._leave_former_session, self._client_id.former))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ingested(), name="ingest")
                 tasks.create_task(self._clock(), name="clock")
@@ -196,6 +203,18 @@ class Monitor:
             self._ending = True
             await asyncio.shield(self._work(self._finish))
             self._worker.shutdown(wait=False)
+
+    def _leave_former_session(self, former: str) -> None:
+        """Once after an upgrade; the stream waits, so that what is older is taken before it."""
+        self.link.subscribed.wait(CONNECT_TIMEOUT_S)  # from here on nothing is missed
+        left = empty_former_session(
+            self.config.broker, self.config.broker_ca, former,
+            [f"{self.config.root}/{topic}" for topic in INGEST],
+            lambda messages: self.pipeline.step(messages, self._clock_ms()),
+            lambda: self._ending,
+        )  # fmt: skip
+        if left:
+            self._client_id = self._client_id.without_former()
 
     @contextlib.asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
