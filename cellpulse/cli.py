@@ -297,6 +297,19 @@ def secrets(
     print(make_secrets(folder, user))
 
 
+@app.command("broker-password")
+def broker_password(
+    name: Annotated[str, typer.Argument(help="A device's asset, a gateway, or an operator.")],
+    folder: Annotated[Path, typer.Option(help="Where `cellpulse secrets` wrote.")] = Path(
+        "deploy/secrets"
+    ),
+) -> None:
+    """Give one more user of the broker a password: a device, a gateway or an operator."""
+    from cellpulse.deploying import add_broker_user
+
+    print(add_broker_user(folder, name))
+
+
 @app.command()
 def schema(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("docs/schema"),

@@ -13,10 +13,11 @@ import os
 import secrets
 from pathlib import Path
 
+from monitor.contract import ASSET_PATTERN, is_asset_name
 from monitor.errors import ConfigurationError
 from monitor.login import set_password
 
-BROKER_USERS = ("monitor", "simulator", "dashboard", "device")
+BROKER_USERS = ("monitor", "simulator", "dashboard")
 ROUNDS = 10_000
 
 
@@ -50,6 +51,29 @@ def make_secrets(folder: Path, user: str) -> str:
         f"{folder}: written. {user}'s password for the page stands in page_password, "
         "that of Grafana's admin in grafana_password."
     )
+
+
+def add_broker_user(folder: Path, name: str) -> str:
+    """Give one more user of the broker a password; returns what to tell the person.
+
+    Raises ConfigurationError where the name cannot be a user's or has a password already.
+    """
+    if not is_asset_name(name):
+        raise ConfigurationError(f"user {name!r}: expected {ASSET_PATTERN}")
+    passwords, own = folder / "mosquitto_passwords", folder / f"{name}_password"
+    try:
+        lines = passwords.read_text(encoding="utf-8").splitlines()
+        if own.exists() or any(line.startswith(f"{name}:") for line in lines):
+            raise ConfigurationError(f"user {name} has a password already; nothing was changed")
+        password = secrets.token_urlsafe(24)
+        _write(own, password)
+        fresh = passwords.with_name(f"{passwords.name}.new")
+        fresh.unlink(missing_ok=True)
+        _write(fresh, "\n".join([*lines, f"{name}:{mosquitto_hash(password)}"]))
+        fresh.replace(passwords)
+    except OSError as error:
+        raise ConfigurationError(f"secrets in {folder}: {error.strerror}") from error
+    return f"{own}: {name}'s password for the broker. It holds once the broker has been restarted."
 
 
 def mosquitto_hash(password: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from monitor.contract import Topics, is_asset_name
 from monitor.errors import ConfigurationError, PayloadError
+from monitor.operators import Operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Config:
     broker_password_file: Path | None = None  # where it is read from instead
     root: str = "bms"
     monitor_id: str = "monitor"
+    operators: str = ""  # who may command, names parted by commas; "": whom the broker lets through
     store: Path = Path("cellpulse.sqlite")
     durable: bool = False  # fsync every commit: survives a power loss, slower
     models: Path | None = None  # a folder; None: the models that came with the package
@@ -200,6 +202,8 @@ def _read(name: str, value: Any) -> Any:
         raise ConfigurationError(
             f"monitor_id = {text!r}: expected letters, digits, `.`, `_`, `-`, 1 to 64 of them"
         )
+    if name == "operators":
+        Operators.parse(text)
     return text
 
 

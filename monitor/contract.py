@@ -438,6 +438,7 @@ class MonitorMetrics(Struct, frozen=True):
     webhook_let_go: Count = 0  # alarm transitions that the webhook's receiver refused
     failing: list[str] = []  # tasks beside the stream that do not work now, by name
     quarantined: Count = 0  # messages that raised and were set aside, kept in the journal
+    client_taken_over: Count = 0  # how often another client took the monitor's client id
 
 
 MESSAGES: dict[str, type[Struct]] = {

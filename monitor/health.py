@@ -34,6 +34,9 @@ class Waiting(Protocol):
     dropped: int
 
     @property
+    def taken_over(self) -> int: ...
+
+    @property
     def waiting(self) -> int: ...
 
     @property
@@ -92,6 +95,7 @@ class Health:
             gaps=counters.missed,
             glitches=counters.glitches,
             dropped=link.dropped,
+            client_taken_over=link.taken_over,
             commits=pipeline.commits,
             queue_messages=link.waiting,
             queue_bytes=link.waiting_bytes,
@@ -120,6 +124,7 @@ class Health:
             Family.counter("late", "Frames kept but too late for the features.", m.late),
             Family.counter("missed_frames", "Sequence numbers that never came.", m.gaps),
             Family.counter("dropped", "QoS 0 messages dropped at a full queue.", m.dropped),
+            Family.counter("client_taken_over", "Client id taken by another.", m.client_taken_over),
             Family.counter("commits", "Transactions of the journal.", m.commits),
             Family.gauge("queue_messages", "Messages that wait in memory.", m.queue_messages),
             Family.gauge("queue_bytes", "Bytes of payload that wait.", m.queue_bytes),

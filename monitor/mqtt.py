@@ -8,12 +8,15 @@ is persistent, so what is not acknowledged comes again. MQTT 5 where the broker 
 While the store does not take data the broker holds what is not acknowledged. It sends on up to the
 Receive Maximum; should that be more than `QUEUE_BYTES`, what comes after is not kept here but asked
 for again by connecting anew once the queue is empty. So memory stays flat and the order is kept.
+
+The module is long because a connection's whole life stands in one place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import ssl
 import threading
@@ -35,6 +38,7 @@ from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
 from monitor.mqtt_client import Client, SecureSocket
 from monitor.mqtt_receive import BlockClient, BlockSocket, Received
+from monitor.takeover import ADVICE, WORDS, Sign, Takeovers
 
 log = logging.getLogger(__name__)
 
@@ -80,16 +84,25 @@ class MqttLink:
         home_assistant: str | None = None,
         clock: Clock = wall_clock_ms,
         queue_bytes: int = QUEUE_BYTES,
+        keeps_session: bool = True,
+        on_taken_over: Callable[[], None] | None = None,
     ) -> None:
         """`presence` is the topic that says `online`, and by the will `offline`, retained.
 
         `turn` is called in the network thread after every pass of reading and writing, and returns
         within how many seconds it wants to be called again (None: when something comes).
+        Without `keeps_session` the broker ends the session under this id and begins none.
+        `on_taken_over` is called in the network thread whenever another client took the id.
         """
         self.address = address
         self.connected = threading.Event()
         self.dropped = 0
         self.connection = 0
+        self.session_kept = False  # whether the broker had a session of ours at the newest connect
+        self.subscribed = threading.Event()
+        self._keeps_session = keeps_session
+        self._takeovers = Takeovers()
+        self._on_taken_over = on_taken_over
         self._client_id = client_id
         self._subscriptions = list(subscriptions)
         self._presence = presence
@@ -112,7 +125,10 @@ class MqttLink:
             client = self._make(protocol)
             try:
                 client.connect(
-                    self.address.host, self.address.port, keepalive=30, **_start(protocol)
+                    self.address.host,
+                    self.address.port,
+                    keepalive=30,
+                    **_start(protocol, keeps_session=self._keeps_session),
                 )
             except OSError as error:
                 raise ConfigurationError(
@@ -251,7 +267,7 @@ class MqttLink:
         client = BlockClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=None if v5 else False,
+            clean_session=None if v5 else not self._keeps_session,
             protocol=protocol,
             manual_ack=True,
         )
@@ -267,6 +283,8 @@ class MqttLink:
             client.will_set(self._presence, b"offline", 1, True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_connect_fail = lambda *_: self._takeovers.away()
+        client.on_subscribe = lambda *_: self.subscribed.set()
         client.on_batch = partial(self._on_batch, client)
         client.on_turn = self._turn
         return client
@@ -277,8 +295,10 @@ class MqttLink:
         if reason.is_failure:
             self._refusal = str(reason)
             return
-        if flags.session_present:
+        self.session_kept = bool(flags.session_present)
+        if self.session_kept:
             self._forget_what_comes_again()
+        self._taken_over(self._takeovers.opened(self.session_kept, time.monotonic()))
         self._overflowed = False
         self.connection += 1
         if self._subscriptions:
@@ -288,11 +308,36 @@ class MqttLink:
         self.connected.set()
 
     def _on_disconnect(
-        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+        self, client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
+        now_s = time.monotonic()
         if self.connected.is_set() and reason.is_failure:
-            log.warning("lost the broker %s: %s", self.address, reason)
+            said = flags.is_disconnect_packet_from_server
+            sign = self._takeovers.closed(reason.value if said else None, now_s)
+            if sign is None:
+                known = self._takeovers.wait_s(now_s) is not None  # then it has been warned of
+                level = logging.INFO if known else logging.WARNING
+                words = str(reason) if said else "the connection ended without a reason"
+                log.log(level, "lost the broker %s: %s", self.address, words)
+            self._taken_over(sign)
         self.connected.clear()
+        wait_s = self._takeovers.wait_s(now_s)
+        delays = RECONNECT_S if wait_s is None else (wait_s * random.uniform(0.75, 1.25),) * 2
+        client.reconnect_delay_set(*delays)  # type: ignore[arg-type]  # seconds, and fractions
+
+    @property
+    def taken_over(self) -> int:
+        """How often another client has taken our id."""
+        return self._takeovers.count
+
+    def _taken_over(self, sign: Sign | None) -> None:
+        """Tell of a takeover: the log once for a row of them, the callback each time."""
+        if sign is None:
+            return
+        if self._takeovers.first:
+            log.warning("%s: %s; %s", self.address, WORDS[sign], ADVICE)  # the id is not told
+        if self._on_taken_over is not None:
+            self._on_taken_over()
 
     def _on_batch(self, client: BlockClient, batch: list[Received]) -> None:
         """Queue what came, in one go; called from the network thread."""
@@ -375,9 +420,11 @@ def _tls_reason(error: OSError) -> str:
     return str(error.strerror or error)
 
 
-def _start(protocol: Any) -> dict[str, Any]:
+def _start(protocol: Any, *, keeps_session: bool) -> dict[str, Any]:
     if protocol != paho.MQTTv5:
         return {}
+    if not keeps_session:
+        return {"clean_start": True}
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
     properties.ReceiveMaximum = RECEIVE_MAXIMUM

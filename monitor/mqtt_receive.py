@@ -96,6 +96,8 @@ class BlockClient(paho.Client):
         code = super()._loop(timeout if self._again_s is None else min(timeout, self._again_s))
         if self.on_turn is not None:
             self._again_s = self.on_turn()
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self._sock is None:
+            return MQTTErrorCode.MQTT_ERR_CONN_LOST  # the broker's DISCONNECT was obeyed
         return code
 
     def send_now(self) -> None:

@@ -37,6 +37,7 @@ from monitor.contract import (
     Command,
     DeviceAlarm,
     Rejected,
+    Reply,
     Topics,
     decode,
     decode_status,
@@ -57,6 +58,7 @@ from monitor.inputs import (
     Trouble,
 )
 from monitor.mqtt import Message
+from monitor.operators import EVERYBODY, Operators
 from monitor.quarantine import Kept, of_input, of_message, of_stored
 from monitor.recovery import reason_of, recover
 from monitor.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
@@ -97,6 +99,7 @@ class Pipeline:
         topics: Topics,
         monitor_id: str,
         policy: AdviceModel | None = None,
+        operators: Operators = EVERYBODY,
     ) -> None:
         self.engine = engine
         self.messages = 0
@@ -118,6 +121,7 @@ class Pipeline:
         self._due: list[tuple[float, str]] = []  # when, and whose turn; a heap
         self._published: dict[str, float] = {}
         self._policy = policy
+        self._operators = operators
         self._advised: dict[str, tuple[float, Advice | None]] = {}
         self._rejected_window = (0.0, 0)
         self._astray = False  # whether the engine is not where journal and `_unwritten` end
@@ -476,9 +480,22 @@ class Pipeline:
             if message.retain:
                 raise PayloadError("a retained command is ignored")
             _check_name("user", rest[1])
-            inputs.append(CommandIn(asset, rest[1], decode(Command, payload), arrival))
+            command = decode(Command, payload)
+            self._check_operator(asset, rest[1], command)
+            inputs.append(CommandIn(asset, rest[1], command, arrival))
         else:
             raise PayloadError("the contract has no such topic")
+
+    def _check_operator(self, asset: str, user: str, command: Command) -> None:
+        """Answer who may not command, and raise PayloadError: nothing is journalled or changed."""
+        assets, gateways = self.engine.fleet.assets, self.engine.book.gateways
+        reason = self._operators.refusal(
+            asset, user, lambda name: name in assets or name in gateways.values()
+        )
+        if reason is not None:
+            reply = Reply(VERSION, command.id, "refused", reason, user)
+            self._publisher.publish(self._topics.of(asset, "reply"), encode(reply))
+            raise PayloadError(reason)
 
     def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
         """Count a refused payload and say why."""

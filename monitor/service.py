@@ -29,17 +29,20 @@ from typing import Any, TypeVar
 import aiomqtt
 
 from monitor.advice import AdviceModel
+from monitor.client_id import client_id
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.engine import Engine
 from monitor.errors import AwayError, ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
+from monitor.former_session import empty_former_session
 from monitor.health import Health, HealthPages
 from monitor.homeassistant import discovery
 from monitor.models import SohModel, ThermalModel, read_card
-from monitor.mqtt import Clock, MqttLink, collect_retained, wall_clock_ms
+from monitor.mqtt import CONNECT_TIMEOUT_S, Clock, MqttLink, collect_retained, wall_clock_ms
+from monitor.operators import Operators
 from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
-from monitor.rules import DEFAULT_RULES, Rule
+from monitor.rules import CLIENT_TAKEN_OVER, DEFAULT_RULES, Rule
 from monitor.rules_file import parse_rules
 from monitor.store.checkpoint import write
 from monitor.store.influx_sink import make_sink
@@ -62,7 +65,9 @@ TURN_S = 0.05  # the network's thread waits so long at once for a turn
 ESTIMATES_AT_ONCE = 4
 HANGS_S = 60.0  # an auxiliary task that has done nothing for so long
 STUCK_S = 15.0  # without a finished tick for so long, /healthz says that the pipeline stands
-INGEST = ("+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status")
+INGEST = (
+    "+/telemetry", "+/config", "+/status", "+/device_alarm", "_gateway/+/status", "+/command/+",
+)  # fmt: skip
 
 
 def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
@@ -126,7 +131,9 @@ class Monitor:
         if config.webhook is not None:
             hook = Webhook(config.webhook, config.webhook_header)
             self.sender = Sender(hook, Outbox(config.store))
+        had_store = config.store.exists()
         self.journal = Journal(config.store, durable=config.durable)
+        self._client_id = client_id(config.store, config.monitor_id, had_store=had_store)
         self.engine = Engine(soh, thermal, read_rules(config.rules))
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
@@ -136,15 +143,15 @@ class Monitor:
         self._worker = ThreadPoolExecutor(1, "pipeline")
         self._saver = ThreadPoolExecutor(1, "checkpoint")
         self._store_failed = False
+        self._taken_over = threading.Event()
         self._loop = asyncio.get_running_loop()
         presence = self.topics.ours("monitor", config.monitor_id, "status")
         root = config.root
         self.link = MqttLink(
             config.broker,
-            f"cellpulse-{config.monitor_id}",
+            self._client_id.value,
             subscriptions=[
                 *((f"{root}/{topic}", 1) for topic in INGEST),
-                (f"{root}/+/command/+", 1),
                 *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
@@ -152,10 +159,12 @@ class Monitor:
             turn=self._after_reading,
             home_assistant=config.homeassistant,
             clock=clock,
+            on_taken_over=self._taken_over.set,
         )
         self.pipeline = Pipeline(
-            self.engine, self.journal, self.link, self.topics, config.monitor_id, policy
-        )
+            self.engine, self.journal, self.link, self.topics, config.monitor_id, policy,
+            Operators.parse(config.operators),
+        )  # fmt: skip
         timed = {"soh": soh, "thermal": thermal}
         watches = {
             name: model.watch
@@ -185,6 +194,8 @@ class Monitor:
             log.info("recovered: %d inputs run again", again)
         try:
             await asyncio.to_thread(self.link.open)
+            if self._client_id.former is not None:
+                await self._work(partial(self._leave_former_session, self._client_id.former))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ingested(), name="ingest")
                 tasks.create_task(self._clock(), name="clock")
@@ -219,6 +230,21 @@ class Monitor:
         if config.homeassistant is not None:
             work["homeassistant"] = (partial(self._discovery, config.homeassistant), HANGS_S)
         return work
+
+    def _leave_former_session(self, former: str) -> None:
+        """Once after an upgrade; the stream waits, so that what is older is taken before it."""
+        self.link.subscribed.wait(CONNECT_TIMEOUT_S)  # from here on nothing is missed
+        try:
+            left = empty_former_session(
+                self.config.broker, self.config.broker_ca, former,
+                [f"{self.config.root}/{topic}" for topic in INGEST],
+                lambda messages: self.pipeline.step(messages, self._clock_ms()),
+                lambda: self._ending,
+            )  # fmt: skip
+            if left:
+                self._client_id = self._client_id.without_former()
+        except (ConfigurationError, StoreError, OSError) as error:
+            log.error("the session %s cannot be emptied: %s; the next start tries", former, error)
 
     @contextlib.asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -360,10 +386,19 @@ class Monitor:
         try:
             if stored:
                 self._take()
+                self._tell_of_takeover()
         except StoreError as error:
             self._cannot_store(error)
         self._ticked_s = time.monotonic()
         return True
+
+    def _tell_of_takeover(self) -> None:
+        if self._taken_over.is_set():
+            self._taken_over.clear()
+            self.pipeline.trouble(
+                GROUP_ASSET, CLIENT_TAKEN_OVER.code, self.config.monitor_id,
+                "the broker ended the connection in favour of another one", self._clock_ms(),
+            )  # fmt: skip
 
     def _stored(self, work: Callable[[], object]) -> bool:
         """Do work that ends in a commit; False where the store cannot take it now."""

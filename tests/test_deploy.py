@@ -7,7 +7,10 @@ only paths, host names and ports are moved. InfluxDB 2's and Grafana's images ar
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import inspect
 import json
 import os
 import re
@@ -27,9 +30,10 @@ import jsonschema
 import pytest
 import yaml
 
-from cellpulse.deploying import make_secrets
+from cellpulse.deploying import ROUNDS, add_broker_user, make_secrets
 from monitor.errors import ConfigurationError
 from monitor.login import read_logins
+from monitor.operators import Operators
 from tests.conftest import ROOT, need, wait_for_port
 
 OURS = ("monitor", "dashboard", "simulator")
@@ -115,6 +119,36 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing was changed"):
         make_secrets(folder, "ann")
     assert made == {path.name: path.read_text().strip() for path in folder.iterdir()}
+
+
+def test_a_device_gets_a_password_of_its_own(tmp_path: Path) -> None:
+    """Nobody has one without being given it; the hash is as mosquitto reads it."""
+    folder = tmp_path / "secrets"
+    make_secrets(folder, "ann")
+    users = [line.split(":")[0] for line in (folder / "mosquitto_passwords").read_text().split()]
+    assert users == ["monitor", "simulator", "dashboard"]
+    told = add_broker_user(folder, "rack7")
+    password = (folder / "rack7_password").read_text().strip()
+    assert password not in told
+    assert (folder / "rack7_password").stat().st_mode & 0o777 == 0o644
+    for name, wrong in (("rack7", "already"), ("monitor", "already"), ("a:b", "expected")):
+        with pytest.raises(ConfigurationError, match=wrong):
+            add_broker_user(folder, name)
+    lines = (folder / "mosquitto_passwords").read_text().split()
+    assert [line.split(":")[0] for line in lines] == [*users, "rack7"]
+    salt, digest = lines[-1].split("$")[3:]
+    made = hashlib.pbkdf2_hmac("sha512", password.encode(), base64.b64decode(salt), ROUNDS)
+    assert base64.b64decode(digest) == made
+
+
+def test_the_first_user_of_the_page_is_an_operator() -> None:
+    """Who signs in with what `cellpulse secrets` made may command; the broker has a block too."""
+    from cellpulse.cli import secrets as command
+
+    first = inspect.signature(command).parameters["user"].default
+    assert SERVICES["monitor"]["environment"]["CELLPULSE_OPERATORS"] == first
+    assert Operators.parse(first).refusal("rack7", first, lambda name: False) is None
+    assert f"user {first}\n" in (ROOT / "deploy/mosquitto/acl").read_text()
 
 
 class ByHand:

@@ -39,6 +39,7 @@ class Queue:
     """A queue that stands still."""
 
     dropped = 5
+    taken_over = 2
     waiting = 7
     waiting_bytes = 800
 
@@ -73,6 +74,7 @@ def test_the_message_holds_what_is_known(health: Health) -> None:
     assert (metrics.messages, metrics.frames, metrics.samples, metrics.commits) == (6, 3, 3, 2)
     assert (metrics.duplicates, metrics.late, metrics.gaps) == (1, 1, 3)
     assert (metrics.dropped, metrics.queue_messages, metrics.queue_bytes) == (5, 7, 800)
+    assert metrics.client_taken_over == 2
     assert (metrics.lag_ms, metrics.outbox_inputs) == (1_500, 42)
     assert metrics.latency_ms_p99 >= metrics.latency_ms_p50 >= 0
     soh = metrics.inference["soh"]
@@ -94,6 +96,7 @@ def test_prometheus_reads_the_same(health: Health) -> None:
     found = parsed(health.exposition(T0, {"broker": True, "store": False}))
     assert found["cellpulse_frames_total"] == 3
     assert found["cellpulse_dropped_total"] == 5
+    assert found["cellpulse_client_taken_over_total"] == 2
     assert found["cellpulse_outbox_inputs"] == 42
     assert found["cellpulse_lag_seconds"] == 1.5
     assert found["cellpulse_alarms{severity=5}"] == 2

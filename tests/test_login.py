@@ -177,29 +177,40 @@ async def test_the_live_socket_needs_a_session_and_ends_with_it(page: Page) -> N
 
 
 async def test_who_is_signed_in_acts_under_the_own_name(page: Page) -> None:
+    """On the page of alarms and on an asset's own, whatever name the browser sends."""
     mine = (await page.sign_in())[1]["set-cookie"].split(";")[0]
     row = {"asset": "p", "source": "t01", "code": "over_temperature"}
-    act = {"act": "acknowledge"}
 
-    def state(name: str, key: str, value: object) -> dict[str, object]:
-        return {"id": name, "property": key, "value": value}
+    async def press(outputs: list[str], button: dict[str, str], states: dict[str, object]) -> None:
+        several = [dict(zip(("id", "property"), one.split("."), strict=True)) for one in outputs]
+        state = [
+            {**dict(zip(("id", "property"), name.split("."), strict=True)), "value": value}
+            for name, value in states.items()
+        ]
+        body = {
+            "output": f"..{'...'.join(outputs)}.." if len(outputs) > 1 else outputs[0],
+            "outputs": several if len(several) > 1 else several[0],
+            "inputs": [[{"id": button, "property": "n_clicks", "value": 1}]],
+            "changedPropIds": [json.dumps(button, separators=(",", ":")) + ".n_clicks"],
+            "state": state,
+        }
+        status, text, _ = await page.ask(
+            "POST", "/_dash-update-component", json.dumps(body), Cookie=mine,
+            Content_Type="application/json",
+        )  # fmt: skip
+        assert status == 200, text
 
-    body = {
-        "output": "..act-result.children...alarm-grid.deselectAll..",
-        "outputs": [{"id": "act-result", "property": "children"},
-                    {"id": "alarm-grid", "property": "deselectAll"}],
-        "inputs": [[{"id": act, "property": "n_clicks", "value": 1}]],
-        "changedPropIds": ['{"act":"acknowledge"}.n_clicks'],
-        "state": [state("alarm-grid", "selectedRows", [row]), state("user", "value", "mallory"),
-                  state("comment", "value", None), state("shelve-hours", "value", "1"),
-                  state("language", "data", "en")],
-    }  # fmt: skip
-    status, text, _ = await page.ask(
-        "POST", "/_dash-update-component", json.dumps(body), Cookie=mine,
-        Content_Type="application/json",
+    await press(
+        ["act-result.children", "alarm-grid.deselectAll"], {"act": "acknowledge"},
+        {"alarm-grid.selectedRows": [row], "user.value": "mallory", "comment.value": None,
+         "shelve-hours.value": "1", "language.data": "en"},
     )  # fmt: skip
-    assert status == 200, text
-    assert page.sent == [("p", "ann")]
+    await press(
+        ["asset-result.children"], {"asset-act": "out_of_service"},
+        {"asset-user.value": "mallory", "asset-comment.value": None, "look.data": {"asset": "q"},
+         "language.data": "en"},
+    )  # fmt: skip
+    assert page.sent == [("p", "ann"), ("q", "ann")]
 
 
 def test_the_bar_says_who_is_signed_in() -> None:

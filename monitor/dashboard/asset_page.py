@@ -33,12 +33,13 @@ def asset_page(
     faults: Sequence[str] | None,
     can_act: bool,
     can_report: bool = False,
+    user: str | None = None,
 ) -> list[Any]:
     """One asset: what it is now, its traces, its life, its alarms.
 
     `faults` are those that a replay can be asked to show; None leaves the replay controls out.
     `can_act` says whether the asset may be taken out of service here, `can_report` whether its
-    health report can be had.
+    health report can be had. `user` is who is signed in, None where no login is demanded.
     """
     look = {"look": "asset", "asset": asset, "cell": cell}
     return [
@@ -182,7 +183,7 @@ def asset_page(
             [
                 html.H2(text("asset_alarms", language)),
                 html.Div(text("no_alarms", language), id="a-alarms"),
-                _service_bar(language) if can_act else None,
+                _service_bar(language, user) if can_act else None,
             ],
             className="cp-card",
         ),
@@ -200,14 +201,14 @@ def asset_page(
     ]
 
 
-def _service_bar(language: Language) -> Any:
+def _service_bar(language: Language, user: str | None) -> Any:
     """Take the whole asset out of service and back, with who and why."""
     return html.Div(
         [
             dmc.TextInput(
                 id="asset-user",
                 placeholder=text("your_name", language),
-                persistence=True,
+                **({"persistence": True} if user is None else {"value": user, "disabled": True}),
                 size="xs",
                 **aria(text("your_name", language)),
             ),

@@ -96,6 +96,7 @@ def _page(language: Language, path: str, actions: Actions) -> list[Any]:
             faults=actions.faults if actions.simulator is not None else None,
             can_act=actions.command is not None,
             can_report=actions.reports is not None,
+            user=signed_in.get(),
         )
     return not_found_page(language)
 
@@ -340,6 +341,7 @@ def add_service_callback(app: Dash, send: Callable[[str, Command, str], Awaitabl
         language = as_language(language_value)
         if not any(clicks) or not isinstance(ctx.triggered_id, dict):
             raise PreventUpdate
+        user = signed_in.get() or user
         if not user or not is_asset_name(user):
             return text("name_first", language)
         row = {"asset": look["asset"], "code": ASSET.code, "source": "pack"}
