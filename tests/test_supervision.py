@@ -131,7 +131,7 @@ async def test_a_full_disk_under_the_cursor_and_a_token_that_is_put_right(
             broker=broker, store=tmp_path / "store.sqlite", health_port=free_port, webhook=url
         )
         async with world(config) as w:
-            await w.until(is_ok, "webhook")
+            await w.until(lambda _: (tmp_path / "store.sqlite.webhook").exists(), "webhook")
             fresh.symlink_to("/dev/full")
             await w.takes_frames()
             task = await w.until(is_failing, "webhook")
@@ -152,10 +152,9 @@ async def test_a_helper_that_dies_is_shown_and_comes_back(
         broker=broker, store=tmp_path / "store.sqlite", health_port=free_port, checkpoint_s=0.1
     )
     blocks = [tmp_path / f"store.sqlite.checkpoint-{which}.new" for which in "ab"]
+    for block in blocks:
+        block.mkdir()
     async with world(config) as w:
-        await w.until(is_ok, "checkpoints")
-        for block in blocks:
-            block.mkdir()
         task = await w.until(is_failing, "checkpoints")
         assert "Is a directory" in task["reason"]
         topic = "bms/_monitor/monitor/metrics"
