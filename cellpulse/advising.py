@@ -26,6 +26,7 @@ from simulator.replay import ReplayOptions, asset_config, messages
 Floats = NDArray[np.float64]
 
 BATCH = 4_000
+BATCH_VALUES = 400_000  # of the cells of a batch
 RECENT_MS = 600_000  # how far back in the store the newest value of a cell may lie
 
 
@@ -92,11 +93,12 @@ def _at_end(recording: Recording) -> ChargeState:
     engine = Engine(*load_models(models_folder()))
     engine.process([ConfigIn(asset, config, 0)])
     newest = Newest(config.cells)
+    most = max(1, min(BATCH, BATCH_VALUES // config.cells))
     batch: list[Frame] = []
     for timed in messages(recording, options):
         if isinstance(timed.message, Frame):
             batch.append(timed.message)
-            if len(batch) >= BATCH:
+            if len(batch) >= most:
                 newest.take(batch, _rows(engine, asset, batch))
                 batch = []
     newest.take(batch, _rows(engine, asset, batch))

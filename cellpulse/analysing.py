@@ -46,6 +46,7 @@ MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
 NAMED = 40  # of the batteries beyond that
 BATCH = 4_000
+BATCH_VALUES = 400_000  # of the cells of a batch, so that one of many cells is short
 KEPT_PER_BATCH = 120
 TRACE_POINTS = 4_000
 FIRST_BIN_V = 2.705  # the centre of the histogram's first bin
@@ -258,12 +259,13 @@ def batches(
 
     batch: list[Any] = []
     stamps: list[int] = []
+    most = max(1, min(BATCH, BATCH_VALUES // recording.info.cells))
     for timed in messages(recording, options):
         message = timed.message
         if isinstance(message, Frame):
             batch.append(message)
             stamps.append(message.timestamp_ms)
-            if len(batch) >= BATCH:
+            if len(batch) >= most:
                 yield batch, stamps
                 batch, stamps = [], []
                 progress(recording.share)

@@ -33,6 +33,7 @@ from monitor.latest import RESULTS, Result
 from monitor.risk import Cause, Risk
 from recordings.open import open_recording
 from simulator.replay import ReplayOptions
+from tests import hostile_files as hostile
 from tests.dashboard_world import make_config, make_frame
 from tests.recording_files import (
     bdf_columns,
@@ -127,6 +128,41 @@ async def test_a_file_that_is_too_large_or_badly_named_is_refused(
     assert (await sender.send(b"x", name=".."))[0] == 400
     monkeypatch.setattr(analysis, "MAX_UPLOAD_BYTES", 1_000)
     assert (await sender.send(b"x" * 2_000)) == (413, [{"error": "too_large"}])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda path: hostile.wide_hdf5(path.with_suffix(".h5"), 5_200),
+            "a.h5, column voltage_v: 5,200 cells; a pack has at most 4,096",
+        ),
+        (
+            lambda path: hostile.far_cell_workbook(path.with_suffix(".xlsx")),
+            "a.xlsx, xl/worksheets/sheet2.xml: cells up to row 1,048,576 and column 16,384; "
+            "a sheet of 20,202 bytes has at most 100,000 places",
+        ),
+        (
+            lambda path: hostile.nameless_zip(path.with_suffix(".zip")),
+            "a.zip: neither a NASA .mat nor an Arbin .xlsx workbook in it",
+        ),
+    ],
+)
+async def test_a_hostile_file_that_is_sent_ends_in_a_sentence(
+    tmp_path: Path, free_port: int, make: Callable[[Path], Path], words: str
+) -> None:
+    path = make(tmp_path / "a")
+    app = make_app(Hub(), None, actions=Actions(analyse=analyse))
+    started = asyncio.Event()
+    task = asyncio.create_task(serve(app, "127.0.0.1", free_port, started=started))
+    await started.wait()
+    name = f"{path.name}&nominal=2"
+    status, lines = await Sender(free_port).send(path.read_bytes(), name)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert status == 200
+    assert lines[-1]["error"] == words
 
 
 async def until(condition: Callable[[], bool]) -> None:

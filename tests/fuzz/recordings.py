@@ -428,7 +428,14 @@ def bundle(rng: random.Random, folder: Path) -> Path:
     return path
 
 
+def wide(rng: random.Random, folder: Path) -> Path:
+    """About and far over as many cells or sensors as a pack may have."""
+    cells = rng.choice((1, 4_090, 4_097, 5_200, 6_000, 20_000))
+    sensors = rng.choice((1, 2, 5_200))
+    return hostile.wide_hdf5(folder / "wide.h5", cells, sensors, rng.choice((2, 4)))
+
+
 MAKERS: dict[str, Maker] = {
     "mat": mat, "xlsx": workbook, "zip": zipped, "csv": csv, "hdf5": hdf5, "parquet": parquet,
-    "tidy": tidy, "bundle": bundle,
+    "tidy": tidy, "bundle": bundle, "wide": wide,
 }  # fmt: skip
