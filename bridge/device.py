@@ -10,6 +10,7 @@ from bridge.reading import Identity, Reading
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Limits, Provenance
 
 MAX_INTERVAL_MS = 86_400_000
+_LEAST_AH = 1e-6  # of a capacity; less is a way to say none
 # Volts of a cell: lowest, highest, end of charge, end of discharge.
 _CHEMISTRY = {
     "LFP": (2.5, 3.65, 3.5, 2.8),
@@ -43,7 +44,7 @@ class Told:
                 f"interval {self.interval_ms / 1000:g} s: expected 0.001 s to "
                 f"{MAX_INTERVAL_MS // 1000} s"
             )
-        if self.capacity_ah is not None and not 0 < self.capacity_ah <= MOST:
+        if self.capacity_ah is not None and not _LEAST_AH <= self.capacity_ah <= MOST:
             raise MappingError(
                 f"capacity {self.capacity_ah} Ah: expected more than zero, at most {MOST:g}"
             )
@@ -117,12 +118,12 @@ def _capacity(identity: Identity, reading: Reading, told: Told) -> tuple[float |
     if told.capacity_ah is not None:
         return told.capacity_ah, "the user"
     for said in (identity.nominal_capacity_ah, reading.nominal_capacity_ah):
-        if said is not None and 0 < said <= MOST:
+        if said is not None and _LEAST_AH <= said <= MOST:
             return said, "the board"
     soc, remaining_ah = reading.soc, reading.remaining_capacity_ah
     if soc is not None and soc >= _MIN_SOC_TO_DERIVE and remaining_ah is not None:
         derived_ah = round(remaining_ah / soc, 1)
-        if 0 < derived_ah <= MOST:
+        if _LEAST_AH <= derived_ah <= MOST:
             return derived_ah, "remaining charge over SOC"
     return None, ""
 

@@ -117,7 +117,7 @@ class CanListener:
             while True:
                 # Not python-can's Notifier: where a bus fails, its thread ends and nobody hears.
                 receiving = loop.run_in_executor(None, _receive, bus, self._patience_s(clock))
-                frames, receiving = await receiving, None
+                frames, receiving = await asyncio.shield(receiving), None
                 for message in frames:
                     heard_ms, silent = clock.wall_ms(), False
                     self.take(message.arbitration_id, bytes(message.data), heard_ms)
@@ -129,9 +129,10 @@ class CanListener:
                         if told.reading is not None:
                             self.gateway.reading(told.reading, told.timestamp_ms)
         finally:
-            if receiving is not None:
+            if receiving is not None:  # the bus is closed once the thread has left it
+                await asyncio.wait({receiving})
                 with contextlib.suppress(Exception):
-                    await asyncio.wait({receiving})
+                    receiving.result()
 
     def _patience_s(self, clock: SystemClock) -> float:
         wait_ms = self.translator.wait_ms(clock.wall_ms())

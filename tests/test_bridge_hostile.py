@@ -365,6 +365,7 @@ def test_a_capacity_that_no_battery_has() -> None:
     "identity",
     [
         Identity(nominal_capacity_ah=4e6),
+        Identity(nominal_capacity_ah=1e-300),
         Identity(temperature_max_c=-2e8, temperature_min_c=-2e8),
         Identity(temperature_max_c=-25.0),
         Identity(cell_voltage_max_v=-1.0, cell_voltage_min_v=-2e6),

@@ -558,9 +558,35 @@ def _translated(world: World, mapping: Mapping) -> None:
     edge = sparkplug.Edge()
     patterns = listener.translator.filters()
     for _ in range(world.rng.randrange(1, 30)):
-        topic = _topic(world, world.rng.choice(patterns))
-        _take(world, listener, edge, topic, world.payload())
+        rule = world.rng.choice(mapping.rules)
+        if world.rng.random() < 0.5:
+            topic = _topic(world, rule.topic.replace("{prefix}", ""))
+            payload = _shaped(world, rule)
+        else:
+            topic, payload = _topic(world, world.rng.choice(patterns)), world.payload()
+        _take(world, listener, edge, topic, payload)
     _all_told(world, listener.translator)
+
+
+def _shaped(world: World, rule: Rule) -> bytes:
+    """A payload that the rule's path leads into, with a hostile value at its end."""
+    rng = world.rng
+    value = world.scalar()
+    for step in reversed(JsonPath(rule.path)._steps if rule.path is not None else []):
+        if isinstance(step, str):
+            value = {step: value}
+        elif isinstance(step, int) or rng.random() < 0.3:
+            value = [value] * rng.choice((1, 16, 5_000) if isinstance(value, float) else (1, 2))
+        else:
+            keys = ("Cell1", "Cell2", "0", "x", f"Cell{LONG}", "Cell٣", rng.choice(TEXTS))
+            value = {rng.choice(keys): value for _ in range(3)}
+        if rng.random() < 0.1 and not isinstance(value, str):
+            value = json.dumps(value)
+    if rule.path is not None:
+        return json.dumps(value).encode()
+    return (
+        repr(value).encode() if isinstance(value, float) else json.dumps(value).strip('"').encode()
+    )
 
 
 def _take(
