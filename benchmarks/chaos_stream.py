@@ -160,7 +160,11 @@ def garbage(assets: Sequence[str], count: int, dice: random.Random) -> list[Pack
 
 
 class Sender:
-    """Publishes at QoS 1, in order, and again what a broker that went away had not confirmed."""
+    """Publishes at QoS 1, in order, and again what a broker that went away had not confirmed.
+
+    Garbage wants a user that may say everything: mosquitto 2.0.11 hangs up on a client of MQTT
+    3.1.1 that may not, and the client comes back with the same message for ever.
+    """
 
     def __init__(self, address: BrokerAddress) -> None:
         self._client = paho.Client(
