@@ -81,7 +81,7 @@ def discharge_capacity(
     moved_ah: float, voltage_v: Floats, current_a: Floats
 ) -> tuple[float | None, tuple[str, ...]]:
     """The capacity that a discharge tells, in Ah, or None and the reason."""
-    loaded = voltage_v[current_a < -RESTING_A]
+    loaded = voltage_v[(current_a < -RESTING_A) & np.isfinite(voltage_v)]
     lowest = float(np.nanmin(loaded)) if len(loaded) else np.nan
     if lowest <= COMPLETE_BELOW_V:
         return moved_ah, ()

@@ -1,8 +1,9 @@
 """What every reader does to an operation before it hands it out, and how it reports a bad one.
 
 A monitor must cope with glitches, so samples pass through as they were recorded: a spike, a false
-first current or an over-range voltage is data. Only what cannot be data is put right: rows in
-which nothing was measured are left out, and an operation whose clock is broken is refused.
+first current or an over-range voltage is data. Only what cannot be data is put right: a number that
+no instrument reads is missing, rows in which nothing was measured are left out, and an operation
+whose clock is broken is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from recordings.types import (
 OnBad = Callable[[RecordingError], None]
 """Called with the error of each operation or file that was skipped."""
 
+NO_READING = 1e30  # so large a number is none; its square would be past a float32 or infinite
 LONGEST_S = 1e9  # thirty years
 EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 4_102_444_800_000  # 1900 to 2100
 
@@ -33,10 +35,10 @@ EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 4_102_444_800_000  # 1900 to 2100
 def checked(operation: Operation, where: str) -> Operation:
     """The operation with every promise of `Operation` kept.
 
-    Rows without any measurement (voltage, current and temperature all missing) are left out and
-    noted. Raises RecordingError, with `where` and the row, if columns differ in length, a time is
-    not a finite number or runs backwards, there are more rows than `MAX_OPERATION_ROWS`, or no row
-    is left.
+    Numbers that no instrument reads (from 1e30 on) become missing; rows without any measurement
+    (voltage, current and temperature all missing) are left out; both are noted. Raises
+    RecordingError, with `where` and the row, if columns differ in length, a time is not a finite
+    number or runs backwards, there are more rows than `MAX_OPERATION_ROWS`, or no row is left.
     """
     n = len(operation.time_s)
     if n > MAX_OPERATION_ROWS:
@@ -72,6 +74,7 @@ def checked(operation: Operation, where: str) -> Operation:
             f"{where}, row {row}: time runs backwards, from {operation.time_s[row - 1]:g} s "
             f"to {operation.time_s[row]:g} s"
         )
+    operation = _readings(operation)
     measured = (
         np.isfinite(operation.current_a)
         | np.isfinite(operation.voltage_v).any(axis=1)
@@ -95,6 +98,24 @@ def checked(operation: Operation, where: str) -> Operation:
             f"{empty} row{'s' * (empty > 1)} without any measurement left out",
         ),
     )
+
+
+def _readings(operation: Operation) -> Operation:
+    """The operation with every number that is no reading missing, and a note of how many."""
+    wrong = 0
+    arrays: dict[str, Floats] = {}
+    for name in ("current_a", "voltage_v", "temperature_c", "ambient_c"):
+        array = getattr(operation, name)
+        if array is None:
+            continue
+        huge = np.abs(array) >= NO_READING
+        if huge.any():
+            wrong += int(np.count_nonzero(huge))
+            arrays[name] = np.where(huge, np.nan, array)
+    if not wrong:
+        return operation
+    note = f"{wrong} number{'s' * (wrong > 1)} that no instrument reads left out"
+    return replace(operation, notes=(*operation.notes, note), **arrays)  # type: ignore[arg-type]
 
 
 def asset_name(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from recordings.checking import OnBad, checked, raise_or_report
+from recordings.checking import NO_READING, OnBad, checked, raise_or_report
 from recordings.mapping import (
     Column,
     Mapping,
@@ -29,6 +29,7 @@ from recordings.types import Floats, Operation, RecordingError, RecordingInfo
 
 _COMPLETE_WITHIN_V = 0.05
 _LAST_CYCLE = 2**31 - 1
+_NO_TIME_S = 1e15  # a clock past it is refused with its row, see `checking`
 _EARLIEST_MS = 1e11  # 1973; below it a number taken as milliseconds was seconds
 
 
@@ -141,7 +142,8 @@ class GenericRecording:
                             "[units] clock as unix_s or unix_ms"
                         )
             if mapping.time is not None:
-                rows["elapsed_s"] = _converted(table, mapping.time)
+                elapsed = table[mapping.time.name] * mapping.time.scale + mapping.time.offset
+                rows["elapsed_s"] = np.clip(elapsed, -_NO_TIME_S, _NO_TIME_S)
             else:
                 rows["elapsed_s"] = (rows["clock_ms"] - (first_ms or 0.0)) / 1000
             n = len(rows["elapsed_s"])
@@ -173,7 +175,8 @@ class GenericRecording:
 
 def _converted(table: dict[str, Floats], column: Column) -> Floats:
     values = table[column.name] * column.scale + column.offset
-    return np.where(np.isfinite(values), values, np.nan)
+    # A clock in milliseconds is larger than any reading, and far from the bound.
+    return np.where(np.abs(values) < NO_READING, values, np.nan)
 
 
 def _matrix(table: dict[str, Floats], columns: tuple[Column, ...], n: int) -> Floats:

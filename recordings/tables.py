@@ -397,7 +397,8 @@ def _numbers(column: Any, name: str, where: str) -> Floats:
         kind = column.type
     try:
         if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-            return floats(column.flatten()).reshape(len(column), -1)
+            values = floats(column.flatten()).reshape(len(column), -1)
+            return values[:, 0] if values.shape[1] == 1 else values
         if pa.types.is_timestamp(kind):
             plain = column.cast(pa.timestamp("ms", tz=kind.tz), safe=False).cast(pa.int64())
             return floats(plain)

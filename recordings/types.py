@@ -31,7 +31,7 @@ MAX_VALUES = 1 << 26  # held at once: half a GiB of numbers
 MAX_COLUMNS = 10_000
 MAX_NAME = 1_000  # characters of a column's name
 MAX_TEXT = 2_000  # characters of whatever a recording says of itself
-MAX_CAPACITY_AH = 1e6
+MIN_CAPACITY_AH, MAX_CAPACITY_AH = 1e-6, 1e6
 MAX_VOLTAGE_V = 1e5
 MAX_TEMPERATURE_C = 1e4
 _LONGEST_WORDS = 1_500
@@ -112,7 +112,7 @@ class RecordingInfo:
                 )
             refuse_too_many(where, count, what)
         for name, value, low, high in (
-            ("nominal_capacity_ah", self.nominal_capacity_ah, 0.0, MAX_CAPACITY_AH),
+            ("nominal_capacity_ah", self.nominal_capacity_ah, MIN_CAPACITY_AH, MAX_CAPACITY_AH),
             ("charge_voltage_v", self.charge_voltage_v, 0.0, MAX_VOLTAGE_V),
             ("discharge_voltage_v", self.discharge_voltage_v, 0.0, MAX_VOLTAGE_V),
             ("temperature_max_c", self.temperature_max_c, -273.15, MAX_TEMPERATURE_C),

@@ -97,7 +97,7 @@ def test_lists_of_another_length_than_the_first_are_refused(tmp_path: Path) -> N
         ("sensors", 2**40, "a pack has at most 4,096"),
         ("nominal_capacity_ah", float("nan"), "nominal_capacity_ah is nan"),
         ("nominal_capacity_ah", 10**400, "nominal_capacity_ah is 1000"),
-        ("nominal_capacity_ah", 0.0, "not a number over 0 and up to 1e+06"),
+        ("nominal_capacity_ah", 0.0, "not a number over 1e-06 and up to 1e+06"),
         ("charge_voltage_v", float("inf"), "charge_voltage_v is inf"),
         ("temperature_max_c", -300.0, "temperature_max_c is -300.0"),
         ("chemistry", "x" * 3_000, "chemistry has 3,000 characters; at most 2,000"),
@@ -332,6 +332,23 @@ def test_what_a_mapping_says_is_bounded(tmp_path: Path, toml: str, words: str) -
     made.bdf_csv(tmp_path / "a.bdf.csv")
     (tmp_path / "a.toml").write_text(toml)
     refused(tmp_path / "a.bdf.csv", words)
+
+
+def test_a_number_that_no_instrument_reads_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Time [s],Voltage [V],Current [A]\n0,3.7,1\n1,1e300,-1e308\n2,3.7,1\n")
+    (recording,) = open_recording(path, nominal_capacity_ah=2.0)
+    (operation,) = recording.operations()
+    assert np.array_equal(operation.current_a, [1.0, 1.0])
+    made.tidy_parquet(tmp_path / "t.parquet", 1)
+    table = pq.read_table(tmp_path / "t.parquet")
+    huge = pa.array([1e300, *[1.0] * (len(table) - 1)])
+    place = table.column_names.index("current_a")
+    pq.write_table(table.set_column(place, "current_a", huge), tmp_path / "t.parquet")
+    (recording,) = open_recording(tmp_path / "t.parquet")
+    first = next(recording.operations())
+    assert np.isnan(first.current_a[0])
+    assert first.notes == ("1 number that no instrument reads left out",)
 
 
 def test_a_refusal_is_short_and_steers_no_terminal() -> None:
