@@ -17,15 +17,13 @@ test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
 
 # Every kernel with its indices checked. Numba's cache is not keyed by that, so it has its own.
-CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline \
+CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline quarantine \
 	recordings_bounds recordings_contract recordings_generic recordings_analysis \
 	twin training_thermal thermal_injection
 
 test-bounds: $(VENV)/.all
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
 	  $(BIN)/python -m pytest -m "not long" $(CHECKED:%=tests/test_%.py)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
-	  $(BIN)/python -m tests.fuzz.readers 30
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .

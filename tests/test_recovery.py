@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from monitor.contract import Command, Frame, Provenance, encode
 from monitor.mqtt import Message
 from tests.engine_world import T0, make_config
-from tests.fuzz.pipeline import Counts, Monitor, all_in_journal, copied, one_case, same
+from tests.fuzz.pipeline import Counts, Monitor, all_in_journal, copied, one, same
 
 ASSET = st.sampled_from(["p", "q"])
 CELLS = st.integers(1, 3)
@@ -174,5 +174,5 @@ def test_hostile_streams() -> None:
     """Some of those that `python -m tests.fuzz pipeline` sends by the thousand."""
     counts = Counts()
     for case in range(4):
-        one_case(case, counts)
+        one(0, case, counts)
     assert counts.recoveries > 20

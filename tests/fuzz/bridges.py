@@ -123,7 +123,7 @@ def run(seconds: float, seed: int) -> str:
     log.setLevel(logging.CRITICAL)
     try:
         while time.process_time() < end_s:
-            counts.update(case(seed, number))
+            counts.update(one(seed, number))
             number += 1
     finally:
         log.setLevel(level)
@@ -131,7 +131,7 @@ def run(seconds: float, seed: int) -> str:
     return f"{number} cases: {told}"
 
 
-def case(seed: int, number: int) -> Counter[str]:
+def one(seed: int, number: int) -> Counter[str]:
     """One case again; returns what it counted. Raises AssertionError as `run` does."""
     kinds = list(KINDS)
     kind = kinds[number % len(kinds)]

@@ -9,6 +9,7 @@ must be in the journal.
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
 import sqlite3
@@ -123,13 +124,17 @@ def run(seconds: float, seed: int, *, recoveries: int | None = None) -> str:
     """
     counts = Counts()
     ends = time.process_time() + seconds
-    case = seed * 1_000_000
-    while time.process_time() < ends if recoveries is None else counts.recoveries < recoveries:
-        try:
-            one_case(case, counts)
-        except Exception as error:
-            raise AssertionError(f"pipeline, case {case}: {error!r}") from error
-        case += 1
+    case = 0
+    logging.disable(logging.CRITICAL)  # of what is made to raise
+    try:
+        while time.process_time() < ends if recoveries is None else counts.recoveries < recoveries:
+            try:
+                one(seed, case, counts)
+            except Exception as error:
+                raise AssertionError(f"pipeline, seed {seed}, case {case}: {error!r}") from error
+            case += 1
+    finally:
+        logging.disable(logging.NOTSET)
     return (
         f"{counts.cases} streams of {counts.messages} messages, {counts.refused} refused, "
         f"{counts.set_aside} made to raise and set aside; {counts.recoveries} of "
@@ -138,9 +143,10 @@ def run(seconds: float, seed: int, *, recoveries: int | None = None) -> str:
     )
 
 
-def one_case(case: int, counts: Counts) -> None:
+def one(seed: int, case: int, counts: Counts | None = None) -> Counts:
     """One stream; raises AssertionError at the first difference."""
-    rng = random.Random(case)
+    counts = Counts() if counts is None else counts
+    rng = random.Random(1_000_000 * seed + case)
     raising = rng.random() < 0.15
     steps = list(_steps(rng, raising))
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
@@ -172,6 +178,7 @@ def one_case(case: int, counts: Counts) -> None:
         counts.set_aside += whole.pipeline.quarantined
         counts.transitions += len(whole.events())
         whole.journal.close()
+    return counts
 
 
 def _steps(rng: random.Random, raising: bool) -> Iterator[Step]:

@@ -1,8 +1,7 @@
 """A fuzz of every reader of recordings: nothing but a sentence may come of a file.
 
-    python -m tests.fuzz.readers 60            # for a minute of CPU time
-    python -m tests.fuzz.readers 60 --seed 7
-    python -m tests.fuzz.readers --seed 7 --case 1234
+    python -m tests.fuzz readers --seconds 60 --seed 7
+    python -m tests.fuzz readers --seed 7 --case 1234
 
 Each case makes one file, opens it and reads every operation; one in five, and every very wide one,
 goes through the whole analysis too, so that the kernels see what the readers let pass. A case fails
@@ -12,11 +11,9 @@ time, or if the process has grown by more than `MOST_GROWTH`.
 
 from __future__ import annotations
 
-import argparse
 import random
 import resource
 import signal
-import sys
 import tempfile
 import time
 import warnings
@@ -58,7 +55,7 @@ def run(seconds: float, seed: int) -> str:
         case += 1
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tried.items()))
     how = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
-    return f"readers: {case} files ({kinds}): {how}"
+    return f"{case} files ({kinds}): {how}"
 
 
 def one(seed: int, case: int) -> tuple[str, str]:
@@ -116,16 +113,3 @@ def _too_long(signum: int, frame: object) -> None:
 
 def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.readers", description=__doc__)
-    parser.add_argument("seconds", nargs="?", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--case", type=int)
-    arguments = parser.parse_args()
-    if arguments.case is None:
-        print(run(arguments.seconds, arguments.seed))
-    else:
-        print(*one(arguments.seed, arguments.case))
-    sys.exit(0)
