@@ -191,7 +191,7 @@ async def calm_run(
     """The rows of an uninterrupted run; raises TimeoutError where they do not all come."""
     async with World(folder, None if database is None else database.settings) as world:
         await world.monitor.start()
-        sender = Sender(world.broker.address("monitor"))
+        sender = Sender(world.broker.address("simulator"))
         try:
             await asyncio.to_thread(sender.send, [*stream.configs, *stream.telemetry])
             if not await world.monitor.stored(stream.accepted):
@@ -214,7 +214,7 @@ async def disturbed_run(
     """The rows of a run in which everything breaks, and whether all frames came."""
     async with World(folder, None if database is None else database.settings) as world:
         await world.monitor.start()
-        sender = Sender(world.broker.address("monitor"))
+        sender = Sender(world.broker.address("simulator"))
         try:
             await asyncio.to_thread(sender.send, stream.configs)
             disturber = Disturber(world, sender, stream, dice, pace, database)

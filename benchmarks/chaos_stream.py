@@ -160,11 +160,7 @@ def garbage(assets: Sequence[str], count: int, dice: random.Random) -> list[Pack
 
 
 class Sender:
-    """Publishes at QoS 1, in order, and again what a broker that went away had not confirmed.
-
-    Garbage wants a user that may say everything: mosquitto 2.0.11 hangs up on a client of MQTT
-    3.1.1 that may not, and the client comes back with the same message for ever.
-    """
+    """Publishes at QoS 1, in order, and again what a broker that went away had not confirmed."""
 
     def __init__(self, address: BrokerAddress) -> None:
         self._client = paho.Client(
