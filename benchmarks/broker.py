@@ -1,7 +1,8 @@
 """A real mosquitto with the configuration that we ship, and a proxy that can cut the way to it.
 
 Only what must differ on a test machine is replaced in `deploy/mosquitto/mosquitto.conf`: the port
-(loopback), the folders, and the user that root is to keep.
+(loopback), the folders, and the user that root is to keep. The ACL is the shipped one, with all
+rights for the sender.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ SHIPPED = Path(__file__).resolve().parent.parent / "deploy" / "mosquitto"
 START_S = 10.0
 USERS = ("monitor", "simulator")
 PASSWORD = "only for this run"
+# What is sent in a run stands for every device and every operator, and for those who send garbage.
+SENDER_MAY_ALL = "\nuser simulator\ntopic readwrite bms/#\n"
 BLOCK = 65_536
 
 
@@ -61,7 +64,8 @@ class Mosquitto:
             passwords.touch(0o600)
             for user in USERS:
                 subprocess.run([tool, "-b", str(passwords), user, PASSWORD], check=True)
-            shutil.copy(SHIPPED / "acl", self.folder / "acl")
+            rules = (SHIPPED / "acl").read_text(encoding="utf-8")
+            (self.folder / "acl").write_text(rules + SENDER_MAY_ALL, encoding="utf-8")
         config = self.folder / "mosquitto.conf"
         config.write_text(self._config(), encoding="utf-8")
         self._process = subprocess.Popen(

@@ -282,7 +282,7 @@ class MqttLink:
         if self._presence is not None:
             client.will_set(self._presence, b"offline", 1, True)
         client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
+        client.on_disconnect = self._on_disconnect  # type: ignore[assignment]  # our own class
         client.on_connect_fail = lambda *_: self._takeovers.away()
         client.on_subscribe = lambda *_: self.subscribed.set()
         client.on_batch = partial(self._on_batch, client)
@@ -308,12 +308,15 @@ class MqttLink:
         self.connected.set()
 
     def _on_disconnect(
-        self, client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _props: Any
+        self, client: BlockClient, _data: Any, flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
         now_s = time.monotonic()
-        if self.connected.is_set() and reason.is_failure:
+        if not self.connected.is_set():
+            self._takeovers.away()
+        elif reason.is_failure:
             said = flags.is_disconnect_packet_from_server
-            sign = self._takeovers.closed(reason.value if said else None, now_s)
+            code = reason.value if said else None
+            sign = self._takeovers.closed(code, now_s, orderly=client.hung_up)
             if sign is None:
                 known = self._takeovers.wait_s(now_s) is not None  # then it has been warned of
                 level = logging.INFO if known else logging.WARNING

@@ -90,6 +90,7 @@ class BlockClient(paho.Client):
         self._read_s = -1e9
         self._again_s: float | None = None
         self._network_thread = 0
+        self.hung_up = False  # whether the other side closed the newest connection that ended
 
     def _loop(self, timeout: float = 1.0) -> MQTTErrorCode:
         self._network_thread = threading.get_ident()
@@ -124,7 +125,8 @@ class BlockClient(paho.Client):
             try:
                 if not link.fill():
                     break
-            except (EOFError, OSError):
+            except (EOFError, OSError) as error:
+                self.hung_up = isinstance(error, EOFError)
                 return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
             batch: list[Received] = []
             code = self._take(link, batch)

@@ -15,7 +15,7 @@ import pytest
 from cellpulse.embedded import embedded_broker
 from monitor.config import BrokerAddress
 from monitor.mqtt import MqttLink
-from monitor.takeover import STEADY_S, TAKEN_OVER, WAIT_S, Takeovers
+from monitor.takeover import LONGEST_INFERRED_S, STEADY_S, TAKEN_OVER, WAIT_S, Takeovers
 
 KEEP_ALIVE_TIMEOUT = 0x8D
 ID = "the-same-id"
@@ -57,6 +57,24 @@ def test_three_losses_within_a_minute_tell() -> None:
         seen.closed(None, now_s)
         signs.append(seen.opened(True, now_s + 0.3))
     assert signs == [None, None, None, "again and again", None]
+
+
+def test_a_network_that_breaks_is_none() -> None:
+    """Unless the session is gone after it, which no network does."""
+    seen = Takeovers()
+    for k in range(10):
+        seen.closed(None, float(k), orderly=False)
+        assert seen.opened(True, k + 0.5) is None
+    seen.closed(None, 20.0, orderly=False)
+    assert seen.opened(False, 20.5) == "session gone"
+
+
+def test_what_is_inferred_waits_less() -> None:
+    seen = Takeovers()
+    for k in range(10):
+        seen.closed(None, float(k))
+        assert seen.opened(False, k + 0.5) == "session gone"
+    assert seen.wait_s(10.0) == LONGEST_INFERRED_S
 
 
 @pytest.mark.parametrize("reason", [None, KEEP_ALIVE_TIMEOUT])
@@ -102,6 +120,31 @@ def test_the_broker_s_word_is_read_before_the_end(
         (line,) = [record.getMessage() for record in caplog.records]
         assert "another client took our client id" in line
         assert ID not in line  # whoever reads the log could use it
+
+
+def restarted_broker(server: socket.socket, over: threading.Event) -> None:
+    """Behind a proxy: it goes, the next connection gets no answer, then it is there again."""
+    for k in range(9):
+        client, _ = server.accept()
+        with client:
+            client.recv(1_000)
+            if k % 2 == 0:
+                client.sendall(b"\x20\x03\x00\x00\x00\x90\x04\x00\x01\x00\x01")
+                client.recv(1_000)
+    over.set()
+
+
+def test_a_broker_that_restarts_behind_a_proxy_is_none() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        broker = threading.Thread(target=restarted_broker, args=(server, over), daemon=True)
+        broker.start()
+        address = BrokerAddress("127.0.0.1", server.getsockname()[1])
+        link = MqttLink(address, ID, subscriptions=[("a/b", 1)])
+        link.open()
+        assert over.wait(60)
+        link.close()
+    assert link.taken_over == 0
 
 
 @pytest.fixture(params=["mosquitto", "embedded"])
