@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from monitor.alarm_groups import acknowledge_members
-from monitor.alarms import Alarm, AlarmBook, Key
+from monitor.alarms import Alarm, AlarmBook, Key, Level
 from monitor.contract import VERSION, DeviceAlarm, Event, Reply, is_asset_name
 from monitor.inputs import CommandIn
 from monitor.rules import ASSET, DATA_NOTICES, Notice, Rule
@@ -130,6 +130,19 @@ def device_notice(alarm: DeviceAlarm) -> Notice:
     return Notice(
         f"device_{alarm.name}", 4, "1", f"the BMS itself says: {detail}", f"BMS 报警：{detail}",
         "See the BMS maker's manual.", "请查阅 BMS 手册。",
+    )  # fmt: skip
+
+
+def is_notice(code: str) -> bool:
+    """Whether the engine raises it by itself, or the BMS, rather than a rule."""
+    return code.startswith("device_") or any(one.code == code for one in (*DATA_NOTICES, ASSET))
+
+
+def notice_of(alarm: Alarm, level: Level) -> Notice:
+    """What an alarm says at one severity, where its rule is gone."""
+    return Notice(
+        alarm.code, level.severity, alarm.unit, alarm.says, alarm.says_zh, alarm.action,
+        alarm.action_zh,
     )  # fmt: skip
 
 

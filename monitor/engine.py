@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from monitor.admission import Verdict, admit_inplace, is_ahead, session_id
 from monitor.advice import ChargeState, charge_state
-from monitor.alarm_commands import device_notice, obey, shelves_end
+from monitor.alarm_commands import device_notice, is_notice, notice_of, obey, shelves_end
 from monitor.alarm_groups import group_events
 from monitor.alarms import AlarmBook, Key, record
 from monitor.conditions import RuleColumns, check_inplace
@@ -426,12 +426,20 @@ class Engine:
         Alarms of rules that are gone are cleared; the results hold their transitions.
         """
         results = Results()
-        gone = [rule for rule in self.fleet.rules if not _has(rules, rule)]
+        known = {(rule.code, rule.severity) for rule in rules}
         for _, alarm in sorted(self.book.alarms.items()):
-            for rule in gone:
-                if alarm.code == rule.code and not alarm.is_group:
+            if alarm.is_group or is_notice(alarm.code):
+                continue
+            for level in alarm.levels:
+                if (alarm.code, level.severity) not in known:
                     event = self.book.condition(
-                        alarm.asset, rule, alarm.source, False, None, None, now_ms
+                        alarm.asset,
+                        notice_of(alarm, level),
+                        alarm.source,
+                        False,
+                        None,
+                        None,
+                        now_ms,
                     )
                     if event is not None:
                         results.events.append(event)
@@ -889,10 +897,6 @@ class Engine:
         results.events += events
         results.touched.update(event.alarm.asset for event in events)
         return reply
-
-
-def _has(rules: Sequence[Rule], rule: Rule) -> bool:
-    return any(r.code == rule.code and r.severity == rule.severity for r in rules)
 
 
 def _unknown_asset(cells: int) -> AssetConfig:

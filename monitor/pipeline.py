@@ -139,6 +139,11 @@ class Pipeline:
         count, left_out = recover(self.engine, self._journal)
         self._astray = False
         now_ms = time.time_ns() // 1_000_000
+        # Rules that were taken out are in no input; what stood by them is back with the checkpoint.
+        orphans = self.engine.set_rules(self.engine.fleet.rules, now_ms)
+        if orphans.events:
+            self._announce_all(orphans)
+            self._keep([], orphans, [])
         self._again.extend(self._note(of_stored(one, self._topics, now_ms)) for one in left_out)
         return count
 
@@ -190,7 +195,7 @@ class Pipeline:
             except PayloadError as error:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
             except Exception as error:
-                self._log(error)
+                self._log(f"a message on {message.topic:.120} raises", error)
                 inputs.append(self._note(of_message(message, error, self._topics)))
         self.messages += len(messages)
         self.batches.append(len(inputs))
@@ -256,10 +261,10 @@ class Pipeline:
         self.latencies_ms.extend([max(0.0, now_ms - message.arrival_ms) for message in messages])
         for item, reply in zip(inputs, results.replies, strict=True):
             if reply is not None and isinstance(item, CommandIn):
-                self._publisher.publish(self._topics.of(item.asset, "reply"), encode(reply))
+                self._publish(self._topics.of(item.asset, "reply"), encode(reply))
         for cycle in results.cycles:
             topic = self._topics.of(cycle.summary.asset, "cycle")
-            self._publisher.publish(topic, encode(cycle.summary))
+            self._publish(topic, encode(cycle.summary))
         for name in dict.fromkeys(cycle.summary.asset for cycle in results.cycles):
             self._publish_estimate(name, time.monotonic())
         for name in results.touched - self._dirty:
@@ -291,9 +296,9 @@ class Pipeline:
         }
         for topic, payload in wanted.items():
             if retained.get(topic) != payload:
-                self._publisher.publish(topic, payload, retain=True)
+                self._publish(topic, payload, retain=True)
         for topic in retained.keys() - wanted.keys():
-            self._publisher.publish(topic, b"", retain=True)
+            self._publish(topic, b"", retain=True)
 
     def trouble(self, asset: str, code: str, source: str, reason: str, now_ms: int) -> None:
         """Raise the alarm of a code of `rules.TROUBLES`, or have it go on."""
@@ -326,7 +331,7 @@ class Pipeline:
         self, inputs: Sequence[Input], messages: Sequence[Message], error: Exception
     ) -> None:
         """Have all that is not committed taken again one by one, from the last commit on."""
-        self._log(error)
+        self._log("an input raises, looking for it", error)
         taken, _, told = self._unwritten or ([], Results(), [])
         self._unwritten = None
         self._again.extend([*taken, *inputs])
@@ -353,7 +358,7 @@ class Pipeline:
             except StoreError:
                 raise
             except Exception as error:
-                self._log(error)
+                self._log("set aside", error)
                 self._again.popleft()
                 kept = of_input(item, error, self._topics)
                 if kept is not None:
@@ -386,13 +391,13 @@ class Pipeline:
                 topic = self._topics.of(item.asset, "telemetry")
                 self._refuse(topic, item.payload, reason, item.arrival_ms)
 
-    def _log(self, error: Exception) -> None:
+    def _log(self, what: str, error: Exception) -> None:
         """An error that nobody expected: the first of its kind with where it arose."""
         reason = reason_of(error)
-        kind = reason[:40]
-        first = kind not in self._logged and len(self._logged) < KINDS_LOGGED
-        self._logged.add(kind) if first else None
-        log.error("an input raises: %s", reason, exc_info=error if first else None)
+        new = reason[:40] not in self._logged and len(self._logged) < KINDS_LOGGED
+        if new:
+            self._logged.add(reason[:40])
+        log.error("%s: %s", what, reason, exc_info=error if new else None)
 
     def _keep(self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]) -> None:
         """Have it committed with whatever waits already."""
@@ -404,21 +409,31 @@ class Pipeline:
         told += messages
 
     def _announce_all(self, results: Results) -> None:
+        """Publish the alarms of some inputs; all of them, or where one cannot be written, none."""
+        said: list[tuple[str, bytes, bool]] = []
         for event in results.events:
+            record = event.alarm
             if event.group is None:
-                self._announce(event.alarm)
-            self._publisher.publish(self._topics.of(event.alarm.asset, "event"), encode(event))
-
+                payload = b"" if record.state == "normal" else encode(record)
+                said.append((self._alarm_topic(record), payload, True))
+            said.append((self._topics.of(record.asset, "event"), encode(event), False))
         for key in results.changed:
-            record = self.engine.alarm_record(key)
+            now = self.engine.alarm_record(key)
             asset, code, source = key
-            payload = b"" if record is None else encode(record)
             topic = self._topics.of(asset, "alarm", code, source)
-            self._publisher.publish(topic, payload, retain=True)
+            said.append((topic, b"" if now is None else encode(now), True))
+        for topic, payload, retain in said:
+            self._publish(topic, payload, retain=retain)
 
-    def _announce(self, record: AlarmRecord) -> None:
-        payload = b"" if record.state == "normal" else encode(record)
-        self._publisher.publish(self._alarm_topic(record), payload, retain=True)
+    def _publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
+        expiry_s: int | None = None,
+    ) -> None:  # fmt: skip
+        """Publish; what the publisher does not take (too long, say) is no input's fault."""
+        try:
+            self._publisher.publish(topic, payload, qos=qos, retain=retain, expiry_s=expiry_s)
+        except Exception as error:
+            self._log(f"{topic:.120} is not published", error)
 
     def _alarm_topic(self, record: AlarmRecord) -> str:
         return self._topics.of(record.asset, "alarm", record.code, record.source)
@@ -437,7 +452,7 @@ class Pipeline:
         except Exception as error:  # the others' are published all the same
             self._failed.append((name, error))
             return
-        self._publisher.publish(
+        self._publish(
             self._topics.of(name, "estimate"), payload, qos=0, retain=True,
             expiry_s=ESTIMATE_EXPIRY_S,
         )  # fmt: skip
@@ -494,7 +509,7 @@ class Pipeline:
         )
         if reason is not None:
             reply = Reply(VERSION, command.id, "refused", reason, user)
-            self._publisher.publish(self._topics.of(asset, "reply"), encode(reply))
+            self._publish(self._topics.of(asset, "reply"), encode(reply))
             raise PayloadError(reason)
 
     def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
@@ -520,7 +535,7 @@ class Pipeline:
             payload_start=payload[:100].decode("utf-8", "replace"),
             count=self.rejected + self.quarantined,
         )
-        self._publisher.publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))
+        self._publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -84,6 +84,8 @@ def _replay(engine: Engine, journal: Journal, after: int, singly: range) -> int 
 def _process(engine: Engine, batch: list[Stored]) -> _Stuck | None:
     try:
         engine.process([stored.item for stored in batch if stored.item is not None])
+    except MemoryError:
+        raise  # of the machine, not of an input
     except Exception as error:  # whatever it is, it is of one input, and the others go on
         return _Stuck(batch, reason_of(error) if len(batch) == 1 else None)
     return None

@@ -31,6 +31,7 @@ from monitor.engine import Engine, Results
 from monitor.errors import StoreError
 from monitor.inputs import FrameIn, Input, StatusIn, Tick
 from monitor.pipeline import Pipeline
+from monitor.rules import DEFAULT_RULES
 from monitor.store.checkpoint import Checkpoint, newest, write
 from tests.engine_world import T0, soh_model, thermal_model
 from tests.test_pipeline import World, message, rows_of
@@ -224,7 +225,7 @@ def test_what_cannot_be_read_is_set_aside(
     assert {e.alarm.code for e in events(world)} == {"input_quarantined", "device_short"}
 
 
-def test_a_publisher_that_raises_at_one_alarm(world: MistakenWorld, tmp_path: Path) -> None:
+def test_what_the_publisher_does_not_take_is_no_inputs_fault(world: MistakenWorld) -> None:
     publish = world.out.publish
 
     def choosy(topic: str, payload: bytes, **more: object) -> None:
@@ -233,12 +234,48 @@ def test_a_publisher_that_raises_at_one_alarm(world: MistakenWorld, tmp_path: Pa
         publish(topic, payload, **more)  # type: ignore[arg-type]
 
     world.out.publish = choosy  # type: ignore[method-assign, assignment]
-    frames = [frame(k, hot=True) for k in range(3)]
-    world.pipeline.step(batch(*frames, frame(3)), T0)  # type: ignore[arg-type]
-    assert world.pipeline.quarantined > 0
-    assert rows_of(world.journal.path, "SELECT DISTINCT reason FROM quarantine") == [
-        ("ValueError: Payload too large.",)
-    ]
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(3)]), T0)  # type: ignore[arg-type]
+    assert world.pipeline.quarantined == 0
+    assert [e.alarm.code for e in events(world)] == ["over_temperature"]
+    assert rows_of(world.journal.path, "SELECT count(*) FROM input WHERE kind = 0") == [(3,)]
+
+
+def test_an_alarm_that_cannot_be_written_is_said_wholly_or_not_at_all(
+    world: MistakenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the broker would retain an alarm that the journal does not know."""
+
+    def mistaken(one: object) -> bytes:
+        if isinstance(one, Event) and one.alarm.code == "over_temperature":
+            raise ValueError("a mistake of ours")
+        return encode(one)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("monitor.pipeline.encode", mistaken)
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)], frame(2)), T0)  # type: ignore[arg-type]
+    assert world.pipeline.quarantined == 1
+    assert world.out.published("over_temperature/t01") == []
+    assert "over_temperature" not in {r.code for r in world.engine.alarm_records()}
+
+
+def test_an_alarm_whose_rule_was_taken_out_is_gone_after_a_restart_too(tmp_path: Path) -> None:
+    """The rules are in no input: the checkpoint before the change knows the alarm as standing."""
+    world = World(tmp_path / "j.sqlite")
+    world.configure()
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)  # type: ignore[arg-type]
+    world.pipeline.checkpoint()
+    fewer = [rule for rule in DEFAULT_RULES if rule.code != "over_temperature"]
+    world.pipeline.set_rules(fewer, T0 + 10_000)
+    assert standing(world) == [("over_temperature", "t01", "returned-unacknowledged")]
+    world.journal.close()
+    again = World(world.journal.path)
+    again.engine = Engine(soh_model(), thermal_model(), fewer)
+    again.pipeline = Pipeline(again.engine, again.journal, again.out, Topics(), "monitor")
+    again.pipeline.recover()
+    again.pipeline.flush()
+    assert standing(again) == standing(world)
+    said = rows_of(world.journal.path, "SELECT event_id FROM event")
+    assert len(said) == len(set(said)) == 3
+    again.journal.close()
 
 
 def test_an_estimate_that_cannot_be_made_stops_no_other(

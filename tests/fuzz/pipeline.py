@@ -33,6 +33,7 @@ from monitor.mqtt import Message
 from monitor.pipeline import Pipeline
 from monitor.service import load_models, load_policy
 from monitor.store.journal import Journal
+from monitor.warming import compile_kernels
 from tests.engine_world import FakePublisher
 from tests.fuzz.streams import Sender
 
@@ -123,6 +124,7 @@ def run(seconds: float, seed: int, *, recoveries: int | None = None) -> str:
     Raises AssertionError that names the case's seed.
     """
     counts = Counts()
+    compile_kernels()
     ends = time.process_time() + seconds
     case = 0
     logging.disable(logging.CRITICAL)  # of what is made to raise
