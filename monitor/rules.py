@@ -261,8 +261,8 @@ ESTIMATE_FAILED = Notice(
     "限值监测不受影响。请查看日志并反馈该问题。",
 )  # fmt: skip
 CLIENT_TAKEN_OVER = Notice(
-    "client_taken_over", 4, "1", "another client has connected under the monitor's own client id",
-    "另一客户端以监测程序的客户端标识连接了消息代理",
+    "client_taken_over", 4, "1", "another client seems to have taken the monitor's client id",
+    "似有另一客户端以监测程序的客户端标识连接了消息代理",
     "Stop the other monitor, or find who knows the broker's password: messages may be lost.",
     "请停止另一监测程序，或查明何人持有代理密码：消息可能丢失。",
 )  # fmt: skip

@@ -142,7 +142,7 @@ class GenericRecording:
                             "[units] clock as unix_s or unix_ms"
                         )
             if mapping.time is not None:
-                elapsed = table[mapping.time.name] * mapping.time.scale + mapping.time.offset
+                elapsed = _scaled(table, mapping.time)
                 rows["elapsed_s"] = np.clip(elapsed, -_NO_TIME_S, _NO_TIME_S)
             else:
                 rows["elapsed_s"] = (rows["clock_ms"] - (first_ms or 0.0)) / 1000
@@ -173,8 +173,13 @@ class GenericRecording:
             yield rows
 
 
+def _scaled(table: dict[str, Floats], column: Column) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite, which is looked at after it
+        return table[column.name] * column.scale + column.offset
+
+
 def _converted(table: dict[str, Floats], column: Column) -> Floats:
-    values = table[column.name] * column.scale + column.offset
+    values = _scaled(table, column)
     # A clock in milliseconds is larger than any reading, and far from the bound.
     return np.where(np.abs(values) < NO_READING, values, np.nan)
 

@@ -351,6 +351,19 @@ def test_a_number_that_no_instrument_reads_is_missing(tmp_path: Path) -> None:
     assert first.notes == ("1 number that no instrument reads left out",)
 
 
+def test_a_number_that_its_unit_takes_past_every_number_is_refused(tmp_path: Path) -> None:
+    """A clock in seconds is made milliseconds: 1e306 of them are infinite."""
+    path = tmp_path / "clock.csv"
+    path.write_text("t,U,I\n1700000000,3.7,1\n1e306,3.7,1\n1700000002,3.6,1\n")
+    path.with_name("clock.csv.toml").write_text(
+        '[info]\nnominal_capacity_ah = 2.0\n[columns]\nclock = "t"\nvoltage = "U"\ncurrent = "I"\n'
+        '[units]\nclock = "unix_s"\n'
+    )
+    (recording,) = open_recording(path)
+    with pytest.raises(RecordingError, match="row 1: the time is not a number"):
+        list(recording.operations())
+
+
 def test_a_refusal_is_short_and_steers_no_terminal() -> None:
     said = str(RecordingError("a\x1b[2J\nb" + "x" * 10_000))
     assert said.startswith(r"a\x1b[2J\nb")

@@ -183,6 +183,26 @@ async def test_what_raises_is_set_aside_and_the_monitor_goes_on(
         assert monitor.checks()["pipeline"]
 
 
+async def test_who_takes_the_client_id_over_is_an_alarm(
+    broker: BrokerAddress, tmp_path: Path
+) -> None:
+    config = Config(broker=broker, store=tmp_path / "store.sqlite")
+    async with (
+        monitoring(config) as monitor,
+        connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client,
+    ):
+        await client.subscribe("bms/_group/alarm/+/+", 1)
+        own = monitor.link._client_id
+        async with aiomqtt.Client(broker.host, broker.port, identifier=own, clean_session=True):
+            pass
+        record = decode(
+            AlarmRecord, await told(client, "bms/_group/alarm/client_taken_over/monitor")
+        )
+        assert (record.state, record.severity) == ("unacknowledged", 4)
+        assert own not in record.message
+        assert monitor.link.taken_over >= 1
+
+
 async def test_a_tick_that_raises_is_tried_again_and_messages_are_taken(
     broker: BrokerAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
