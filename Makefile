@@ -17,7 +17,7 @@ test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
 
 # Every kernel with its indices checked. Numba's cache is not keyed by that, so it has its own.
-CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline quarantine \
+CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline quarantine refused \
 	recordings_bounds recordings_contract recordings_generic recordings_analysis \
 	twin training_thermal thermal_injection
 

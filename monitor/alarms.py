@@ -24,6 +24,8 @@ alarm of the asset is suppressed. An alarm may be shelved or taken out of servic
 
 `-` changes nothing but the condition. A transition's `event_id` is a hash of the asset, code, source
 and the alarm's own transition number, so the same stream gives the same ids.
+
+The module is long because an alarm's states, its memory and the indexes over it are one thing.
 """  # noqa: E501
 
 from __future__ import annotations
