@@ -426,29 +426,34 @@ class Engine:
         Alarms of rules that are gone are cleared; the results hold their transitions.
         """
         results = Results()
-        known = {(rule.code, rule.severity) for rule in rules}
-        for _, alarm in sorted(self.book.alarms.items()):
-            if alarm.is_group or is_notice(alarm.code):
-                continue
-            for level in alarm.levels:
-                if (alarm.code, level.severity) not in known:
-                    event = self.book.condition(
-                        alarm.asset,
-                        notice_of(alarm, level),
-                        alarm.source,
-                        False,
-                        None,
-                        None,
-                        now_ms,
-                    )
-                    if event is not None:
-                        results.events.append(event)
+        self._clear_ruleless(rules, now_ms, results)
         self.fleet.set_rules(tuple(rules))
         self._watch(rules)
         for asset in self.fleet.by_index:
             self._drop_orphans(asset, results)
         self._group(results, 0)
         return results
+
+    def clear_ruleless(self, now_ms: int) -> Results:
+        """Clear alarms that a checkpoint brought back though their rules are gone since."""
+        results = Results()
+        self._clear_ruleless(self.fleet.rules, now_ms, results)
+        self._group(results, 0)
+        return results
+
+    def _clear_ruleless(self, rules: Sequence[Rule], now_ms: int, results: Results) -> None:
+        known = {(rule.code, rule.severity) for rule in rules}
+        for _, alarm in sorted(self.book.alarms.items()):
+            if alarm.is_group or is_notice(alarm.code):
+                continue
+            for level in alarm.levels:
+                if (alarm.code, level.severity) not in known:
+                    gone = notice_of(alarm, level)
+                    event = self.book.condition(
+                        alarm.asset, gone, alarm.source, False, None, None, now_ms
+                    )
+                    if event is not None:
+                        results.events.append(event)
 
     def _group(self, results: Results, first: int) -> None:
         """Group the transitions from `first` on, those of one frame or one other input."""

@@ -140,7 +140,7 @@ class Pipeline:
         self._astray = False
         now_ms = time.time_ns() // 1_000_000
         # Rules that were taken out are in no input; what stood by them is back with the checkpoint.
-        orphans = self.engine.set_rules(self.engine.fleet.rules, now_ms)
+        orphans = self.engine.clear_ruleless(now_ms)
         if orphans.events:
             self._announce_all(orphans)
             self._keep([], orphans, [])
