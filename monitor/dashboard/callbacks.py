@@ -35,6 +35,7 @@ from monitor.dashboard.hub import Hub
 from monitor.dashboard.ica import read_curves
 from monitor.dashboard.login_guard import signed_in
 from monitor.dashboard.outlook import Outlook
+from monitor.dashboard.refusals import refusal
 from monitor.dashboard.reports import Reports
 from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
@@ -374,4 +375,5 @@ async def _act_on(
         return name + str(error)
     if reply.result == "done":
         return name + text("reply_done", language)
-    return name + text("reply_refused", language, reason=reply.reason or "")
+    reason = refusal(reply.reason or "", language)
+    return name + text("reply_refused", language, reason=reason)
