@@ -127,15 +127,16 @@ class _Pass:
         asset, code, _ = scope
         standing = self._book.standing.get(code, {})
         held = standing if asset == GROUP_ASSET else self._book.of_asset.get(asset, {})
-        return [
+        recent = [
             alarm
-            for key, alarm in sorted(held.items())
-            if key in standing
+            for alarm in min(standing, held, key=len).values()
+            if alarm.state in STANDING
             and alarm.group is None
             and alarm.active
             and abs(now_ms - alarm.raised_ms) <= WINDOW_MS
             and self._scope(self._book, alarm) == scope
         ]
+        return sorted(recent, key=lambda alarm: alarm.key)
 
     def _join(self, alarm: Alarm, group: Alarm) -> None:
         alarm.group = group.key

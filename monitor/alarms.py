@@ -46,7 +46,7 @@ Cause = Literal[
     "shelve", "unshelve", "suppress", "unsuppress", "out_of_service", "in_service",
 ]  # fmt: skip
 Key = tuple[str, str, str]  # asset, code, source
-REPLIES_KEPT = 10_000
+REPLIES_KEPT = 1_000  # of an asset
 
 _PARKED: dict[Cause, AlarmState] = {
     "shelve": "shelved",
@@ -307,8 +307,8 @@ class AlarmBook:
         return [alarm for _, alarm in sorted(self.of_asset.get(asset, {}).items())]
 
     def records(self) -> Iterator[AlarmRecord]:
-        """Every alarm that is not normal and not spoken for by a group."""
-        for alarm in self.alarms.values():
+        """Every alarm that is not normal and not spoken for by a group, by asset and code."""
+        for _, alarm in sorted(self.alarms.items()):
             if alarm.state != "normal" and alarm.group is None:
                 yield record(alarm)
 

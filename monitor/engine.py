@@ -368,8 +368,10 @@ class Engine:
 
     def alarm_record(self, key: Key) -> AlarmRecord | None:
         """One alarm as it is to be shown; None where it is normal or a group speaks for it."""
-        alarm = self.book.alarms[key]
-        return None if alarm.state == "normal" or alarm.group is not None else record(alarm)
+        alarm = self.book.alarms.get(key)
+        if alarm is None or alarm.state == "normal" or alarm.group is not None:
+            return None
+        return record(alarm)
 
     def alarms_of(self, name: str) -> list[tuple[str, str]]:
         """Code and source of every alarm that an asset has ever shown."""
@@ -520,6 +522,14 @@ class Engine:
     def _drop_orphans(self, asset: Asset, results: Results) -> None:
         """Clear alarms whose limit, cell or sensor is gone: nothing is left to hold them."""
         rows = self.fleet.slice(asset)
+        # Frames may come with another wiring each, and an asset may have thousands of alarms.
+        codes = {rule.code for rule in self.fleet.rules}
+        held = [
+            alarm
+            for alarm in self.book.of_asset.get(asset.name, {}).values()
+            if alarm.levels and alarm.code in codes and not alarm.is_group
+        ]
+        held.sort(key=lambda alarm: alarm.key)
         for column, rule in enumerate(self.fleet.rules):
             watched = ~np.isnan(self.fleet.limits[rows, column])
             self.fleet.active[rows, column] &= watched
@@ -527,10 +537,10 @@ class Engine:
                 self._source(asset, rows.start + int(cell), rule)
                 for cell in np.flatnonzero(self.fleet.active[rows, column])
             }
-            for alarm in self.book.alarms_of(asset.name):
+            for alarm in held:
                 levels = [level.severity for level in alarm.levels]
                 orphan = rule.severity in levels and alarm.source not in holding
-                if alarm.code == rule.code and orphan and not alarm.is_group:
+                if alarm.code == rule.code and orphan:
                     event = self.book.condition(
                         asset.name, rule, alarm.source, False, None, None, alarm.timestamp_ms
                     )

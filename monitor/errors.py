@@ -11,6 +11,12 @@ CellpulseError
 from __future__ import annotations
 
 
+def reason_of(error: Exception) -> str:
+    """An error that nobody expected in a few words, which can be written anywhere."""
+    words = f"{type(error).__name__}: {error}"[:300]
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
 class CellpulseError(Exception):
     """Anything that we raise on purpose; its text is one sentence that a user can act on."""
 

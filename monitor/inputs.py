@@ -73,6 +73,16 @@ class Trouble(NamedTuple):
     detail: str = ""
 
 
+class Stored(NamedTuple):
+    """One input of the journal as a recovery reads it; `item` is None where `reason` says why."""
+
+    id: int
+    asset: str
+    item: Input | None
+    reason: str = ""
+    payload: str = ""
+
+
 class SetAside(Struct, omit_defaults=True):
     """A message that could not be taken, kept with the reason."""
 

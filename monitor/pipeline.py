@@ -27,6 +27,7 @@ import msgspec
 
 from monitor.admission import Verdict
 from monitor.advice import AdviceModel, advise
+from monitor.alarms import Key
 from monitor.contract import (
     ASSET_PATTERN,
     GROUP_ASSET,
@@ -46,7 +47,7 @@ from monitor.contract import (
     is_asset_name,
 )
 from monitor.engine import Engine, Results
-from monitor.errors import PayloadError, StoreError
+from monitor.errors import PayloadError, StoreError, reason_of
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -60,7 +61,7 @@ from monitor.inputs import (
 from monitor.mqtt import Message
 from monitor.operators import EVERYBODY, Operators
 from monitor.quarantine import Kept, of_input, of_message, of_stored
-from monitor.recovery import reason_of, recover
+from monitor.recovery import recover
 from monitor.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal
@@ -73,8 +74,13 @@ ESTIMATE_EXPIRY_S = 3_600
 ADVICE_EVERY_S = 10.0
 REJECTED_PER_S = 10
 LATENCIES = 10_000
+PAYLOAD_START = 100  # bytes of a refused payload that its answer tells
+BRACKETS = 64  # in a frame's payload that is kept as it came; a frame of ours has a few
 KINDS_LOGGED = 100
 TROUBLE_EVERY_MS = 30_000  # the same trouble is told again: its alarm ends a minute after it
+
+
+Announcement = tuple[str, bytes, bool]  # topic, payload, whether it is retained
 
 
 class Publisher(Protocol):
@@ -125,6 +131,7 @@ class Pipeline:
         self._advised: dict[str, tuple[float, Advice | None]] = {}
         self._rejected_window = (0.0, 0)
         self._astray = False  # whether the engine is not where journal and `_unwritten` end
+        self._said: set[Key] = set()  # alarms published of inputs that are taken again
         self._logged: set[str] = set()
         self._failed: list[tuple[str, Exception]] = []  # estimates that could not be made
 
@@ -196,7 +203,9 @@ class Pipeline:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
             except Exception as error:
                 self._log(f"a message on {message.topic:.120} raises", error)
-                inputs.append(self._note(of_message(message, error, self._topics)))
+                arrival_ms = message.arrival_ms
+                kept = of_message(message.topic, message.payload, arrival_ms, error, self._topics)
+                inputs.append(self._note(kept))
         self.messages += len(messages)
         self.batches.append(len(inputs))
         return self._take(inputs, messages)
@@ -204,8 +213,13 @@ class Pipeline:
     def set_rules(self, rules: Sequence[Rule], now_ms: int) -> None:
         """Take other alarm rules over; what that clears is announced and journalled."""
         self.flush()
-        results = self.engine.set_rules(rules, now_ms)
-        self._announce_all(results)
+        try:
+            results = self.engine.set_rules(rules, now_ms)
+            self._announce_all(results)
+        except Exception:
+            self._astray = True
+            self.flush()
+            raise
         self._keep([], results, [])
         self.flush()
 
@@ -218,13 +232,12 @@ class Pipeline:
         tick = Tick(now_ms)
         try:
             results = self.engine.process([tick])
+            self._announce_all(results)
         except Exception:
-            counters = replace(self.engine.counters)
-            self._go_back()
-            self.engine.counters = counters
+            self._astray = True
+            self.flush()
             raise
         if results.touched:
-            self._announce_all(results)
             self._keep([tick], results, [])
             self.flush()
         return results
@@ -234,7 +247,7 @@ class Pipeline:
 
         In the order of journal, broker, estimates: what is acknowledged is stored.
         """
-        if self._again or self._again_messages:
+        if self._is_behind:
             self._singly()
         if self._unwritten is None:
             return
@@ -303,7 +316,8 @@ class Pipeline:
     def trouble(self, asset: str, code: str, source: str, reason: str, now_ms: int) -> None:
         """Raise the alarm of a code of `rules.TROUBLES`, or have it go on."""
         key = (asset, code, source)
-        if now_ms - self._told_ms.get(key, -TROUBLE_EVERY_MS) < TROUBLE_EVERY_MS or self._again:
+        told_ms = self._told_ms.get(key, -TROUBLE_EVERY_MS)
+        if now_ms - told_ms < TROUBLE_EVERY_MS or self._is_behind:
             return
         if len(self._told_ms) > LATENCIES:
             self._told_ms.clear()
@@ -312,8 +326,13 @@ class Pipeline:
         detail = msgspec.json.encode({"reason": reason}).decode()
         self._take([Trouble(asset, code, source, now_ms, detail)], [])
 
+    @property
+    def _is_behind(self) -> bool:
+        """Whether what came before is not done yet, or the engine is not where it should be."""
+        return bool(self._again or self._again_messages or self._astray)
+
     def _take(self, inputs: Sequence[Input], messages: Sequence[Message]) -> Results:
-        if self._again or self._again_messages:  # what came before is not done yet
+        if self._is_behind:
             self._again.extend(inputs)
             self._again_messages += messages
             return self._singly()
@@ -332,7 +351,10 @@ class Pipeline:
     ) -> None:
         """Have all that is not committed taken again one by one, from the last commit on."""
         self._log("an input raises, looking for it", error)
-        taken, _, told = self._unwritten or ([], Results(), [])
+        taken, came, told = self._unwritten or ([], Results(), [])
+        self._said |= {
+            (event.alarm.asset, event.alarm.code, event.alarm.source) for event in came.events
+        }
         self._unwritten = None
         self._again.extend([*taken, *inputs])
         self._again_messages += [*told, *messages]
@@ -341,19 +363,21 @@ class Pipeline:
     def _singly(self) -> Results:
         """Take what waits input by input, each with a commit of its own; set aside what raises.
 
-        Raises StoreError; what is not committed waits on.
+        Here alarms leave after the commit: what raises in it must not have been said. Raises
+        StoreError; what is not committed waits on.
         """
         together = Results()
-        while self._again:
+        while self._again or self._astray:
             if self._astray:
                 counters = replace(self.engine.counters)
                 self._go_back()
                 self.engine.counters = counters
+                continue
             item = self._again[0]
             self._astray = True  # until it is committed
             try:
                 results = self.engine.process([item])
-                self._announce_all(results)
+                said = self._announcements(results)
                 self._journal.commit([item], results)
             except StoreError:
                 raise
@@ -366,9 +390,13 @@ class Pipeline:
                 continue
             self._astray = False
             self._again.popleft()
+            self._announce(said)
             self._committed([item], results, [])
             self._refuse_ahead([item], results)
             together.add(results)
+        # Of an input that was set aside since, say.
+        self._announce([self._as_it_stands(key) for key in sorted(self._said)])
+        self._said.clear()
         messages, self._again_messages = self._again_messages, []
         self._committed([], Results(), messages)
         return together
@@ -377,7 +405,8 @@ class Pipeline:
         """Count a message that is set aside and answer it; what takes its place in the stream."""
         self.quarantined += 1
         message, at_ms = kept.message, kept.arrival_ms
-        self._answer(message.topic, message.payload.encode(), f"set aside: {message.reason}", at_ms)
+        start = message.payload[:PAYLOAD_START].encode("utf-8", "backslashreplace")
+        self._answer(message.topic, start, f"set aside: {message.reason}", at_ms)
         detail = msgspec.json.encode(message).decode()
         return Trouble(kept.asset, INPUT_QUARANTINED.code, "pack", at_ms, detail)
 
@@ -410,20 +439,28 @@ class Pipeline:
 
     def _announce_all(self, results: Results) -> None:
         """Publish the alarms of some inputs; all of them, or where one cannot be written, none."""
-        said: list[tuple[str, bytes, bool]] = []
+        self._announce(self._announcements(results))
+
+    def _announce(self, said: Sequence[Announcement]) -> None:
+        for topic, payload, retain in said:
+            self._publish(topic, payload, retain=retain)
+
+    def _announcements(self, results: Results) -> list[Announcement]:
+        """What is to be published of the alarms of some inputs, in order."""
+        said: list[Announcement] = []
         for event in results.events:
             record = event.alarm
             if event.group is None:
                 payload = b"" if record.state == "normal" else encode(record)
                 said.append((self._alarm_topic(record), payload, True))
             said.append((self._topics.of(record.asset, "event"), encode(event), False))
-        for key in results.changed:
-            now = self.engine.alarm_record(key)
-            asset, code, source = key
-            topic = self._topics.of(asset, "alarm", code, source)
-            said.append((topic, b"" if now is None else encode(now), True))
-        for topic, payload, retain in said:
-            self._publish(topic, payload, retain=retain)
+        return said + [self._as_it_stands(key) for key in results.changed]
+
+    def _as_it_stands(self, key: Key) -> Announcement:
+        """An alarm's record as it is to be retained."""
+        record = self.engine.alarm_record(key)
+        topic = self._topics.of(key[0], "alarm", *key[1:])
+        return topic, b"" if record is None else encode(record), True
 
     def _publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
@@ -480,7 +517,10 @@ class Pipeline:
         elif rest == ("telemetry",):
             frames = decode_telemetry(payload)
             if len(frames) == 1 and payload[:1] == b"{":
-                inputs.append(FrameIn(asset, frames[0], arrival, payload))
+                # What nests deeply in a field that is ignored would be read again at every start.
+                deep = payload.count(b"[") + payload.count(b"{") > BRACKETS
+                kept = encode(frames[0]) if deep else payload
+                inputs.append(FrameIn(asset, frames[0], arrival, kept))
             else:
                 inputs.extend(FrameIn(asset, f, arrival, encode(f)) for f in frames)
         elif rest == ("config",):
@@ -532,7 +572,7 @@ class Pipeline:
             timestamp_ms=now_ms,
             topic=topic[:200],
             reason=reason,
-            payload_start=payload[:100].decode("utf-8", "replace"),
+            payload_start=payload[:PAYLOAD_START].decode("utf-8", "replace"),
             count=self.rejected + self.quarantined,
         )
         self._publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from monitor.contract import GROUP_ASSET, Topics
-from monitor.errors import PayloadError
+from monitor.errors import PayloadError, reason_of
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -19,12 +19,10 @@ from monitor.inputs import (
     Input,
     SetAside,
     StatusIn,
+    Stored,
     Tick,
     Trouble,
 )
-from monitor.mqtt import Message
-from monitor.recovery import reason_of
-from monitor.store.journal import Stored
 
 TOPIC_CHARACTERS = 200
 _LEVELS: dict[type, str] = {
@@ -51,15 +49,17 @@ def of_input(item: Input, error: Exception, topics: Topics) -> Kept | None:
     return Kept(_asset(item), SetAside(topic, reason_of(error), _text(item)), item.arrival_ms)
 
 
-def of_message(message: Message, error: Exception, topics: Topics) -> Kept:
+def of_message(
+    topic: str, payload: bytes, arrival_ms: int, error: Exception, topics: Topics
+) -> Kept:
     """Of a message that raised while it was read."""
     try:
-        asset, _ = topics.split(message.topic)
+        asset, _ = topics.split(topic)
     except PayloadError:
         asset = GROUP_ASSET
-    text = message.payload.decode("utf-8", "backslashreplace")
-    kept = SetAside(message.topic[:TOPIC_CHARACTERS], reason_of(error), text)
-    return Kept(GROUP_ASSET if asset.startswith("_") else asset, kept, message.arrival_ms)
+    text = payload.decode("utf-8", "backslashreplace")
+    kept = SetAside(topic[:TOPIC_CHARACTERS], reason_of(error), text)
+    return Kept(GROUP_ASSET if asset.startswith("_") else asset, kept, arrival_ms)
 
 
 def of_stored(stored: Stored, topics: Topics, now_ms: int) -> Kept:

@@ -11,9 +11,10 @@ import logging
 from typing import NamedTuple
 
 from monitor.engine import Engine
-from monitor.errors import StoreError
+from monitor.errors import StoreError, reason_of
+from monitor.inputs import Stored
 from monitor.store.checkpoint import candidates, set_aside
-from monitor.store.journal import Journal, Stored
+from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +45,36 @@ def recover(engine: Engine, journal: Journal) -> Recovered:
     while True:
         engine.clear()
         after = _take_checkpoint(engine, journal)
-        ended = _replay(engine, journal, after, singly)
+        unreadable: list[Stored] = []
+        ended = _replay(engine, journal, after, singly, unreadable)
         if isinstance(ended, int):
+            if unreadable:
+                journal.leave_out(unreadable)
             engine.continue_numbers(journal.alarm_numbers())
-            return Recovered(ended, left_out)
+            return Recovered(ended, left_out + unreadable)
         if ended.reason is None:
             # The state is half changed: again, and these one by one.
             singly = range(ended.batch[0].id, ended.batch[-1].id + 1)
         else:
-            [stored] = ended.batch
-            journal.leave_out(stored.id, ended.reason)
-            left_out.append(stored._replace(reason=ended.reason))
+            raised = [stored._replace(reason=ended.reason) for stored in ended.batch]
+            journal.leave_out(raised)
+            left_out += raised
             singly = range(0)
 
 
-def reason_of(error: Exception) -> str:
-    """An unexpected error in a few words."""
-    return f"{type(error).__name__}: {error}"[:300]
+def _replay(
+    engine: Engine, journal: Journal, after: int, singly: range, unreadable: list[Stored]
+) -> int | _Stuck:
+    """Run the inputs behind `after`, some of them singly; how many, or where it does not go on.
 
-
-def _replay(engine: Engine, journal: Journal, after: int, singly: range) -> int | _Stuck:
-    """Run the inputs behind `after`, some of them singly; how many, or where it does not go on."""
+    `unreadable` gets those that no engine ever sees: they have changed nothing.
+    """
     count = 0
     batch: list[Stored] = []
     for stored in journal.inputs_after(after):
         if stored.item is None:
-            return _Stuck([stored], stored.reason)
+            unreadable.append(stored)
+            continue
         if len(batch) == BATCH or (batch and stored.id in singly):
             stuck = _process(engine, batch)
             if stuck is not None:
@@ -100,6 +105,8 @@ def _take_checkpoint(engine: Engine, journal: Journal) -> int:
                     engine.put_asset_state(state)
                 if checkpoint.groups:
                     engine.put_shared_state(checkpoint.groups)
+            except MemoryError:
+                raise  # of the machine, not of a file
             except Exception as error:  # of another version, or damaged where no checksum tells
                 engine.clear()
                 log.error(

@@ -24,7 +24,7 @@ MAY_IMPORT = {
 PURE = (
     "contract", "features", "models", "alarms", "engine", "admission", "conditions", "rules",
     "latest", "fleet", "inputs", "jit", "errors", "risk", "fade", "anode", "charging", "advice",
-    "alarm_commands", "alarm_groups", "operators",
+    "alarm_commands", "alarm_groups", "operators", "quarantine", "takeover",
 )  # fmt: skip
 IMPURE = {
     "asyncio", "aiomqtt", "paho", "sqlite3", "dash", "os", "time", "pathlib", "socket",

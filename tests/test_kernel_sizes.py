@@ -141,6 +141,7 @@ def admitting() -> dict[str, object]:
         "state": admission.empty_admission(2), "asset": ints(0, 1, 0), "session": ints(1, 1, 1),
         "seq": ints(0, 0, 1), "t": ints(0, 0, 1), "arrival": ints(0, 0, 1),
         "replay": ints(0, 0, 0), "verdict": ints(0, 0, 0), "missed": ints(0, 0, 0),
+        "began": ints(0, 0, 0),
     }  # fmt: skip
 
 

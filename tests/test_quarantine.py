@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from monitor.contract import (
     encode,
 )
 from monitor.engine import Engine, Results
-from monitor.errors import StoreError
-from monitor.inputs import FrameIn, Input, StatusIn, Tick
+from monitor.errors import StoreError, reason_of
+from monitor.inputs import FrameIn, Input, StatusIn, Stored, Tick
 from monitor.pipeline import Pipeline
 from monitor.rules import DEFAULT_RULES
 from monitor.store.checkpoint import Checkpoint, newest, write
-from tests.engine_world import T0, soh_model, thermal_model
+from monitor.store.journal import Journal
+from tests.engine_world import T0, make_config, soh_model, thermal_model
 from tests.test_pipeline import World, message, rows_of
 
 POISON_A = 666.0
@@ -320,7 +321,165 @@ def standing(world: World) -> list[tuple[str, str, str]]:
     return [(r.code, r.source, r.state) for r in world.engine.alarm_records()]
 
 
+class UnreadableJournal(Journal):
+    """A journal that cannot be read while `broken`."""
+
+    broken = False
+
+    def inputs_after(self, input_id: int) -> Iterator[Stored]:
+        if self.broken:
+            raise StoreError("store: it cannot be read")
+        return super().inputs_after(input_id)
+
+
+@pytest.mark.parametrize("where", ["engine", "alarms"])
+def test_a_tick_that_raises_while_the_store_cannot_be_read(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is cleared by then: nothing may be taken or saved before it is back."""
+    world = MistakenWorld(tmp_path / "j.sqlite")
+    world.journal.close()
+    journal = UnreadableJournal(world.journal.path)
+    pipeline = Pipeline(world.engine, journal, world.out, Topics(), "monitor")
+    pipeline.step([message("bms/p/config", make_config())], T0)
+    pipeline.step(batch(frame(0)), T0)  # type: ignore[arg-type]
+    before = world.engine.asset_state("p")
+
+    def mistaken(*_: object) -> Results:
+        raise ZeroDivisionError("a mistake of ours")
+
+    if where == "engine":
+        monkeypatch.setattr(world.engine, "_tick", mistaken)
+    else:
+        monkeypatch.setattr("monitor.pipeline.encode", mistaken)
+    journal.broken = True
+    with pytest.raises(StoreError):
+        pipeline.tick(T0 + 10**9)
+    with pytest.raises(StoreError):
+        pipeline.take(batch(frame(1)), T0)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        pipeline.checkpoint()
+    monkeypatch.undo()
+    journal.broken = False
+    pipeline.flush()
+    calm = without_the_poison(tmp_path, frame(0), frame(1))
+    assert states(world.engine) == states(calm)
+    assert before != world.engine.asset_state("p")
+    pipeline.tick(T0 + 10**9)
+    assert [e.alarm.code for e in events(world)] == ["stale"]
+    journal.close()
+
+
+def test_what_tells_of_a_message_may_raise_too(
+    world: MistakenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError("another mistake of ours")
+
+    monkeypatch.setattr(world.engine, "_trouble", mistaken)
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(3)), T0)  # type: ignore[arg-type]
+    calm = without_the_poison(tmp_path, frame(0), frame(2), frame(3))
+    assert states(world.engine) == states(calm)
+
+
+def test_an_alarm_of_what_cannot_be_written_does_not_stay_with_the_broker(
+    world: MistakenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was published before the commit, as ever; then its frame is set aside."""
+    row = world.journal._row
+
+    def unwritable(item: Input, *more: object) -> object:
+        if isinstance(item, FrameIn) and item.frame.seq == 1:
+            raise OverflowError("a mistake of ours")
+        return row(item, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.journal, "_row", unwritable)
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)  # type: ignore[arg-type]
+    said = [payload for _, payload in world.out.published("over_temperature/t01")]
+    assert len(said) == 2
+    assert said[-1] == b""
+
+
+def test_words_that_nothing_can_write_are_written(world: MistakenWorld) -> None:
+    error = ValueError("half a sign: \ud800")
+    assert reason_of(error) == "ValueError: half a sign: \\ud800"
+
+
 # At the start
+
+
+def test_what_nests_deeply_is_not_kept_as_it_came(tmp_path: Path) -> None:
+    """Python reads it or does not by how deep its caller stands: a start may stand deeper."""
+    world = World(tmp_path / "j.sqlite")
+    deep = encode(frame(0))[:-1] + b',"x":' + b"[" * 900 + b"]" * 900 + b"}"
+    shallow = encode(frame(1))[:-1] + b',"x":[[1]]}'
+    world.pipeline.step([message("bms/p/telemetry", deep), message("bms/p/telemetry", shallow)], T0)
+    kept = [
+        str(payload) for (payload,) in rows_of(tmp_path / "j.sqlite", "SELECT payload FROM input")
+    ]
+    assert [decode(Frame, payload.encode()) for payload in kept] == [frame(0), frame(1)]
+    assert '"x"' not in kept[0]
+    assert '"x":[[1]]' in kept[1]
+    world.journal.close()
+
+
+def test_rows_that_cannot_be_read_cost_no_second_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = poisoned_store(tmp_path, frame(0), frame(1))
+    first = MistakenWorld(path)
+    first.pipeline.recover()
+    first.pipeline.checkpoint()
+    first.journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        rows = [
+            *[(2, 1, f'{{"v":1,"nominal_capacity_ah":{k}e9}}') for k in range(1, 30)],
+            (0, 99, encode(frame(5)).decode()),  # of an asset that is not there
+            (0, 1, b"\x00blob"),
+            (77, 1, "{}"),
+        ]
+        db.executemany(
+            "INSERT INTO input (kind, asset_id, arrival_ms, payload) VALUES (?, ?, 0, ?)", rows
+        )
+        db.commit()
+    world = MistakenWorld(path)
+    loaded: list[bytes] = []
+    put = world.engine.put_asset_state
+
+    def counted(data: bytes) -> None:
+        loaded.append(data)
+        put(data)
+
+    monkeypatch.setattr(world.engine, "put_asset_state", counted)
+    world.pipeline.recover()
+    assert len(loaded) == 1
+    world.pipeline.flush()
+    assert rows_of(path, "SELECT count(*) FROM quarantine") == [(32,)]
+    assert world.engine.fleet.assets.keys() == {"p"}
+    world.pipeline.tick(T0)
+    world.journal.close()
+
+
+def test_a_machine_without_memory_spoils_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = poisoned_store(tmp_path, frame(0))
+    first = MistakenWorld(path)
+    first.pipeline.recover()
+    first.pipeline.checkpoint()
+    first.journal.close()
+    world = MistakenWorld(path)
+
+    def exhausted(data: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(world.engine, "put_asset_state", exhausted)
+    with pytest.raises(MemoryError):
+        world.pipeline.recover()
+    assert newest(path) is not None
+    assert not list(tmp_path.glob("*.unusable"))
+    world.journal.close()
 
 
 def poisoned_store(tmp_path: Path, *frames: Frame) -> Path:

@@ -35,7 +35,7 @@ from msgspec import Struct
 from monitor.admission import Verdict
 from monitor.contract import AssetConfig, Command, DeviceAlarm, Event, Frame, encode
 from monitor.engine import Results
-from monitor.errors import StoreError
+from monitor.errors import StoreError, reason_of
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -43,6 +43,7 @@ from monitor.inputs import (
     FrameIn,
     Input,
     StatusIn,
+    Stored,
     Tick,
     Trouble,
 )
@@ -197,16 +198,6 @@ class _Trouble(Struct):
     detail: msgspec.Raw
 
 
-class Stored(NamedTuple):
-    """One row of `input` as a recovery reads it; `item` is None where `reason` says why."""
-
-    id: int
-    asset: str
-    item: Input | None
-    reason: str = ""
-    payload: str = ""
-
-
 class Journal:
     """The one writer of a journal file. Not for several threads at once."""
 
@@ -330,10 +321,13 @@ class Journal:
         )
         return {(name, code, source): number for name, code, source, number in rows}
 
-    def leave_out(self, input_id: int, reason: str) -> None:
-        """Have every later recovery leave this input out; its row stays. Raises StoreError."""
+    def leave_out(self, inputs: Sequence[Stored]) -> None:
+        """Have every later recovery leave these out; their rows stay. Raises StoreError."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO unusable VALUES (?, ?)", (input_id, reason))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO unusable VALUES (?, ?)",
+                [(stored.id, stored.reason) for stored in inputs],
+            )
 
     def put_minutes(self, name: str, rows: Sequence[MinuteRow], upto: int) -> None:
         """Write minutes and that inputs up to `upto` are in them; raises StoreError."""
@@ -398,9 +392,16 @@ class Journal:
         ):
             name = names.get(asset_id, "")
             try:
-                yield Stored(number, name, _input(Kind(kind), name, arrival, payload))
-            except (msgspec.DecodeError, ValueError) as error:
-                yield Stored(number, name, None, str(error), str(payload))
+                if not name and kind != Kind.TICK:
+                    raise ValueError("its asset is not in the store")
+                item = _input(Kind(kind), name, arrival, payload)
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever stands in a file; the others are read
+                text = str(payload).encode("utf-8", "backslashreplace").decode()
+                yield Stored(number, name, None, reason_of(error), text)
+            else:
+                yield Stored(number, name, item)
 
     def _read(self, sql: str, values: tuple[int, ...]) -> Iterator[Any]:
         try:
