@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -33,17 +35,51 @@ def run(week: int, language: str, data: Path, folder: Path) -> None:
     assert "```text\n" in text or "![](" in text, "it printed and drew nothing"
 
 
+Week = tuple[str, int]  # language, number
+
+
+@pytest.fixture(scope="module")
+def finished(
+    request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Week], None]]:
+    """Waits for a week's run; of the weeks that are tested two run at once, a processor each."""
+    asked = [
+        week
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and (week := _week_of(item)) is not None
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        runs: dict[Week, Future[None]] = {}
+
+        def wait_for(week: Week) -> None:
+            at = asked.index(week)
+            for language, number in asked[at : at + 2]:
+                if (language, number) not in runs:
+                    folder = tmp_path_factory.mktemp(f"{language}-{number}")
+                    runs[language, number] = pool.submit(run, number, language, shared_data, folder)
+            runs[week].result()
+
+        yield wait_for
+
+
+def _week_of(item: pytest.Function) -> Week | None:
+    language = {test_a_week_in_chinese_runs: "zh", test_a_week_in_english_runs: "en"}.get(
+        item.function
+    )
+    return None if language is None else (language, int(item.callspec.params["week"]))
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("week", WEEKS)
-def test_a_week_in_chinese_runs(week: int, shared_data: Path, tmp_path: Path) -> None:
-    run(week, "zh", shared_data, tmp_path)
+def test_a_week_in_chinese_runs(week: int, finished: Callable[[Week], None]) -> None:
+    finished(("zh", week))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("week", WEEKS)
-def test_a_week_in_english_runs(week: int, shared_data: Path, tmp_path: Path) -> None:
-    run(week, "en", shared_data, tmp_path)
+def test_a_week_in_english_runs(week: int, finished: Callable[[Week], None]) -> None:
+    finished(("en", week))
 
 
 @pytest.mark.parametrize("week", WEEKS)
