@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cellpulse.batching import frames_at_once
 from cellpulse.newest import Newest
 from cellpulse.paths import models_folder
 from monitor.advice import AdviceModel, ChargeState, Style, advise, charge_state
@@ -25,8 +26,6 @@ from simulator.replay import ReplayOptions, asset_config, messages
 
 Floats = NDArray[np.float64]
 
-BATCH = 4_000
-BATCH_VALUES = 400_000  # of the cells of a batch
 RECENT_MS = 600_000  # how far back in the store the newest value of a cell may lie
 
 
@@ -93,7 +92,7 @@ def _at_end(recording: Recording) -> ChargeState:
     engine = Engine(*load_models(models_folder()))
     engine.process([ConfigIn(asset, config, 0)])
     newest = Newest(config.cells)
-    most = max(1, min(BATCH, BATCH_VALUES // config.cells))
+    most = frames_at_once(config.cells)
     batch: list[Frame] = []
     for timed in messages(recording, options):
         if isinstance(timed.message, Frame):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from cellpulse.batching import frames_at_once
 from cellpulse.chinese import in_chinese
 from cellpulse.heat import Heat
 from monitor.contract import CycleSummary, Event, Readings, as_list
@@ -45,8 +46,6 @@ TIME_S = 1_800.0
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
 NAMED = 40  # of the batteries beyond that
-BATCH = 4_000
-BATCH_VALUES = 400_000  # of the cells of a batch, so that one of many cells is short
 KEPT_PER_BATCH = 120
 TRACE_POINTS = 4_000
 FIRST_BIN_V = 2.705  # the centre of the histogram's first bin
@@ -259,7 +258,7 @@ def batches(
 
     batch: list[Any] = []
     stamps: list[int] = []
-    most = max(1, min(BATCH, BATCH_VALUES // recording.info.cells))
+    most = frames_at_once(recording.info.cells)
     for timed in messages(recording, options):
         message = timed.message
         if isinstance(message, Frame):

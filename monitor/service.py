@@ -174,7 +174,7 @@ class Monitor:
         self.upkeep = Upkeep(self.journal, config, self.sink, clock)
         self._reconciled = 0  # the connection after which retained alarms were put right
         self._rules_seen = None if config.rules is None else _stamp(config.rules)
-        self._rules_good = True
+        self._rules_good = self._rules_stored = True  # the file seen last: read, taken over
         self._discovered: dict[str, object] = {}  # what Home Assistant was told of each asset
         self.health = Health(self.pipeline, self.link, watches, self._figures, self.supervisor)
         self._ticked_s = time.monotonic()
@@ -418,23 +418,29 @@ class Monitor:
         self._store_failed = True
 
     async def _rules(self, path: Path, report: Report) -> None:
-        """Read the rules file again when it changes; a bad one is reported and not used."""
+        """Read the rules file again when it changes; a bad one is reported and not used.
+
+        What the store cannot take now, or what raises, is tried again.
+        """
         while True:
             await asyncio.sleep(TICK_S)
             stamp = _stamp(path)
-            if stamp == self._rules_seen:
+            if stamp == self._rules_seen and self._rules_stored:
                 if self._rules_good:
                     report.well()
                 continue
-            self._rules_seen, self._rules_good = stamp, False
+            self._rules_seen, self._rules_good, self._rules_stored = stamp, False, True
             try:
                 rules = await asyncio.to_thread(read_rules, path)
             except ConfigurationError as error:
                 report.trouble(f"{error}; the rules stay as they were", anew=True)
                 continue
+            self._rules_stored = False
             change = partial(self.pipeline.set_rules, rules, self._clock_ms())
-            await self._work(partial(self._stored, change))
-            self._rules_good = True
+            if not await self._work(partial(self._stored, change)):
+                report.trouble("the store cannot take the change of the rules; trying again")
+                continue
+            self._rules_good = self._rules_stored = True
             log.warning("alarm rules read again from %s", path)
 
     async def _discovery(self, prefix: str, report: Report) -> None:

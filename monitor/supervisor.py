@@ -1,9 +1,10 @@
 """What runs beside the stream, kept running: one supervisor for every auxiliary task of a process.
 
-A task that raises, or ends, is said once with its reason, waits with back-off and jitter, and is
-begun again; it ends nothing else. A task that can go on says by itself that it is in trouble. Only
-the task's own word (`Report.well`, after a round of its work) ends a trouble, so that one which
-fails each time is not called well in between. How each does can be read at any time.
+A task that raises, or ends, is said with its reason, again where the reason becomes another one,
+waits with back-off and jitter, and is begun again; it ends nothing else. A task that can go on says
+by itself that it is in trouble. Only the task's own word (`Report.well`, after a round of its work)
+ends a trouble, so that one which fails each time is not called well in between. How each does can
+be read at any time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 REASON_CHARACTERS = 200
+REASONS_LOGGED = 10  # at most, of one trouble
 
 
 class TaskState(Struct, frozen=True):
@@ -35,7 +37,7 @@ class TaskState(Struct, frozen=True):
 
 
 class Report:
-    """What one task says of itself; the beginning and the end of a trouble are logged."""
+    """What one task says of itself; a trouble's reasons and its end are logged, each once."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Report:
         self._now_s = now_s
         self._said = (now_s(), clock_ms())
         self._reason: str | None = None
+        self._logged: set[str] = set()  # the reasons of this trouble
         self._since_ms = self._said[1]
 
     def well(self) -> None:
@@ -63,10 +66,12 @@ class Report:
         if self._reason is not None:
             log.warning("%s works again", self.name)
             self._reason, self._since_ms = None, self._said[1]
+            self._logged.clear()
 
     def trouble(self, error: Exception | str, *, anew: bool = False) -> None:
-        """It does not work now; logged if it did before, or if this is something new (`anew`).
+        """It does not work now; logged if the reason is new to this trouble, or `anew`.
 
+        Of one trouble so many reasons are logged, `REASONS_LOGGED`, and those that are `anew`.
         Of an error that is not ours the log has the traceback and the state the kind alone, since
         its text may hold anything.
         """
@@ -77,11 +82,13 @@ class Report:
         self.in_a_row += 1
         if anew:
             log.error("%s: %s", self.name, reason)
-        elif self._reason is None:
+        elif reason not in self._logged and len(self._logged) < REASONS_LOGGED:
             if known or isinstance(error, str):
                 log.warning("%s: %s; trying again", self.name, reason)
             else:
                 log.error("%s: %s; trying again", self.name, reason, exc_info=error)
+        if len(self._logged) < REASONS_LOGGED:
+            self._logged.add(reason)
         if self._reason is None:
             self._since_ms = self._said[1]
         self._reason = reason

@@ -2,9 +2,10 @@
 
 The outbox is the journal: a cursor beside it remembers the last transition that the receiver has
 answered; while it does not answer the cursor waits, with back-off and jitter. The cursor moves
-after the answer, so a kill between the two sends that one transition again, and nothing else does.
-Each request is a POST of one `Event` as JSON. What a grouped alarm speaks for is not sent: a
-flood is one notice.
+after the answer, so a kill between the two sends that one transition again. Where the cursor cannot
+be written, as on a full disk, it is said and the next ones are sent all the same; a monitor that
+ends before the cursor could be written sends those again after its start. Each request is a POST of
+one `Event` as JSON. What a grouped alarm speaks for is not sent: a flood is one notice.
 
 Any 2xx confirms. What the receiver says of this one event (`LET_GO`) would be said of it again: it
 is logged, counted and let go, and the next one is sent. Every other answer is about the receiver,
@@ -149,11 +150,13 @@ _opener = urllib.request.build_opener(_NoRedirect, _HttpHandler, _HttpsHandler)
 class Outbox:
     """What the webhook has not confirmed yet: events of a journal behind a cursor on disk.
 
-    Methods raise StoreError where a file cannot be read or written now; what was confirmed is
-    known all the same, and written down by the next `position`.
+    Methods raise StoreError where a file cannot be read now. Where the cursor cannot be written,
+    `unwritten` says why; what was confirmed is known all the same, and each `position` and
+    `confirm` tries again to write it.
     """
 
     def __init__(self, journal: Path) -> None:
+        self.unwritten: str | None = None  # why the cursor on disk is behind; None where it is not
         self._journal = journal
         self._cursor = journal.with_name(f"{journal.name}.webhook")
         self._confirmed: int | None = None
@@ -197,6 +200,7 @@ class Outbox:
         return min(int(text), self._newest())
 
     def _write(self, event: int) -> None:
+        """Write the cursor down if that can be done now."""
         fresh = self._cursor.with_suffix(self._cursor.suffix + ".new")
         try:
             with fresh.open("wb") as file:
@@ -205,8 +209,12 @@ class Outbox:
                 os.fsync(file.fileno())
             fresh.replace(self._cursor)
         except OSError as error:
-            raise StoreError(f"the cursor {self._cursor} cannot be written: {error}") from error
-        self._written = event
+            self.unwritten = (
+                f"{self._cursor.name} cannot be written: {error.strerror or error}; what is sent "
+                "meanwhile is sent again after a restart"
+            )
+            return
+        self.unwritten, self._written = None, event
 
     def _newest(self) -> int:
         return self._rows("SELECT ifnull(max(id), 0), '' FROM event", ())[0][0]
@@ -233,9 +241,12 @@ class Sender:
         refused = False
         while True:
             more, refusal = await asyncio.to_thread(self.step)
+            unwritten = self._outbox.unwritten
             if refusal is not None:
                 report.trouble(refusal, anew=True)
-            elif more or not refused:
+            if unwritten is not None:
+                report.trouble(unwritten)
+            elif refusal is None and (more or not refused):
                 report.well()
             refused = refusal is not None or (refused and not more)
             if not more:

@@ -21,8 +21,11 @@ from monitor.contract import (
     MAX_TIMESTAMP_MS,
     Advice,
     Estimate,
+    Event,
     FadeReading,
+    MonitorMetrics,
     RiskReading,
+    SimulatorState,
     decode,
     encode,
 )
@@ -157,6 +160,27 @@ def test_a_time_that_is_none_is_refused_wherever_it_stands(number: int) -> None:
         refused("bms/a/alarm/x/pack", alarm, "count")
         refused("bms/a/truth", {"v": 1, "timestamp_ms": 1}, "cycle")
         refused("bms/a/config", make_config(), "expected_interval_ms")
+
+
+@pytest.mark.parametrize("part", ["places", "alarm.places", "failing", "recordings", "playing"])
+def test_a_list_of_names_has_a_bound(part: str) -> None:
+    alarm = msgspec.structs.replace(make_alarm("a"), places=["p"])
+    event = Event(1, "e", "normal", "raise", alarm)
+    counts = dict.fromkeys(MonitorMetrics.__struct_fields__, 1)
+    topic, message = {
+        "places": ("bms/a/alarm/x/pack", alarm),
+        "alarm.places": ("bms/a/event", event),
+        "failing": ("bms/_monitor/m/metrics", counts | {"inference": {}}),
+    }.get(part, ("bms/_simulator/s/state", SimulatorState(1, ["a"], ["a"])))
+    feed = Feed(Hub(), "mqtt://127.0.0.1:1")
+    tree = msgspec.to_builtins(message)
+    *outer, key = part.split(".")
+    at = tree[outer[0]] if outer else tree
+    at[key] = ["a"] * 1_000
+    feed.handle(topic, json.dumps(tree).encode(), NOW)
+    at[key] = ["a"] * 1_001
+    with pytest.raises(PayloadError, match="1000"):
+        feed.handle(topic, json.dumps(tree).encode(), NOW)
 
 
 @pytest.mark.parametrize("part", ["current_a", "current_c", "allowed_a", "minutes", "loss"])

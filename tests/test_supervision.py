@@ -16,7 +16,7 @@ from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
 from monitor.config import BrokerAddress, Config
 from monitor.contract import MonitorMetrics, decode
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, StoreError
 from monitor.service import Monitor
 from tests.test_health import parsed
 from tests.test_service import introduce, monitoring, told
@@ -233,3 +233,44 @@ async def test_a_bad_rules_file_is_shown_until_it_is_mended(
         assert "over_temperature.limits is unknown" in task["reason"]
         rules.write_text("[over_temperature]\nenabled = false\n")
         await w.until(is_ok, "rules")
+
+
+async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
+    broker: BrokerAddress, tmp_path: Path, free_port: int
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("")
+    config = Config(
+        broker=broker, store=tmp_path / "store.sqlite", health_port=free_port, rules=rules
+    )
+    async with world(config) as w:
+        await w.takes_frames()  # hot: an alarm is raised
+
+        def alarm() -> str:
+            records = w.monitor.engine.alarm_records()
+            return next(record.state for record in records if record.code == "over_temperature")
+
+        async def until(state: str) -> str | None:
+            async with asyncio.timeout(WITHIN_S):
+                while (task := w.monitor.supervisor.states()["rules"]).state != state:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            return task.reason
+
+        def full(*_: object) -> None:
+            raise StoreError("the disk is full")
+
+        await until("ok")
+        assert alarm() == "unacknowledged"
+        commit, w.monitor.journal.commit = w.monitor.journal.commit, full  # type: ignore[method-assign]
+        await introduce(w.client, 70.0, 5)
+        async with asyncio.timeout(WITHIN_S):
+            while w.monitor.checks()["store"]:  # noqa: ASYNC110 - until it has noticed
+                await asyncio.sleep(0.01)
+        rules.write_text("[over_temperature]\nenabled = false\n")
+        reason = await until("failing")
+        assert reason == "the store cannot take the change of the rules; trying again"
+        assert alarm() == "unacknowledged"
+        w.monitor.journal.commit = commit  # type: ignore[method-assign]
+        assert await until("ok") is None
+        assert alarm() == "returned-unacknowledged"
+        assert w.monitor.checks()["store"]

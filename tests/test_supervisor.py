@@ -12,7 +12,13 @@ import pytest
 
 from monitor.errors import AwayError, StoreError
 from monitor.http_server import listen, serve_again
-from monitor.supervisor import REASON_CHARACTERS, Report, Supervisor, back_off_s
+from monitor.supervisor import (
+    REASON_CHARACTERS,
+    REASONS_LOGGED,
+    Report,
+    Supervisor,
+    back_off_s,
+)
 
 NOW_MS = 1_800_000_000_000
 
@@ -206,6 +212,39 @@ def test_a_task_may_be_in_trouble_without_ending(caplog: pytest.LogCaptureFixtur
     assert told(caplog) == [
         "rules: line 3 is wrong", "rules: line 4 is wrong", "rules works again",
     ]  # fmt: skip
+
+
+def test_a_reason_that_becomes_another_is_told_each_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A receiver that speaks another protocol, and then wants a token, is two things to mend."""
+    report = Report("webhook", lambda: NOW_MS)
+    host = "http://a-host-with-a-name-longer-than-any-beginning-that-one-would-compare.example"
+    for _ in range(3):
+        report.trouble(AwayError(f"{host} does not answer as HTTP"))
+        report.trouble(AwayError(f"{host} answers 401"))
+        report.trouble(KeyError("a-secret"))
+    assert told(caplog) == [
+        f"webhook: {host} does not answer as HTTP; trying again",
+        f"webhook: {host} answers 401; trying again",
+        "webhook: KeyError, see the log; trying again",
+    ]
+    assert caplog.records[-1].exc_info is not None
+    report.well()
+    report.trouble(AwayError(f"{host} answers 401"))  # another trouble
+    assert told(caplog)[3:] == [
+        "webhook works again", f"webhook: {host} answers 401; trying again",
+    ]  # fmt: skip
+
+
+def test_reasons_without_end_are_logged_to_a_bound(caplog: pytest.LogCaptureFixture) -> None:
+    report = Report("webhook", lambda: NOW_MS)
+    for number in range(1_000):
+        report.trouble(f"it fails in the {number}th way")
+    assert len(told(caplog)) == REASONS_LOGGED
+    assert report.state().reason == "it fails in the 999th way"
+    report.trouble("this one is to be told", anew=True)
+    assert told(caplog)[-1] == "webhook: this one is to be told"
 
 
 def test_what_says_nothing_for_too_long_hangs() -> None:

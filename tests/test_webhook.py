@@ -319,12 +319,13 @@ async def test_what_is_let_go_is_counted_and_shown_until_one_is_taken(
             assert sender.let_go == 1
 
 
-async def test_a_full_disk_under_the_cursor_is_waited_out_and_nothing_is_sent_twice(
+async def test_a_full_disk_under_the_cursor_stops_no_notice_and_sends_none_twice(
     store: tuple[Engine, Journal],
 ) -> None:
     engine, journal = store
     receiver = Receiver(200)
     fresh = journal.path.with_name(f"{journal.path.name}.webhook.new")
+    cursor = journal.path.with_name(f"{journal.path.name}.webhook")
     with serving(receiver) as url:
         async with sending(url, journal) as (supervisor, _):
             fresh.symlink_to("/dev/full")  # each write to it is answered with ENOSPC
@@ -332,15 +333,55 @@ async def test_a_full_disk_under_the_cursor_is_waited_out_and_nothing_is_sent_tw
             await until(lambda: is_failing(supervisor))
             reason = state(supervisor).reason
             assert reason is not None
-            assert "No space left on device" in reason
+            assert "webhook cannot be written: No space left on device; what is sent" in reason
             hot(engine, journal, 60, 70.0, slope_c_per_s=-0.5)
-            await until(lambda: supervisor.failures()["webhook"] > 3)
-            assert len(receiver.bodies) == 1  # the second waits: one at most would come again
-            fresh.unlink()
             await until(lambda: len(receiver.bodies) == 2)
+            failures = supervisor.failures()["webhook"]
+            await until(lambda: supervisor.failures()["webhook"] > failures + 3)
+            assert is_failing(supervisor)
+            assert cursor.read_text() == "0"
+            fresh.unlink()
             await until(lambda: not is_failing(supervisor))
+            assert cursor.read_text() == "2"
     assert [body["cause"] for body in receiver.bodies] == ["raise", "clear"]
-    assert Outbox(journal.path).waiting(Outbox(journal.path).position()) == []
+
+
+async def test_what_was_sent_under_a_full_disk_is_sent_again_after_a_restart(
+    store: tuple[Engine, Journal],
+) -> None:
+    """At least once, in order: from the last cursor that was written."""
+    engine, journal = store
+    receiver = Receiver(200)
+    fresh = journal.path.with_name(f"{journal.path.name}.webhook.new")
+    with serving(receiver) as url:
+        async with sending(url, journal):
+            fresh.symlink_to("/dev/full")
+            hot(engine, journal, 0, 70.0)
+            hot(engine, journal, 60, 70.0, slope_c_per_s=-0.5)
+            await until(lambda: len(receiver.bodies) == 2)
+        fresh.unlink()
+        async with sending(url, journal) as (supervisor, _):
+            await until(lambda: len(receiver.bodies) == 4)
+            await until(lambda: supervisor.states()["webhook"].state == "ok")
+    assert [body["cause"] for body in receiver.bodies] == ["raise", "clear"] * 2
+
+
+async def test_a_refusal_under_a_full_disk_is_let_go(
+    store: tuple[Engine, Journal], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, journal = store
+    receiver = Receiver(422, 200)
+    fresh = journal.path.with_name(f"{journal.path.name}.webhook.new")
+    with serving(receiver) as url:
+        async with sending(url, journal) as (supervisor, sender):
+            fresh.symlink_to("/dev/full")
+            hot(engine, journal, 0, 70.0)
+            hot(engine, journal, 60, 70.0, slope_c_per_s=-0.5)
+            await until(lambda: len(receiver.bodies) == 1)
+            assert sender.let_go == 1
+            assert "refuses event 1 with 422" in caplog.text
+            fresh.unlink()
+            await until(lambda: not is_failing(supervisor))
 
 
 async def test_what_is_answered_while_the_monitor_ends_is_written_down(

@@ -38,7 +38,7 @@ from monitor.contract import (
     decode_telemetry,
     encode,
 )
-from monitor.dashboard.checks import check_estimate, check_numbers
+from monitor.dashboard.checks import check_estimate, check_names
 from monitor.dashboard.hub import Hub
 from monitor.errors import CellpulseError, ConfigurationError, PayloadError
 from monitor.mqtt_client import Client
@@ -229,7 +229,7 @@ class Feed:
 
 def _checked(kind: type[M], payload: bytes) -> M:
     message = decode(kind, payload)
-    check_numbers(message)
+    check_names(message)
     return message
 
 
