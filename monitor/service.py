@@ -367,6 +367,7 @@ class Monitor:
 
     async def _clock(self) -> None:
         wait_s = TICK_S
+        self._ticked_s = time.monotonic()  # compiling before this may have taken long
         while True:
             await asyncio.sleep(wait_s)
             ticked = await self._work(self._tick)
