@@ -296,7 +296,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{dataset}, each cell left out in turn, errors in %SOH")
         print(table_text(lines))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """`python -m training.thermal`."""
 
-import sys
-
 from training.thermal.command import main
 
-sys.exit(main())
+main()

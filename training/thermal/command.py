@@ -290,7 +290,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(msgspec.json.encode(report).decode())
     else:
         print(text_table(("figure", "reached", "target", ""), figure_rows(report["figures"]), 4))
-
-
-if __name__ == "__main__":
-    main()
