@@ -17,13 +17,17 @@ test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
 
 # Every kernel with its indices checked. Numba's cache is not keyed by that, so it has its own.
-CHECKED = features admission conditions thermal_risk soh_doubt kernel_sizes engine pipeline quarantine refused \
-	recordings_bounds recordings_contract recordings_generic recordings_analysis \
-	twin training_thermal thermal_injection
+CHECKED = tests/monitor/kernels tests/monitor/test_engine.py tests/monitor/test_pipeline.py \
+	tests/monitor/test_quarantine.py tests/monitor/test_refused.py \
+	tests/monitor/test_thermal_risk.py tests/monitor/test_soh_doubt.py \
+	tests/recordings/test_bounds.py tests/recordings/test_contract.py \
+	tests/recordings/test_generic.py tests/recordings/test_analysis.py \
+	tests/simulator/test_twin.py tests/training/test_thermal.py \
+	tests/training/test_thermal_injection.py
 
 test-bounds: $(VENV)/.all
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
-	  $(BIN)/python -m pytest -m "not long" $(CHECKED:%=tests/test_%.py)
+	  $(BIN)/python -m pytest -m "not long" $(CHECKED)
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .

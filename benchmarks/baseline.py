@@ -14,8 +14,8 @@ from river.stats import EWMean, EWVar
 
 from benchmarks.baseline_heat import HeatBalance
 from benchmarks.baseline_soh import HalfCycle
+from monitor.alarms.rules import DEFAULT_RULES
 from monitor.contract import AssetConfig
-from monitor.rules import DEFAULT_RULES
 
 REST, CC_CHARGE, CV_CHARGE, DISCHARGE, DIRECTION = 1, 2, 3, 4, (0, 0, 1, 1, -1)  # of each phase
 QUANTITY = {rule.code: rule.quantity.name.lower() for rule in DEFAULT_RULES}

@@ -1,14 +1,14 @@
 """The adaptive heat balance the obvious way: NumPy matrices, one object a cell, a list of samples.
 
 The part of the baseline that the thermal model's input needs; the equations are those of
-`monitor.features.balance_slot_inplace`, for regular samples without gaps.
+`monitor.kernels.features.balance_slot_inplace`, for regular samples without gaps.
 """
 
 from math import exp
 
 import numpy as np
 
-from monitor import features as f
+from monitor.kernels import features as f
 
 SLOT_MS = f.SLOT_MS
 

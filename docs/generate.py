@@ -32,8 +32,8 @@ TOPICS = (
 )
 PYTHON = {
     "The monitor": (
-        "monitor.contract", "monitor.engine", "monitor.features", "monitor.models",
-        "monitor.alarms", "monitor.rules", "monitor.config", "monitor.store.history",
+        "monitor.contract", "monitor.engine", "monitor.kernels.features", "monitor.models.onnx",
+        "monitor.alarms.book", "monitor.alarms.rules", "monitor.config", "monitor.store.history",
     ),
     "Recordings": (
         "recordings.types", "recordings.open", "recordings.lookup", "recordings.analysis",

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
+from monitor.alarms.operators import Operators
 from monitor.contract import Topics, is_asset_name
 from monitor.errors import ConfigurationError, PayloadError
-from monitor.operators import Operators
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ import numpy as np
 
 from recordings.bundle import write_bundle
 from recordings.types import Operation, RecordingInfo
+from simulator.demo_file import demo_recording
 from simulator.faults import InternalShort
 from simulator.twin import TwinState, load_parameters
 from simulator.twin_cycler import Protocol, Rig, Sensors, before_empty, cycle
 
-DEMO_PATH = Path(__file__).parent / "bundled" / "demo.parquet"
 DURATION_S = 9 * 3600.0
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 FAULT_ONSET_S = 35 * 60.0
@@ -66,8 +66,9 @@ class MadeRecording:
         return iter(self.made[start:])
 
 
-def make_demo(path: Path = DEMO_PATH, seed: int = 0) -> None:
+def make_demo(path: Path | None = None, seed: int = 0) -> None:
     """Write the demonstration's recording. The same seed gives the same bytes."""
+    path = demo_recording() if path is None else path
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(path, demo_recordings(seed))
 
@@ -121,7 +122,7 @@ def _info(cell: _Cell) -> RecordingInfo:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulator.demo_recording", description=__doc__)
-    parser.add_argument("path", nargs="?", type=Path, default=DEMO_PATH)
+    parser.add_argument("path", nargs="?", type=Path, default=demo_recording())
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     make_demo(arguments.path, arguments.seed)

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cellpulse.analysing import analyse
-from cellpulse.forecasting import forecaster
-from cellpulse.paths import models_folder
+from analysis.file import analyse
+from analysis.forecast import forecaster
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -39,9 +38,10 @@ from monitor.contract import (
     encode,
 )
 from monitor.dashboard.app import Actions, make_app, serve
-from monitor.dashboard.feed import Feed, wall_clock_ms
-from monitor.dashboard.hub import Hub
-from monitor.mqtt_client import Client
+from monitor.dashboard.live.feed import Feed, wall_clock_ms
+from monitor.dashboard.live.hub import Hub
+from monitor.models.folder import models_folder
+from monitor.mqtt.client import Client
 from monitor.store.history import History, StoredAsset, Trace
 
 TOPICS = Topics()

@@ -12,10 +12,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from monitor.contract import AssetConfig, Frame, Limits, Provenance, encode
-from monitor.features import SOH_INPUTS, SOH_WIDTH, THERMAL_INPUTS, THERMAL_WIDTH
 from monitor.inputs import FrameIn
-from monitor.models import CARD_VERSION, Card, Family, SohModel, ThermalModel, ThermalPrior
-from monitor.mqtt import Message
+from monitor.kernels.features import SOH_INPUTS, SOH_WIDTH, THERMAL_INPUTS, THERMAL_WIDTH
+from monitor.models.onnx import CARD_VERSION, Card, Family, SohModel, ThermalModel, ThermalPrior
+from monitor.mqtt.link import Message
 
 T0 = 1_700_000_000_000
 

@@ -31,18 +31,18 @@ from monitor.dashboard.callbacks import (
     add_service_callback,
     add_shell_callbacks,
 )
-from monitor.dashboard.feed import wall_clock_ms
-from monitor.dashboard.guard import OriginGuard
-from monitor.dashboard.hub import Hub
-from monitor.dashboard.live import STANDS_S, Live, mount_live
-from monitor.dashboard.login_guard import LoginGuard
+from monitor.dashboard.live.feed import wall_clock_ms
+from monitor.dashboard.live.hub import Hub
+from monitor.dashboard.live.socket import STANDS_S, Live, mount_live
 from monitor.dashboard.reports import KeptReports, mount_reports
 from monitor.dashboard.texts import LANGUAGES, table
-from monitor.http_server import LOOPBACK_NAMES, Server, listen
-from monitor.http_server import serve as serve_on
-from monitor.login import Logins
 from monitor.store.history import History
 from monitor.supervisor import Supervisor
+from monitor.web.login import Logins
+from monitor.web.login_guard import LoginGuard
+from monitor.web.origin_guard import OriginGuard
+from monitor.web.server import LOOPBACK_NAMES, Server, listen
+from monitor.web.server import serve as serve_on
 
 __all__ = ["Actions", "make_app", "serve"]
 

@@ -30,8 +30,8 @@ from monitor.contract import (
     Truth,
     encode,
 )
-from monitor.dashboard.feed import Feed
-from monitor.dashboard.hub import Hub, View
+from monitor.dashboard.live.feed import Feed
+from monitor.dashboard.live.hub import Hub, View
 from monitor.errors import PayloadError
 from tests.dashboard_world import (
     START_MS,

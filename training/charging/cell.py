@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitor import anode
-from monitor.charging import Limits
+from monitor.charging import anode
+from monitor.charging.shield import Limits
 from simulator import twin_kernels as k
 from simulator.twin import CellParameters, Conditions, Output, TwinState, step_inplace
 

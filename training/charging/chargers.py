@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.charging import Limits, allowed_c
+from monitor.charging.shield import Limits, allowed_c
 from simulator.twin import CellParameters, load_parameters
 from training.charging import rewards
 from training.charging.cell import CellBatch, Variation

@@ -1,7 +1,7 @@
 """How to charge: every policy answers what a BMS sees with a current and a voltage to hold.
 
-What it sees is one row a cell, in the order of `monitor.advice.ADVICE_INPUTS`. What it answers goes
-through the shield (`monitor.charging.allowed_c`) before it reaches a cell.
+What it sees is one row a cell, in the order of `monitor.charging.advice.ADVICE_INPUTS`. What it
+answers goes through the shield (`monitor.charging.shield.allowed_c`) before it reaches a cell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.advice import SEEN
+from monitor.charging.advice import SEEN
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

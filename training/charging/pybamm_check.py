@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.charging import Limits, allowed_c
+from monitor.charging.shield import Limits, allowed_c
 from training.charging.fronts import Front
 from training.charging.policies import CHARGER_V, END_SOC, START_SOC, CcCv, Network, Policy
 from training.charging.tuning import FRONT_WEIGHTS

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.advice import SEEN
-from monitor.charging import Limits
+from monitor.charging.advice import SEEN
+from monitor.charging.shield import Limits
 from simulator.twin import CellParameters
 from training.charging.cell import CellBatch, Variation
 from training.charging.chargers import LONGEST_S, Chargers, Scene
