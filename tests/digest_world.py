@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from monitor.contract import Command, DeviceAlarm, Frame, encode
 from monitor.engine import Engine, Results
-from monitor.features import SOH_BINS
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.jit import kernel
-from monitor.models import SohModel, ThermalModel, ThermalPrior
+from monitor.kernels.features import SOH_BINS
+from monitor.kernels.jit import kernel
+from monitor.models.onnx import SohModel, ThermalModel, ThermalPrior
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingInfo
 from simulator.demo_recording import MadeRecording
