@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from monitor.kernels.features import S
 
 from benchmarks.baseline import Baseline
 from benchmarks.stream import FleetStream, Instant, Message, encoded
@@ -20,8 +21,7 @@ from monitor.contract import cell_name, decode_telemetry, sensor_name
 from monitor.engine import Engine, Results
 from monitor.errors import CellpulseError
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.features import BIN_FIRST_V, S
-from monitor.kernels.results import Result
+from monitor.kernels.columns import BIN_FIRST_V, Result
 
 SECONDS = 1_800
 EVERY = 5

@@ -15,20 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from monitor.kernels.features import CellState, FrameColumns, Param
 from numpy.typing import NDArray
 
-from monitor.kernels.features import (
-    BIN_V,
-    CHARGE_FIRST_V,
-    SOH_BINS,
-    CellState,
-    Feature,
-    FrameColumns,
-    Outputs,
-    Param,
-    Phase,
-    update_inplace,
-)
+from monitor.kernels.columns import BIN_V, CHARGE_FIRST_V, SOH_BINS, Feature, Phase
+from monitor.kernels.frames import Outputs
+from monitor.kernels.update import update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation, OperationKind, Recording, RecordingInfo
 

@@ -36,10 +36,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from monitor.alarms.rules import AssetLimit, Extra, FixedLimit, Rule
+from monitor.alarms.rules import AssetLimit, FixedLimit, Rule
 from monitor.contract import AssetConfig, Limits
 from monitor.errors import ConfigurationError
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Extra, Feature
 
 _SHARED = {"enabled", "deadband", "on_delay_s", "off_delay_s", "levels"}
 _OWN = {"quantity", "when", "scope", "unit", "says", "says_zh", "action", "action_zh"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from monitor.kernels.features import S
 
 from benchmarks import agreement
 from benchmarks.agreement import OutputsDifferError, compare
@@ -14,8 +15,7 @@ from benchmarks.engine import Models, run_baseline, run_engine, start_baseline, 
 from benchmarks.results import Figure, Page, as_object, below_headline, hand_out, table
 from benchmarks.stream import FIRST_S, FleetStream
 from monitor.engine import Engine
-from monitor.kernels.features import S
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import RESULTS
 from monitor.models.folder import models_folder
 
 BASELINE = Path(agreement.__file__).with_name("baseline.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.kernels.features import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
+from monitor.kernels.columns import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
 from monitor.models.onnx import SOH_STATES, Card, SohModel, read_card
 from recordings.open import open_recording
 from tests.conftest import ROOT
@@ -216,7 +216,10 @@ def test_a_window_cut_from_snapshots_is_what_a_late_kernel_sees(shared_data: Pat
     """Feeding the kernel from mid-charge on gives the row that `window_inputs` cuts."""
     from dataclasses import fields, replace
 
-    from monitor.kernels.features import CellState, FrameColumns, Outputs, Param, update_inplace
+    from monitor.kernels.features import CellState, FrameColumns, Param
+
+    from monitor.kernels.frames import Outputs
+    from monitor.kernels.update import update_inplace
 
     path = shared_data / "nasa" / "tidy" / "B0005.parquet"
     recording = open_recording(path)[0]

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from monitor.contract import Limits
-from monitor.kernels.features import Feature
-from monitor.kernels.results import RESULTS, Result
-from monitor.risk import Risk, judge_inplace
+from monitor.kernels.columns import RESULTS, Feature, Result
+from monitor.kernels.risk import judge_inplace
+from monitor.risk import Risk
 from recordings.open import open_recording
 from recordings.types import Operation
 from training.thermal.data import Floats, HeatParameters, Stream, run_kernel

@@ -11,15 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from monitor.kernels.features import B, CellState, Param
 
-from monitor.kernels.features import (
-    HEAT_CAPACITY_J_PER_K_AH,
-    TERMS,
-    B,
-    CellState,
-    Param,
-    balance_slot_inplace,
-)
+from monitor.kernels.balance import balance_slot_inplace
+from monitor.kernels.columns import HEAT_CAPACITY_J_PER_K_AH, TERMS
 from monitor.kernels.jit import njit
 from training.thermal.data import Floats, Ints, Mask
 from training.thermal.slots import Slots

@@ -13,16 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from monitor.kernels.features import PARAMS, CellState, FrameColumns, Param
 from numpy.typing import NDArray
 
-from monitor.kernels.features import (
-    PARAMS,
-    CellState,
-    FrameColumns,
-    Outputs,
-    Param,
-    update_inplace,
-)
+from monitor.kernels.frames import Outputs
+from monitor.kernels.update import update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingError
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from monitor.kernels.cache import SourcesCache, sources_key
-from monitor.risk import levels
+from monitor.kernels.levels import levels
 from tests.conftest import ROOT
 
 JUDGE = """

@@ -12,22 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monitor.kernels.features import CellState, FrameColumns, Param
 
 from monitor.contract import AssetConfig, sensor_of_cell
-from monitor.kernels.features import (
-    SOH_BINS,
-    TERMS,
-    THERMAL_WIDTH,
-    CellState,
-    Ended,
-    Feature,
-    FrameColumns,
-    Outputs,
-    Param,
-    Phase,
-    Quality,
-    update_inplace,
-)
+from monitor.kernels.columns import SOH_BINS, TERMS, THERMAL_WIDTH, Ended, Feature, Phase, Quality
+from monitor.kernels.frames import Outputs
+from monitor.kernels.update import update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation
 from tests.reference_features import Settings, Stream, reference

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from monitor.kernels.features import CellState, FrameColumns
 
 from monitor import risk
-from monitor.alarms.rules import EXTRAS
 from monitor.contract import MAX_CELLS
 from monitor.kernels import admission, features
 from monitor.kernels import limits as conditions
 from monitor.kernels import results as latest
-from monitor.kernels.features import CellState, FrameColumns, Outputs
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import EXTRAS, RESULTS
+from monitor.kernels.frames import Outputs
 from simulator import twin_kernels
 from simulator.twin import Conditions, TwinState, load_parameters
 

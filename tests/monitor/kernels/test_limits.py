@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.alarms.rules import DEFAULT_RULES, EXTRAS, Extra, Rule
-from monitor.kernels.features import FEATURES, Feature
+from monitor.alarms.rules import DEFAULT_RULES, Rule
+from monitor.kernels.columns import EXTRAS, FEATURES, Extra, Feature
 from monitor.kernels.limits import RuleColumns, check_inplace
 
 NAN = float("nan")
