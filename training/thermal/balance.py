@@ -113,7 +113,7 @@ def _run_inplace(slots: Slots, prior: BalancePrior, adapt: bool, out: Floats, ro
 
 # Not cached on disk: the cache would not notice a change of the kernel in the other file.
 @numba.njit(nogil=True, error_model="numpy")
-def _follow_inplace(
+def _follow_inplace(  # noqa: PLR0913 - a kernel takes arrays
     s: Floats, p: Floats, adapt: bool,
     t_ms: Ints, duration: Floats, warming: Floats, temp: Floats, ambient: Floats,
     c: Floats, c2: Floats, v: Floats, begins: Mask, out: Floats, rows: Floats,
