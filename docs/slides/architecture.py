@@ -41,7 +41,7 @@ class Arrow:
     label: dict[str, str]
 
 
-def _box(
+def _box(  # noqa: PLR0913 - a row of a table
     key: str, kind: str, x: int, y: int, width: int, height: int,
     en: str, zh: str, detail_en: str, detail_zh: str,
 ) -> Box:  # fmt: skip

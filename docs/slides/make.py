@@ -125,8 +125,8 @@ def _picture(slide: Any, language: str) -> None:
             left + at(arrow.x2), top + at(arrow.y2),
         )  # fmt: skip
         line.line.color.rgb = RGBColor.from_string(architecture.LINE[1:].upper())
-        tip = line.line._get_or_add_ln().makeelement(qn("a:tailEnd"), {"type": "triangle"})
-        line.line._get_or_add_ln().append(tip)
+        stroke = line.line._get_or_add_ln()  # noqa: SLF001 - arrow tips have no public name
+        stroke.append(stroke.makeelement(qn("a:tailEnd"), {"type": "triangle"}))
     for box in architecture.BOXES:
         shape = slide.shapes.add_shape(
             MSO_SHAPE.ROUNDED_RECTANGLE, left + at(box.x), top + at(box.y),

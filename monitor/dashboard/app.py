@@ -123,7 +123,7 @@ def make_app(
         add_replay_callback(app, hub, actions.simulator)
     # Dash finds its callbacks and assets at the first request to `/`; on FastAPI a first request
     # to another page, such as a bookmarked asset, would get a page without scripts.
-    app._setup_server()  # type: ignore[no-untyped-call]
+    app._setup_server()  # type: ignore[no-untyped-call]  # noqa: SLF001
     return app
 
 

@@ -228,7 +228,7 @@ def test_the_rest_does_not_need_the_report_s_libraries() -> None:
     code = (
         "import sys; sys.modules.update(weasyprint=None, jinja2=None, pydyf=None);"
         "import cellpulse.cli, analysis.file;"
-        "from analysis.report import content, making, record, render, gathering;"
+        "from analysis.report import content, make, record, render, material;"
         "print(sorted(n for n in ('matplotlib', 'torch') if n in sys.modules))"
     )
     done = subprocess.run(

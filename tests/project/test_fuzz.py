@@ -23,7 +23,6 @@ def running() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """All of them, started together: they take a processor each."""
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_CACHE_DIR": str(ROOT / "build" / "numba-bounds"),
         "PYTHONPATH": str(ROOT),
     }
     processes = {

@@ -11,10 +11,10 @@ import pytest
 from monitor.dashboard.refusals import refusal
 from tests.conftest import ROOT
 
-MONITOR = ROOT / "monitor"
+ALARMS = ROOT / "monitor" / "alarms"
 WHERE = (
-    ("operators.py", "refusal"), ("alarm_commands.py", "_do"), ("alarm_commands.py", "_prepare"),
-    ("alarms.py", "command"),
+    ("operators.py", "refusal"), ("commands.py", "_do"), ("commands.py", "_prepare"),
+    ("book.py", "command"),
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def said_in(path: Path, function: str) -> list[str]:
 
 @pytest.mark.parametrize(("file", "function"), WHERE)
 def test_every_reason_is_known(file: str, function: str) -> None:
-    reasons = said_in(MONITOR / file, function)
+    reasons = said_in(ALARMS / file, function)
     assert len(reasons) >= 2
     for reason in reasons:
         assert refusal(reason, "en") == reason
