@@ -143,7 +143,8 @@ def test_a_cancellation_that_no_signal_asked_for_is_not_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://h", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://[h", f"mqtt://{'x' * 99}"]
+    "url",
+    ["http://h", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://[h", f"mqtt://{'x' * 99}"],
 )
 def test_an_address_that_is_none_does_not_repeat_its_password(url: str) -> None:
     with_password = url.replace("://", "://ann:secret@")
@@ -197,5 +198,5 @@ def test_a_password_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e10])
 def test_an_interval_that_is_no_time(seconds: float) -> None:
     settings: Any = BleSettings(asset="a", address_or_name="x", interval_s=seconds)
-    with pytest.raises(MappingError, match="interval .* s: expected a number of seconds from 0"):
+    with pytest.raises(MappingError, match=r"interval .* s: expected a number of seconds from 0"):
         settings.told("Bluetooth x")

@@ -30,7 +30,11 @@ class Radio:
     def __init__(self, *heard: Device, known: bool = True, broken: bool = False) -> None:
         self.heard, self.known, self.broken = heard, known, broken
 
-    async def discover(self, timeout: float, return_adv: bool) -> dict[str, tuple[Device, str]]:
+    async def discover(  # as bleak names it
+        self,
+        timeout: float,
+        return_adv: bool,  # noqa: ASYNC109
+    ) -> dict[str, tuple[Device, str]]:
         assert timeout > 0
         assert return_adv
         if self.broken:

@@ -1,4 +1,4 @@
-"""The sheet of a life in which things are missing, and of one with everything that can be marked."""
+"""The sheet of a life in which things are missing, and of one with all that can be marked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ NOTHING = Life(INFO, (), (), (), (), 0)
 DAY_MS = 86_400_000
 
 
-def cycle(number: int, capacity_ah: float | None, *, ambient_c: float | None = None) -> CycleSummary:
+def cycle(
+    number: int, capacity_ah: float | None, *, ambient_c: float | None = None
+) -> CycleSummary:
     """One a day, with everything known but the ambient."""
     return CycleSummary(
         cycle=number,

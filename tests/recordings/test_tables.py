@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recordings.generic import GenericRecording
+from recordings.mapping import resolve
 from recordings.open import open_recording
 from recordings.parquet import floats, numpy_column
 from recordings.tables import open_table
@@ -65,8 +66,7 @@ def test_times_as_hours_minutes_and_seconds(tmp_path: Path) -> None:
     rows = ["0:00:00,3.7,1", "0:01:30.5,3.7,1", ",3.7,1", "1-00:00:01,3.7,1", "2 1:00,3.7,1"]
     path = written(tmp_path / "x.csv", "\n".join([HEAD, *rows]))
     table = open_table(path, {})
-    recording = GenericRecording(path, nominal_capacity_ah=2.0)
-    (batch,) = table.batches(["Test Time"], recording._mapping)
+    (batch,) = table.batches(["Test Time"], resolve(path, table, {}, 2.0))
     expected = [0.0, 90.5, np.nan, 86_401.0, 2 * 86_400 + 3_600]
     np.testing.assert_array_equal(batch["Test Time"], expected)
 

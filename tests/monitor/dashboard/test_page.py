@@ -10,7 +10,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +26,7 @@ from playwright.async_api import Page as Tab
 
 from monitor.contract import Provenance, encode
 from simulator.demo_file import demo_recording
-from tests.conftest import need
+from tests.conftest import free_ports, need
 from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm, make_config
 from tests.recording_files import csv, life
 
@@ -43,13 +42,6 @@ CHROMIUM_ARGS = (
 )
 expect.set_options(timeout=30_000)  # a bound, not an expectation: the machine may be busy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -96,11 +88,11 @@ def chromium() -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(chromium: str) -> AsyncIterator[Stage]:
-    broker = Broker(port=find_port(), listen="127.0.0.1")
+    broker = Broker(port=free_ports(1)[0], listen="127.0.0.1")
     await asyncio.to_thread(broker.start)
     history = FakeHistory(cycle_count=130)
     world = World(broker.port, {"B0005": 1, "B0006": 1, "pack-A.1": 8}, history)
-    page = Page(broker.port, find_port(), history)
+    page = Page(broker.port, free_ports(1)[0], history)
     ready = asyncio.Event()
     async with background(world.run(ready)), async_playwright() as playwright:
         await ready.wait()
