@@ -10,7 +10,7 @@ ALL := dev,train,influx,report,bridge,data,docs
 demo: $(VENV)/.core
 	$(BIN)/cellpulse demo $(DEMO)
 
-# Shared out among two processes, file by file; then the files that take all processors themselves.
+# Shared out among two processes, file by file; then the files marked `alone`.
 # `make -k test` goes on where something fails.
 test: test-shared test-alone coverage
 

@@ -23,6 +23,8 @@ from monitor.mqtt.client import Client
 from tests.conftest import ROOT
 from tests.dashboard_world import background
 
+pytestmark = pytest.mark.alone
+
 PAUSE_S = 12.0  # longer than any of our clients waits for an answer
 
 
