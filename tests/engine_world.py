@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -156,7 +157,7 @@ def cycling(
 class FakePublisher:
     """Keeps what is published and acknowledged, in order, and refuses what a broker would."""
 
-    log: list[tuple[object, ...]] = field(default_factory=list)
+    log: list[tuple[Any, ...]] = field(default_factory=list)
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
@@ -172,7 +173,7 @@ class FakePublisher:
     def published(self, end: str) -> list[tuple[str, bytes]]:
         """What went to topics that end so."""
         return [
-            (str(entry[1]), bytes(entry[2]))  # type: ignore[arg-type]
+            (str(entry[1]), bytes(entry[2]))
             for entry in self.log
             if entry[0] == "publish" and str(entry[1]).endswith(end)
         ]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bridge import jbd, run_ble, sparkplug
+from bridge.ble import reading_of
 from bridge.conversation import Ask, Conversation
 from bridge.device import Told
 from bridge.errors import FrameError
@@ -209,7 +210,7 @@ async def test_a_decoder_that_never_reads_does_not_play_for_ever(tmp_path: Path)
 
     def nothing() -> Conversation[Identity]:
         raise ZeroDivisionError("injected")
-        yield Ask(b"", bool)
+        yield Ask(b"", bool)  # type: ignore[unreachable]  # makes it a generator
 
     broken = replace(JBD, identify=nothing)
     with pytest.MonkeyPatch.context() as patch:
@@ -243,7 +244,7 @@ async def test_a_bluetooth_board(monkeypatch: pytest.MonkeyPatch) -> None:
 
     sink = Gateway(notes, Told("boat", "gw1"), "s1", quarantine=aside)
     reader = BleReader(find, sink, HandClock(60.0), quarantine=aside, asset="boat")
-    monkeypatch.setattr(run_ble, "reading_of", once(run_ble.reading_of))
+    monkeypatch.setattr(run_ble, "reading_of", once(reading_of))
     await until_enough(reader.run, notes)
     assert injected(aside, "boat")
     assert found == [1]  # it was not looked for again
@@ -388,7 +389,7 @@ class Message:
 def listening(notes: Notes, aside: Aside, mapping: Mapping) -> Listener:
     settings = TranslateSettings(asset="", gateway="gw1")
     return Listener(
-        None,  # type: ignore[arg-type] — no broker is asked
+        None,  # type: ignore[arg-type]  # no broker is asked
         mapping,
         Translator(mapping, Timing(settle_ms=0)),
         Assets(notes, settings, mapping.name, aside),

@@ -408,7 +408,7 @@ async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
         await until(tab, "cellpulse.frames > 3")
         await tab.add_script_tag(path=AXE_FILE_PATH)
         for scheme in ("light", "dark"):
-            await tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await tab.emulate_media(color_scheme=scheme)
             attribute = "document.documentElement.dataset.mantineColorScheme"
             await until(tab, f"{attribute} === '{scheme}'")
             result = await tab.evaluate("axe.run({resultTypes: ['violations']})")

@@ -159,7 +159,7 @@ async def test_a_player_obeys_and_goes_on(cells: list[Recording]) -> None:
         for frame in decode_telemetry(payload)
     ]
     seqs = [frame.seq for frame in telemetry]
-    assert sorted(set(seqs)) == list(range(max(seqs) + 1))  # type: ignore[type-var,operator,arg-type]
+    assert sorted(set(seqs)) == list(range(max(seqs) + 1))  # type: ignore[type-var,operator]
     configs = [decode(AssetConfig, p) for topic, p in wire.sent if topic.endswith("config")]
     assert len(configs) == 2
     assert "stuck-zero" in str(encode(configs[-1])) or configs[-1].provenance.synthetic

@@ -83,8 +83,8 @@ class World:
         )  # fmt: skip
         config = make_config(1, gateway="garage")
         hot = [Frame(v=1, timestamp_ms=T0 + 3_000 * k, temperature_c=HOT_C) for k in range(3)]
-        arrivals = [("config", config), ("telemetry", hot)]
-        self.pipeline.step([message(f"bms/rack7/{end}", body) for end, body in arrivals], T0)
+        arrivals = [message("bms/rack7/config", config), message("bms/rack7/telemetry", hot)]
+        self.pipeline.step(arrivals, T0)
         assert self.state() == "unacknowledged"
         self.out.log.clear()
 

@@ -27,6 +27,13 @@ def cells() -> list[Recording]:
     return open_recording(demo_recording())[:3]
 
 
+def seqs_of(payload: bytes) -> list[int]:
+    """The numbers of a message's frames, of which each has one."""
+    numbers = [frame.seq for frame in frames_of(payload)]
+    assert None not in numbers
+    return [number for number in numbers if number is not None]
+
+
 class Wire:
     """A broker's client that keeps what is published, and through which a page would command."""
 
@@ -36,12 +43,12 @@ class Wire:
         self._commands: asyncio.Queue[aiomqtt.Message | None] = asyncio.Queue()
         self._news = asyncio.Event()
         self._lost = False
-        self.unanswered: list[int | None] = []  # of frames that came, but were not acknowledged
+        self.unanswered: list[int] = []  # of frames that came, but were not acknowledged
 
     async def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> None:
         if self._lost:
             if topic.endswith("/telemetry"):
-                self.unanswered += [frame.seq for frame in frames_of(payload)]
+                self.unanswered += seqs_of(payload)
                 self._commands.put_nowait(None)
                 self._news.set()
             raise aiomqtt.MqttError("connection lost")
@@ -223,16 +230,12 @@ async def test_a_broker_that_comes_back_hears_all_of_it(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    numbers = [
-        frame.seq for one in (before, wire) for sent in one.of(topic) for frame in frames_of(sent)
-    ]
+    numbers = [seq for one in (before, wire) for sent in one.of(topic) for seq in seqs_of(sent)]
     assert numbers[0] == 0
     assert set(numbers) == set(range(max(numbers) + 1))
     again = sorted(set(before.unanswered))
     assert bool(again) is not paused
-    assert (
-        again == [frame.seq for sent in wire.of(topic) for frame in frames_of(sent)][: len(again)]
-    )
+    assert again == [seq for sent in wire.of(topic) for seq in seqs_of(sent)][: len(again)]
     assert [record.message for record in caplog.records if "away" in record.message]
 
 

@@ -224,12 +224,12 @@ def test_a_peak_that_jumps_is_another_track() -> None:
 
 def test_regeneration_needs_a_rise_and_a_rest() -> None:
     n = 60
-    capacity = 1.9 - 0.004 * np.arange(n)
+    capacity: np.ndarray = 1.9 - 0.004 * np.arange(n)
     capacity[20:] += 0.05  # after a rest
     capacity[40:] += 0.05  # without one
     capacity[55:] += 0.5  # after a rest, but another load
     capacity[30] -= 0.2  # one short discharge, then back: no regeneration
-    start_ms = np.arange(n) * 5 * 3.6e6
+    start_ms: np.ndarray = np.arange(n) * 5 * 3.6e6
     start_ms[20:] += 70 * 3.6e6
     start_ms[31:] += 70 * 3.6e6
     start_ms[50:] += 70 * 3.6e6  # a rest without a rise

@@ -256,12 +256,13 @@ async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
                     await asyncio.sleep(0.01)
             return task.reason
 
-        def full(*_: object) -> None:
+        def full(inputs: object, results: object) -> None:
             raise StoreError("the disk is full")
 
         await until("ok")
         assert alarm() == "unacknowledged"
-        commit, w.monitor.journal.commit = w.monitor.journal.commit, full  # type: ignore[method-assign]
+        commit = w.monitor.journal.commit
+        w.monitor.journal.commit = full  # type: ignore[method-assign]
         await introduce(w.client, 70.0, 5)
         async with asyncio.timeout(WITHIN_S):
             while w.monitor.checks()["store"]:  # noqa: ASYNC110 - until it has noticed

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.thermal_balance import TERMS, BalancePrior, fit_balance, follow, terms
+from monitor.features import TERMS
+from training.thermal_balance import BalancePrior, fit_balance, follow, terms
 from training.thermal_data import HeatParameters, Stream, run_kernel
 from training.thermal_detectors import Detector, all_detectors
 from training.thermal_injection import inject

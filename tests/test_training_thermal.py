@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.features import SLOT_CHANNELS, SLOTS, THERMAL_WIDTH, Feature
+from monitor.features import HEAT_CAPACITY_J_PER_K_AH, SLOT_CHANNELS, SLOTS, THERMAL_WIDTH, Feature
 from monitor.models import ThermalModel, read_card
 from recordings.open import open_recording
 from training import thermal_autoencoder
 from training.thermal import windows_of
 from training.thermal_data import HeatParameters, Stream, healthy_streams, run_kernel, stream_of
-from training.thermal_prior import HEAT_CAPACITY_J_PER_K_AH, fit_group, median_prior
+from training.thermal_prior import fit_group, median_prior
 from training.thermal_scoring import alarm_times
 
 ROOT = Path(__file__).resolve().parent.parent
