@@ -48,7 +48,7 @@ def command(
 ) -> CommandIn:
     asset = str(more.pop("asset", "p"))
     at = int(more.pop("at", 100))
-    body = Command(v=1, id=f"{action}-{code}-{source}-{at}", action=action, code=code,  # type: ignore[arg-type]
+    body = Command(v=1, id=f"{action}-{code}-{source}-{at}", action=action, code=code,  # type: ignore[arg-type]  # a command's own word
                    source=source, **more)  # fmt: skip
     return CommandIn(asset, "ann", body, T0 + 1_000 * at)
 
@@ -314,7 +314,7 @@ def test_an_asset_may_not_call_itself_a_group() -> None:
     engine_topics = Topics()
     assert engine_topics.split("bms/_group/alarm/offline/gw1")[0] == "_group"
     out = FakePublisher()
-    pipeline = Pipeline(Engine(None, None), _NoJournal(), out, engine_topics, "m")  # type: ignore[arg-type]
+    pipeline = Pipeline(Engine(None, None), _NoJournal(), out, engine_topics, "m")  # type: ignore[arg-type]  # a fake journal
     for end in ("telemetry", "config", "status", "device_alarm"):
         pipeline.step([Message(f"bms/_group/{end}", b"{}", 1, False, 1, T0, 1)], T0)
     assert pipeline.rejected == 4

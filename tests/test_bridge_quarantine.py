@@ -79,7 +79,7 @@ def test_counted_logged_at_powers_of_ten_and_kept(caplog: pytest.LogCaptureFixtu
             aside.set_aside(f"cell {number}: no number", "a/topic", b"\x01\x02", "pack1")
         aside.set_aside(FrameError("cut off"), "b\n\x1b[2J/topic", b"x" * 500)
     assert aside.count == 251
-    assert [record.args[1] for record in caplog.records] == [1, 10, 100, 1]  # type: ignore[index]
+    assert [record.args[1] for record in caplog.records] == [1, 10, 100, 1]  # type: ignore[index]  # a tuple
     assert len(aside.newest) == KEPT
     last = aside.newest[-1]
     assert (last.reason, last.source, len(last.start)) == ("cut off", "b ?[2J/topic", 64)
@@ -404,13 +404,13 @@ def test_a_translator(monkeypatch: pytest.MonkeyPatch) -> None:
     edge = sparkplug.Edge()
     for second in range(4):
         now_ms = NOW + 1_000 * second
-        listener._take(Message("a/soc/current", b"5"), edge, now_ms)  # type: ignore[arg-type]
+        listener._take(Message("a/soc/current", b"5"), edge, now_ms)  # type: ignore[arg-type]  # a fake message
         for told in listener.translator.due(now_ms):
             listener._tell(told)
     assert len(notes.frames) == 3
     assert injected(aside, "a")
     # Of an asset that never had a reading no alarm is told: anybody can name any number of them.
-    listener._take(Message("b/soc/current", b"x"), edge, NOW)  # type: ignore[arg-type]
+    listener._take(Message("b/soc/current", b"x"), edge, NOW)  # type: ignore[arg-type]  # a fake message
     assert [asset for asset, _, _ in aside.told] == ["a"]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -515,9 +516,9 @@ def test_commands_are_answered() -> None:
 
     ids = map(str, itertools.count())
 
-    def ask(action: str, **more: object) -> tuple[str, str | None]:
+    def ask(action: str, **more: Any) -> tuple[str, str | None]:
         name = next(ids)
-        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]
+        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]  # a command's own word
         reply = engine.process([CommandIn("p", "ann", command, T0)]).replies[0]
         assert reply is not None
         assert (reply.id, reply.user) == (name, "ann")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ def target(world: InfluxWorld) -> Target:
     return Target(world.url, ORG, BUCKET, TOKEN)
 
 
-def make_sink(journal: Journal, world: InfluxWorld, **more: float) -> Sink:
+def make_sink(journal: Journal, world: InfluxWorld, **more: Any) -> Sink:
     where = target(world)
-    return Sink(journal.path, where.key, lambda: InfluxWriter(where), "m1", **more)  # type: ignore[arg-type]
+    return Sink(journal.path, where.key, lambda: InfluxWriter(where), "m1", **more)
 
 
 def drain(sink: Sink) -> None:
@@ -347,9 +347,9 @@ def test_the_reason_in_a_body_is_found_or_not_and_never_raises(body: object) -> 
     assert len(reason_of(body)) <= 10_100
 
 
-async def until(condition: object, process: asyncio.Task[None]) -> None:
+async def until(condition: Callable[[], object], process: asyncio.Task[None]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # type: ignore[operator]
+        while not condition():
             assert not process.done()
             await asyncio.sleep(0.02)
 

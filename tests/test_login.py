@@ -82,7 +82,7 @@ class Page:
 
     def live(self, cookie: str = "") -> connect:
         return connect(
-            f"ws://127.0.0.1:{self.port}/live", origin=f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]
+            f"ws://127.0.0.1:{self.port}/live", origin=f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]  # Origin is a NewType of str
             additional_headers={"Cookie": cookie} if cookie else {},
         )  # fmt: skip
 
@@ -268,7 +268,7 @@ async def test_metrics_can_demand_basic(file: Path, header: str, status: int) ->
             into.append(message)
 
         scope = {"type": "http", "path": path, "headers": [(b"authorization", header.encode())]}
-        await guard(scope, None, send)  # type: ignore[arg-type]
+        await guard(scope, None, send)  # type: ignore[arg-type]  # it receives nothing
         assert answers[0]["status"] == expected
 
 

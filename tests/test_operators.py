@@ -93,7 +93,7 @@ class World:
         return next(record.state for record in records if record.code == "over_temperature")
 
     def command(self, user: str, action: str = "out_of_service", code: str = "asset") -> Command:
-        command = Command(v=1, id=f"1-{user}", action=action, code=code)  # type: ignore[arg-type]
+        command = Command(v=1, id=f"1-{user}", action=action, code=code)  # type: ignore[arg-type]  # a command's own word
         self.pipeline.step([message(f"bms/rack7/command/{user}", command)], T0 + 9_000)
         return command
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -64,13 +66,13 @@ class Wire:
     async def subscribe(self, topic: str, qos: int = 0) -> None:
         pass
 
-    def command(self, **words: object) -> None:
-        payload = encode(SimulatorCommand(v=1, **words))  # type: ignore[arg-type]
+    def command(self, **words: Any) -> None:
+        payload = encode(SimulatorCommand(v=1, **words))
         topic = aiomqtt.Topic("bms/_simulator/simulator/command")
         self._commands.put_nowait(aiomqtt.Message(topic, payload, 1, False, 1, None))
 
     @property
-    async def messages(self):  # type: ignore[no-untyped-def]
+    async def messages(self) -> AsyncIterator[aiomqtt.Message]:
         while (command := await self._commands.get()) is not None:
             yield command
         raise aiomqtt.MqttError("disconnected while listening")
@@ -97,12 +99,14 @@ class Wire:
 
 
 @asynccontextmanager
-async def playing(cells: list[Recording], first: int, speed: float = 20_000.0):  # type: ignore[no-untyped-def]
+async def playing(
+    cells: list[Recording], first: int, speed: float = 20_000.0
+) -> AsyncIterator[Wire]:
     """A player of the first cells that offers all of them, and the wire it is on."""
     wire = Wire()
 
     @asynccontextmanager
-    async def connect(will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+    async def connect(will: aiomqtt.Will) -> AsyncIterator[Any]:
         yield wire
 
     options = ReplayOptions(speed=speed, longest_gap_s=60.0)
@@ -180,7 +184,7 @@ class Outage:
         self.there = True
 
     @asynccontextmanager
-    async def connect(self, will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+    async def connect(self, will: aiomqtt.Will) -> AsyncIterator[Any]:
         if not self.there:
             raise aiomqtt.MqttError("no broker")
         self.wires.append(Wire())

@@ -236,7 +236,7 @@ def test_what_the_publisher_does_not_take_is_no_inputs_fault(world: MistakenWorl
             raise ValueError("Payload too large.")
         publish(topic, payload, **more)
 
-    world.out.publish = choosy  # type: ignore[method-assign]
+    world.out.publish = choosy  # type: ignore[method-assign]  # a fault put in
     world.pipeline.step(batch(*[frame(k, hot=True) for k in range(3)]), T0)
     assert world.pipeline.quarantined == 0
     assert [e.alarm.code for e in events(world)] == ["over_temperature"]
@@ -312,11 +312,11 @@ def test_a_tick_that_raises_leaves_the_engine_as_it_was(world: MistakenWorld) ->
             raise ZeroDivisionError("a mistake of ours")
         return results
 
-    world.engine.process = mistaken  # type: ignore[method-assign]
+    world.engine.process = mistaken  # type: ignore[method-assign]  # a fault put in
     with pytest.raises(ZeroDivisionError):
         world.pipeline.tick(T0 + 10**9)
     assert world.engine.asset_state("p") == before
-    world.engine.process = process  # type: ignore[method-assign]
+    world.engine.process = process  # type: ignore[method-assign]  # the fault taken out
     world.pipeline.tick(T0 + 10**9)
     assert [e.alarm.code for e in events(world)] == ["stale"]
 

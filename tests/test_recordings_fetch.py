@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,8 +87,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             thread.join()
 
 
-def dataset(server: Server, **changed: object) -> Dataset:
-    download = Download("data.zip", server.url, **changed)  # type: ignore[arg-type]
+def dataset(server: Server, **changed: Any) -> Dataset:
+    download = Download("data.zip", server.url, **changed)
     return replace(CALCE, downloads=(download,), default=("data.zip",))
 
 
