@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import msgspec
@@ -105,8 +106,9 @@ def test_lists_of_another_length_than_the_first_are_refused(tmp_path: Path) -> N
     ],
 )
 def test_what_is_said_of_a_recording_is_bounded(name: str, value: object, words: str) -> None:
+    change: dict[str, Any] = {name: value}
     with pytest.raises(RecordingError) as caught:
-        replace(INFO, **{name: value})
+        replace(INFO, **change)
     assert words in str(caught.value)
 
 
@@ -120,8 +122,9 @@ def test_what_is_said_of_a_recording_is_bounded(name: str, value: object, words:
     ],
 )
 def test_an_operation_is_of_its_shape(name: str, shape: tuple[int, ...], words: str) -> None:
+    change: dict[str, Any] = {name: np.ones(shape)}
     with pytest.raises(RecordingError) as caught:
-        replace(OPERATION, **{name: np.ones(shape)})
+        replace(OPERATION, **change)
     assert words in str(caught.value)
 
 
