@@ -32,9 +32,9 @@ from monitor.dashboard.analysis import (
 )
 from monitor.dashboard.live.rows import THERMAL_CODES, gravest_of, risk_of
 from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.dashboard.thinning import Record, keep_extremes, mark_silences
 from monitor.kernels.results import Result
 from monitor.risk import ThermalSigns
+from monitor.store.thinning import Record, mark_silences, thin_rows
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def _analyse_one(
             detail.extend(_around(rows, hot))
         marked = mark_silences([*unmarked, *rows], KEPT_PER_BATCH // 6)[len(unmarked) :]
         unmarked = rows[-1:]
-        kept.extend(keep_extremes(marked, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
+        kept.extend(thin_rows(marked, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
         cycles.extend((found.summary, found.histogram) for found in results.cycles)
         events.extend(results.events)
     if not samples:
@@ -194,7 +194,7 @@ def _analyse_one(
     material.finish(truths, noting, engine.counters)
     advice = advice_of(material.newest.state(config), models_folder())
     segments = heat.segments()
-    trace = _with_detail(keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4)), detail, segments)
+    trace = _with_detail(thin_rows(kept, TRACE_POINTS, columns=(1, 2, 3, 4)), detail, segments)
     first = [pair for pair in cycles if pair[0].cell == "c001"]
     signs = ThermalSigns(
         temperature_c=_largest(kept, 3),
@@ -276,7 +276,7 @@ def _with_detail(
     for segment in segments[:DETAIL_SEGMENTS]:
         pad = max(60_000, (segment.end_ms - segment.start_ms) // 2)
         first, last = np.searchsorted(times, (segment.start_ms - pad, segment.end_ms + pad))
-        part = keep_extremes(detail[first:last], DETAIL_POINTS, columns=(1, 2, 3, 4))
+        part = thin_rows(detail[first:last], DETAIL_POINTS, columns=(1, 2, 3, 4))
         more.update((row[0], row) for row in part)
     more.update((row[0], row) for row in trace)
     return [more[time] for time in sorted(more)]  # type: ignore[type-var]
