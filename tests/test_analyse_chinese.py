@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from cellpulse.chinese import in_chinese
 
 ROOT = Path(__file__).resolve().parent.parent

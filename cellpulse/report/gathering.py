@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from monitor.fleet import DEFAULT_CAPACITY_AH
 
 if TYPE_CHECKING:
     from monitor.engine import Counters, Results
+    from recordings.messages import Words
     from recordings.types import Operation, Recording, RecordingInfo
 
 Histogram = NDArray[np.float32]
@@ -84,10 +83,12 @@ def from_recording(
     `rejected` says what its reader left out. Raises RecordingError where the file is broken.
     """
     from cellpulse.analysing import batches
+    from cellpulse.messages import AnalysisMessage
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
     from monitor.service import load_models
-    from recordings.types import RecordingError
+    from recordings.errors import SamplesError
+    from recordings.messages import Place
     from simulator.replay import ReplayOptions, asset_config
 
     info = recording.info
@@ -105,7 +106,7 @@ def from_recording(
         ]
         material.take(frames, engine.process(inputs))
     if not material.samples.frames:
-        raise RecordingError(f"{path}: the file holds no samples")
+        raise SamplesError(AnalysisMessage("no_samples"), Place(str(path)))
     material.finish(truths, noting, engine.counters)
     material.rejected = list(rejected)
     return material
@@ -153,7 +154,7 @@ class Noting:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._noted: dict[int, tuple[str, ...]] = {}
+        self._noted: dict[int, tuple[Words, ...]] = {}
 
     @property
     def info(self) -> RecordingInfo:
@@ -172,10 +173,9 @@ class Noting:
 
     def findings(self) -> list[str]:
         """Every kind of note once with its count, the commonest first; numbers are left out."""
-        kinds = Counter(
-            re.sub(r"\d[\d.e+-]*", "…", note) for notes in self._noted.values() for note in notes
-        )
-        return [f"{note} ({count} times)" for note, count in kinds.most_common()]
+        from recordings.messages import counted
+
+        return counted(note for notes in self._noted.values() for note in notes)
 
 
 def file_sha256(path: Path) -> str:
