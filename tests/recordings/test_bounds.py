@@ -351,7 +351,7 @@ def test_a_number_that_no_instrument_reads_is_missing(tmp_path: Path) -> None:
     (recording,) = open_recording(tmp_path / "t.parquet")
     first = next(recording.operations())
     assert np.isnan(first.current_a[0])
-    assert first.notes == ("1 number that no instrument reads left out",)
+    assert [str(note) for note in first.notes] == ["1 number that no instrument reads left out"]
 
 
 def test_a_number_that_its_unit_takes_past_every_number_is_refused(tmp_path: Path) -> None:
@@ -401,5 +401,6 @@ def test_the_analysis_of_a_wide_file_ends_in_a_sentence(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert msgspec.json.decode(done.stdout.splitlines()[-1]) == {
-        "error": "wide.h5, column voltage_v: 5,200 cells; a pack has at most 4,096"
+        "error": "wide.h5, column voltage_v: 5,200 cells; a pack has at most 4,096",
+        "error_zh": "wide.h5，列 voltage_v：5,200 个单体；一个电池组最多 4,096 个",
     }
