@@ -46,6 +46,9 @@ check: $(VENV)/.all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@command -v tsc > /dev/null || { \
+	  echo "make check needs tsc for the page's scripts: apt install node-typescript" >&2; exit 1; }
+	tsc -p monitor/dashboard/jsconfig.json
 
 bench: $(VENV)/.all
 	$(BIN)/cellpulse bench engine

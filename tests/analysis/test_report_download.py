@@ -154,7 +154,7 @@ async def downloaded(tab: Tab, link: str) -> tuple[str, str]:
     path = await download.path()
     assert (await asyncio.to_thread(path.read_bytes)).startswith(b"%PDF-1.7")
     done = await asyncio.to_thread(
-        subprocess.run, ["pdftotext", "-layout", path, "-"], capture_output=True, check=True
+        lambda: subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True)
     )
     return download.suggested_filename, done.stdout.decode()
 

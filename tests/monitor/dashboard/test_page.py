@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -54,10 +55,14 @@ class Stage:
     browser: Browser
 
     @contextlib.asynccontextmanager
-    async def tab(self, path: str = "/", **options: object) -> AsyncIterator[Tab]:
+    async def tab(self, path: str = "/", **options: Any) -> AsyncIterator[Tab]:
         """A fresh browser context; an error in the page's scripts fails the test."""
-        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
-        context = await self.browser.new_context(**settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {
+            "viewport": {"width": 1280, "height": 800},
+            "locale": "en-GB",
+            **options,
+        }
+        context = await self.browser.new_context(**settings)
         tab = await context.new_page()
         tab.set_default_timeout(30_000)
         errors: list[str] = []
@@ -400,7 +405,7 @@ async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
         await until(tab, "cellpulse.frames > 3")
         await tab.add_script_tag(path=AXE_FILE_PATH)
         for scheme in ("light", "dark"):
-            await tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await tab.emulate_media(color_scheme=scheme)
             attribute = "document.documentElement.dataset.mantineColorScheme"
             await until(tab, f"{attribute} === '{scheme}'")
             result = await tab.evaluate("axe.run({resultTypes: ['violations']})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_what_fits_passes() -> None:
         ({"temperatures_count": ints(1, 2**63 - 1)}, 1),
     ],
 )
-def test_a_frame_that_reaches_too_far_is_refused(change: dict[str, object], frame: int) -> None:
+def test_a_frame_that_reaches_too_far_is_refused(change: dict[str, Any], frame: int) -> None:
     with pytest.raises(ValueError, match=f"^frame {frame} of 2: .* do not fit 4 cells"):
         features.update_inplace(CellState.empty(4), replace(frames(), **change), Outputs(4))
 
