@@ -32,8 +32,8 @@ class Radio:
 
     async def discover(  # as bleak names it
         self,
-        timeout: float,
-        return_adv: bool,  # noqa: ASYNC109
+        timeout: float,  # noqa: ASYNC109
+        return_adv: bool,
     ) -> dict[str, tuple[Device, str]]:
         assert timeout > 0
         assert return_adv

@@ -13,7 +13,8 @@ def test_the_hooks_are_the_commands_of_make_check() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
-    commands = recipe[1].replace("$(BIN)", ".venv/bin").replace("\t", "").splitlines()
+    lines = recipe[1].replace("$(BIN)", ".venv/bin").replace("\\\n", "").split("\n")
+    commands = [line.strip() for line in lines if line and not line.startswith("\t@")]
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
     assert [hook["entry"] for hook in hooks] == commands
