@@ -228,7 +228,9 @@ def disturbed(inputs: Sequence[Input]) -> list[Input]:
     return out
 
 
-def _spoilt(item: FrameIn, k: int, rng: np.random.Generator) -> FrameIn:
+def _spoilt(  # noqa: C901 - one way of spoiling after another
+    item: FrameIn, k: int, rng: np.random.Generator
+) -> FrameIn:
     """One frame with its readings spoilt now and then; the clock is set back at two thirds."""
     frame = item.frame
     volts, temps = list(_list(frame.voltage_v)), list(_list(frame.temperature_c))

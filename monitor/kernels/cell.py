@@ -230,15 +230,24 @@ class HeatPrior(Protocol):
     """The heat balances' parameters before anything is known of a cell, per nominal Ah."""
 
     @property
-    def heat_capacity_j_per_k_ah(self) -> float: ...
+    def heat_capacity_j_per_k_ah(self) -> float:
+        """Heat capacity, J/K per Ah."""
+
     @property
-    def cooling_w_per_k_ah(self) -> float: ...
+    def cooling_w_per_k_ah(self) -> float:
+        """Cooling to the ambient, W/K per Ah."""
+
     @property
-    def resistance_ohm_ah(self) -> float: ...
+    def resistance_ohm_ah(self) -> float:
+        """Resistance times capacity, ohm Ah."""
+
     @property
-    def balance_mean(self) -> Sequence[float]: ...
+    def balance_mean(self) -> Sequence[float]:
+        """The adaptive balance's coefficients, in the order of BALANCE_TERMS."""
+
     @property
-    def balance_spread(self) -> Sequence[float]: ...
+    def balance_spread(self) -> Sequence[float]:
+        """Their standard deviations."""
 
 
 def empty_cells(rows: int) -> Records:

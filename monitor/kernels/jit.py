@@ -10,7 +10,7 @@ check every index too, for tests (a cache of its own: see `cache`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -27,7 +27,7 @@ def njit(function: F) -> F:
     What is compiled may use constants and jitted functions of its own file and of `monitor.kernels`
     and no others: by these the cache knows it again (see `cache`).
     """
-    return _kept(numba.njit(nogil=True, error_model="numpy")(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy")(function)))
 
 
 def kernel(function: F) -> F:
@@ -38,7 +38,7 @@ def kernel(function: F) -> F:
     calls must be a kernel too.
     """
     uncounted: dict[str, Any] = {"_nrt": False}
-    return _kept(numba.njit(nogil=True, error_model="numpy", **uncounted)(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy", **uncounted)(function)))
 
 
 def _kept(compiled: F) -> F:

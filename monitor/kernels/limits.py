@@ -40,15 +40,24 @@ class Limited(Protocol):
     """What is looked at of an alarm rule."""
 
     @property
-    def quantity(self) -> Feature | Extra: ...
+    def quantity(self) -> Feature | Extra:
+        """What is compared, of a sample."""
+
     @property
-    def above(self) -> bool: ...
+    def above(self) -> bool:
+        """Whether it must stay below the limit."""
+
     @property
-    def deadband(self) -> float: ...
+    def deadband(self) -> float:
+        """How far back over the limit it must go, in its unit."""
+
     @property
-    def on_delay_ms(self) -> int: ...
+    def on_delay_ms(self) -> int:
+        """How long it must last, ms of event time."""
+
     @property
-    def off_delay_ms(self) -> int: ...
+    def off_delay_ms(self) -> int:
+        """And how long its end must."""
 
 
 def rule_rows(rules: Sequence[Limited]) -> Records:

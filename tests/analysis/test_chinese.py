@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from analysis.chinese import in_chinese
+
 from tests.conftest import ROOT
 
 READERS = (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monitor.kernels.features import S
 
 from benchmarks import agreement
 from benchmarks.agreement import OutputsDifferError, compare
@@ -58,7 +57,7 @@ def test_the_measured_fleets_run_both_models(models: Models, frame: int) -> None
     size = run_engine(engine, messages)
     assert size == 8 * RESULTS * 4
     assert engine.counters.samples == before + 8
-    assert not np.isnan(engine.fleet.cells.scalars[:8, S.SOC]).any()
+    assert not np.isnan(engine.fleet.cells["soc"][:8]).any()
     estimates = [engine.estimate(name) for name in stream.assets]
     scores = [x for one in estimates if one is not None for x in one.thermal_score.value]
     assert len(scores) == 8
