@@ -137,7 +137,7 @@ def _compare_rows(
             if not (name.startswith("running") and cell["dir"] == 0):
                 differences.add(name, ours, theirs, STATE)
         if cell["dir"]:
-            side = engine.fleet.cells.histogram[first + k, 0 if cell["dir"] > 0 else 1]
+            side = state.histogram[0 if cell["dir"] > 0 else 1]
             worst = float(np.abs(side - np.array(cell["half"].hist)).max())
             differences.add(f"charge per 10 mV from {BIN_FIRST_V} V, Ah", worst, 0.0, STORED)
 

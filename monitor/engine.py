@@ -558,9 +558,9 @@ class Engine:
         n, ended = update_inplace(fleet.cells, frames, out)
         usable = out.soh_usable[:n]
         soh = self._no_soh
-        if self._soh is not None and (answers := int(np.count_nonzero(usable))):
+        if self._soh is not None and (asked := int(np.count_nonzero(usable))):
             x = out.soh_inputs[:n]
-            soh = self._soh.run(x if answers == n else x[usable])
+            soh = self._soh.run(x if asked == n else x[usable])
         elif self._soh is None:
             usable[:] = False
         score = self._no_score

@@ -32,6 +32,7 @@ from monitor.models.onnx import SohModel, ThermalModel
 STATE_VERSION = 9
 READ_VERSIONS = (7, 8, STATE_VERSION)
 DEFAULT_CAPACITY_AH = 1.0
+Rows = slice | int  # of the arrays with one row a cell
 
 
 @dataclass(slots=True)
@@ -168,7 +169,7 @@ class Fleet:
         """The asset's rows."""
         return slice(asset.first_row, asset.first_row + asset.cells)
 
-    def has_model(self, rows: slice | int) -> NDArray[np.bool_]:
+    def has_model(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether the SOH model knows the cells' family."""
         known: NDArray[np.bool_] = self.cells["config"]["soh_table"][rows] >= 0.0
         return known
