@@ -20,7 +20,7 @@ AMBIENT_UNKNOWN_C = -1_000.0
 
 def _record(*fields: tuple[object, ...]) -> np.dtype[np.void]:
     """A dtype whose rows have their fields as attributes, in Python as in a kernel."""
-    return np.dtype((np.record, np.dtype(list(fields), align=True)))  # type: ignore[call-overload,no-any-return]
+    return np.dtype((np.record, np.dtype(list(fields), align=True)))
 
 
 def _floats(*names: str) -> list[tuple[str, str]]:

@@ -123,7 +123,7 @@ def _settle_inplace(
         elif not held[Result.SOH_STATE] <= UNLIKE:
             held[Result.SOH_STATE] = NOT_ENOUGH
         s.soh_ms = held_ms[Result.SOH]
-        score = np.float32(np.nan)
+        score: np.floating = np.float32(np.nan)
         if s.thermal_usable:
             score = answers.score[w]
             w += 1
@@ -157,7 +157,7 @@ def _accepted_inplace(cell: Record, state: int, x: Floats32) -> int:
 
 
 @kernel
-def _row_inplace(s: Record, score: float, held: Floats, held_ms: Ints, row: Floats32) -> None:
+def _row_inplace(s: Record, score: np.floating, held: Floats, held_ms: Ints, row: Floats32) -> None:
     """The sample's result, and what of it is the newest of its cell; each (RESULTS,)."""
     for c in range(Result.SOH + 0, Result.SOH_STATE + 1):
         row[c] = held[c]

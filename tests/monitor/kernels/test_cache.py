@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from monitor.kernels.cache import SourcesCache, sources_key
-from monitor.kernels.levels import levels
+from monitor.kernels.risk import _levels
 from tests.conftest import ROOT
 
 JUDGE = """
@@ -83,11 +83,11 @@ def test_checked_and_unchecked_kernels_share_a_folder(tmp_path: Path) -> None:
 
 def test_numbas_private_names_are_where_they_were() -> None:
     """The cache replaces `_cache` of a dispatcher, which it reads and writes by `_cache_file`."""
-    cache = levels._cache  # type: ignore[attr-defined]
+    cache = _levels._cache  # type: ignore[attr-defined]
     assert isinstance(cache, SourcesCache)
-    key = sources_key(levels.py_func.__code__.co_filename)  # type: ignore[attr-defined]
+    key = sources_key(_levels.py_func.__code__.co_filename)  # type: ignore[attr-defined]
     assert key in cache._cache_file._index_name
-    levels(25.0, 60.0, 0.0, 0.0, 0.0, 0.0, False, 0)
+    _levels(25.0, 60.0, 0.0, 0.0, 0.0, 0.0, False, 0)
     assert list(Path(cache.cache_path).glob(f"*levels*{key}*.nbi"))
 
 
