@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.kernels.admission import ADMISSION
-from monitor.kernels.cell import CELL, MEMORY_BYTES
+from monitor.kernels.cell import CELL, MEMORY_FROM
 from monitor.kernels.columns import Records, Result
 
 Field = tuple[str, str, tuple[int, ...]]  # name, with dots; type, as in "<f8"; shape
@@ -47,11 +47,11 @@ def records_of(name: str, array: Records) -> Records:
 
 
 def memory(cells: Records) -> NDArray[np.uint8]:
-    """The bytes of consecutive records of CELL without their config, (rows, MEMORY_BYTES); a view.
+    """The bytes of consecutive records of CELL without their config, (rows, bytes); a view.
 
     They have no holes: they are the fields of `written_layout` in a row.
     """
-    return cells.view(np.uint8).reshape(len(cells), CELL.itemsize)[:, :MEMORY_BYTES]
+    return cells.view(np.uint8).reshape(len(cells), CELL.itemsize)[:, MEMORY_FROM:]
 
 
 @cache
