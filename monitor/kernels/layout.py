@@ -7,7 +7,7 @@ is not there any more is left out, one that is new keeps what it had.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import msgspec
@@ -74,13 +74,17 @@ def read_layout(data: bytes) -> Layouts:
         raise ValueError(f"layout of the state: {error}") from error
 
 
+def packed_dtype(layout: Sequence[Field]) -> np.dtype[np.void]:
+    """The fields in a row, without holes, under their dotted names."""
+    return np.dtype([(name, kind, shape) for name, kind, shape in layout])
+
+
 def take_over_inplace(target: Records, data: bytes, layout: list[Field]) -> None:
     """Write packed records of another layout into `target`, (rows,), field by field.
 
     Raises ValueError where the bytes are not as many records.
     """
-    packed = np.dtype([(name, kind, shape) for name, kind, shape in layout])
-    found = np.frombuffer(data, packed)
+    found = np.frombuffer(data, packed_dtype(layout))
     if len(found) != len(target):
         raise ValueError(f"{len(found):,} records of state, expected {len(target):,}")
     ours = {name: shape for name, _, shape in fields(target.dtype)}

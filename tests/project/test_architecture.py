@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
 LEAVES = ("contract", "errors", "config", "inputs")
 WITHIN: dict[str, tuple[str, ...]] = {
-    "kernels": ("contract", "errors", "alarms.rules"),
+    "kernels": (),  # the cache of their machine code knows no other source
     "models": ("contract", "errors", "kernels"),
     "alarms": (*LEAVES, "kernels"),
     "charging": ("contract", "errors", "models"),
