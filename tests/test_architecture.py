@@ -16,15 +16,17 @@ MAY_IMPORT = {
     "monitor": (),
     "recordings": (),
     "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt_client"),
-    "simulator": ("monitor.contract", "monitor.errors", "monitor.features", "recordings"),
+    "simulator": (
+        "monitor.contract", "monitor.errors", "monitor.features", "monitor.refusals", "recordings",
+    ),
     "training": ("recordings", "simulator", "monitor"),
     "benchmarks": ("cellpulse", "bridge", "simulator", "training", "recordings", "monitor"),
     "cellpulse": ("bridge", "simulator", "training", "recordings", "monitor", "benchmarks"),
-}
+}  # fmt: skip
 PURE = (
     "contract", "features", "models", "alarms", "engine", "admission", "conditions", "rules",
     "latest", "fleet", "inputs", "jit", "errors", "risk", "fade", "anode", "charging", "advice",
-    "alarm_commands", "alarm_groups", "operators", "quarantine", "takeover",
+    "alarm_commands", "alarm_groups", "operators", "quarantine", "refusals", "takeover",
 )  # fmt: skip
 IMPURE = {
     "asyncio", "aiomqtt", "paho", "sqlite3", "dash", "os", "time", "pathlib", "socket",
