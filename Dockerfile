@@ -3,6 +3,7 @@ FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/cellpulse
 COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY analysis analysis
 COPY bridge bridge
 COPY cellpulse cellpulse
 COPY models models

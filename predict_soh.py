@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellpulse.paths import models_folder
 from monitor.errors import CellpulseError
-from monitor.features import SOH_BINS
-from monitor.models import SOH_STATES, SohModel, read_card
+from monitor.kernels.features import SOH_BINS
+from monitor.models.folder import models_folder
+from monitor.models.onnx import SOH_STATES, SohModel, read_card
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
 from training.dataset import read_half_cycles

@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.baseline import Baseline
 from benchmarks.stream import FleetStream, Instant, Message, encoded
+from monitor.alarms.rules import DEFAULT_RULES
 from monitor.contract import cell_name, decode_telemetry, sensor_name
 from monitor.engine import Engine, Results
 from monitor.errors import CellpulseError
-from monitor.features import BIN_FIRST_V, S
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.latest import Result
-from monitor.rules import DEFAULT_RULES
+from monitor.kernels.features import BIN_FIRST_V, S
+from monitor.kernels.results import Result
 
 SECONDS = 1_800
 EVERY = 5
@@ -48,6 +48,7 @@ class Agreement:
     tolerance: float
 
     def row(self) -> tuple[str, str, str, str]:
+        """The line of the table: output, compared, largest difference, tolerance."""
         return self.output, f"{self.compared:,}", f"{self.largest:.1e}", f"{self.tolerance:.0e}"
 
 

@@ -30,8 +30,8 @@ from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.streaming import DRAIN_S, line_of, start_process
 from monitor.config import BrokerAddress
 from monitor.contract import VERSION, AssetConfig, Provenance, Topics, encode
-from monitor.mqtt import MqttLink
-from monitor.warming import compile_kernels
+from monitor.mqtt.link import MqttLink
+from monitor.warm import compile_kernels
 
 SECONDS = 60.0
 SMALLEST_S = 3.0
@@ -79,6 +79,7 @@ class Listener:
                 self.came_ns.setdefault(f"{record['asset']} {record['timestamp_ms']}", now)
 
     def close(self) -> None:
+        """End the link to the broker."""
         self._link.close()
 
 

@@ -1,14 +1,14 @@
 """The adaptive heat balance the obvious way: NumPy matrices, one object a cell, a list of samples.
 
 The part of the baseline that the thermal model's input needs; the equations are those of
-`monitor.features.balance_slot_inplace`, for regular samples without gaps.
+`monitor.kernels.features.balance_slot_inplace`, for regular samples without gaps.
 """
 
 from math import exp
 
 import numpy as np
 
-from monitor import features as f
+from monitor.kernels import features as f
 
 SLOT_MS = f.SLOT_MS
 
@@ -26,6 +26,7 @@ class HeatBalance:
         self.samples: list[tuple[float, ...]] = []
 
     def sample(self, t: int, v: float, c_rate: float, temp: float, ambient: float) -> None:
+        """One sample: V, 1/h, degC; gathered into slots."""
         row = (t / 1000, v, c_rate, temp, ambient)
         if not self.samples:
             self.origin, self.samples = t, [row]
@@ -36,6 +37,7 @@ class HeatBalance:
         self.samples.append(row)
 
     def close(self, rows: np.ndarray) -> None:
+        """One slot of the balance from its rows, (n, 5)."""
         steps = np.diff(rows[:, 0])
         dt = steps.sum()
         v, c, temp, ambient = ((rows[1:] + rows[:-1])[:, 1:] / 2 * steps[:, None]).sum(0) / dt

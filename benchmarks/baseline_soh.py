@@ -1,12 +1,12 @@
 """The SOH model's input the obvious way: lists and dictionaries, one object a cell.
 
-The part of the baseline that `monitor.features` calls a half-cycle's histogram and marks, for
-regular samples without gaps.
+The part of the baseline that `monitor.kernels.features` calls a half-cycle's histogram and marks,
+for regular samples without gaps.
 """
 
 from math import ceil, floor, log, sqrt
 
-from monitor import features as f
+from monitor.kernels import features as f
 
 
 class HalfCycle:

@@ -28,11 +28,11 @@ from benchmarks.chaos_monitor import set_clock
 from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, hostile, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
 from benchmarks.results import Figure, Page, below_headline, hand_out
-from cellpulse.paths import demo_recording
 from monitor.errors import ConfigurationError
-from monitor.warming import compile_kernels
+from monitor.warm import compile_kernels
 from recordings.open import open_recording
 from recordings.types import Recording
+from simulator.demo_file import demo_recording
 
 KILLS = 50
 FRAMES = 60_000

@@ -12,10 +12,10 @@ import aiomqtt
 from benchmarks.chaos_stream import Packet, Sender, Stream
 from benchmarks.chaos_world import World
 from cellpulse.wiring import connector
-from monitor.admission import A
 from monitor.config import Config
 from monitor.contract import decode_telemetry
 from monitor.engine import Engine
+from monitor.kernels.admission import A
 from monitor.store.checkpoint import newest
 from monitor.store.journal import connect
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cellpulse.running import run
 from cellpulse.wiring import run_monitor
 from monitor.config import Config, load
-from monitor.mqtt import wall_clock_ms
+from monitor.mqtt.link import wall_clock_ms
 
 BYTES = 8
 

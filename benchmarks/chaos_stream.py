@@ -16,7 +16,6 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor.admission import BACKWARD_FRAMES
 from monitor.config import BrokerAddress
 from monitor.contract import (
     MAX_PAYLOAD_BYTES,
@@ -29,6 +28,7 @@ from monitor.contract import (
     decode_telemetry,
     encode,
 )
+from monitor.kernels.admission import BACKWARD_FRAMES
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, merged
 

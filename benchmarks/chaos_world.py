@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.broker import Mosquitto, Proxy
 from benchmarks.chaos_monitor import set_clock
 from monitor.errors import StoreError
-from monitor.jit import njit
+from monitor.kernels.jit import njit
 from monitor.store.sqlite_history import SqliteHistory
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -40,7 +40,7 @@ from benchmarks.screenshots import CHROMIUM_ARGS
 from benchmarks.streaming import START_S, start_process
 from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
-from monitor.dashboard.hub import Hub, View
+from monitor.dashboard.live.hub import Hub, View
 
 CELLS = 96
 PAGE_HZ = 10.0

@@ -30,11 +30,11 @@ from benchmarks.agreement import Agreement, compare
 from benchmarks.baseline import Baseline
 from benchmarks.results import Figure, as_object, table
 from benchmarks.stream import FIRST_S, GROUPS, LAST_S, START_MS, WARM_S, FleetStream, Message
-from cellpulse.paths import models_folder
 from monitor.contract import decode_telemetry
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.models import SohModel, ThermalModel
+from monitor.models.folder import models_folder
+from monitor.models.onnx import SohModel, ThermalModel
 from monitor.service import load_models
 
 BATCH_MESSAGES = 1_000
@@ -65,6 +65,7 @@ class Models:
 
     @staticmethod
     def read(folder: Path) -> Models:
+        """The models of a folder, and their files' bytes."""
         soh, thermal = load_models(folder)
         files = {name: (folder / name).read_bytes() for name in MODEL_FILES}
         return Models(soh, thermal, files)
@@ -203,6 +204,7 @@ class Measured:
 
     @property
     def largest(self) -> int:
+        """The largest number of cells that was measured."""
         return max(cells for cells, _ in self.ours)
 
 

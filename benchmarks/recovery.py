@@ -32,7 +32,7 @@ from benchmarks.results import Figure, Page, below_headline, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
 from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
-from monitor.mqtt_client import Client
+from monitor.mqtt.client import Client
 
 TARGET_S = 2.0
 HZ = 10.0

@@ -18,7 +18,7 @@ from typing import Literal
 
 from playwright.async_api import Browser, async_playwright
 
-from cellpulse.paths import demo_recording
+from simulator.demo_file import demo_recording
 
 CHROMIUM_ARGS = (
     "--headless",

@@ -20,12 +20,12 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from benchmarks.stream import LAST_S, START_MS, FleetStream, encoded
-from cellpulse.paths import models_folder
-from monitor.admission import Verdict
 from monitor.config import Config
 from monitor.contract import Frame, decode_telemetry, encode
 from monitor.engine import Engine, FinishedCycle, Results
 from monitor.inputs import ConfigIn, FrameIn
+from monitor.kernels.admission import Verdict
+from monitor.models.folder import models_folder
 from monitor.service import load_models
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal, MinuteRow, used_bytes

@@ -26,12 +26,12 @@ import aiomqtt
 import numpy as np
 
 from benchmarks.load import STAMP
-from cellpulse.paths import models_folder
 from cellpulse.running import run
 from cellpulse.wiring import connector
 from monitor.config import Config, load
-from monitor.mqtt import Message
-from monitor.mqtt_receive import BlockClient, Received
+from monitor.models.folder import models_folder
+from monitor.mqtt.link import Message
+from monitor.mqtt.receive import BlockClient, Received
 from monitor.service import Monitor, load_models
 
 TRIGGER = "bms/trigger"
@@ -115,7 +115,7 @@ async def monitor(config: Config, report: Path) -> None:
         watch.arrived(batch)
         on_batch(client, batch)
 
-    link_close, on_batch = monitor.link.close, monitor.link._on_batch
+    link_close, on_batch = monitor.link.close, monitor.link._on_batch  # noqa: SLF001 - a seam
     # The seams between the stages; what is inside them is as always.
     for owner, name, work in (
         (monitor.link, "acknowledge", committed),

@@ -22,7 +22,7 @@ from benchmarks.broker import Mosquitto
 from benchmarks.load import Load
 from benchmarks.results import Figure, Page, below_headline, hand_out
 from monitor.store.journal import connect
-from monitor.warming import compile_kernels
+from monitor.warm import compile_kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 600.0
@@ -50,6 +50,7 @@ class Passed:
 
     @property
     def lost(self) -> float:
+        """Messages that were sent and are not in the store."""
         return self.sent["messages"] - self.stored
 
     @property

@@ -3,9 +3,10 @@
     python -m benchmarks.twin_pybamm [--json]
 
 PyBaMM is no dependency of ours; where it is installed, this calibrates the twin's tables on three
-cycles of the SPMe (parameter set Chen2020) exactly as `simulator.calibrate` does on recordings, and
-compares the two on profiles with other currents that were not calibrated on. Currents are scaled
-from the 5 Ah of Chen2020 to the 2 Ah of the twin's file; voltage and temperature stay as they are.
+cycles of the SPMe (parameter set Chen2020) exactly as `training.twin.calibrate` does on recordings,
+and compares the two on profiles with other currents that were not calibrated on. Currents are
+scaled from the 5 Ah of Chen2020 to the 2 Ah of the twin's file; voltage and temperature stay as
+they are.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.calibrate import fit_tables
 from simulator.twin_cycles import NOMINAL_AH, Cycle
 from simulator.twin_parameters import parse_parameters
+from training.twin.calibrate import fit_tables
 
 Floats = NDArray[np.float64]
 
@@ -114,6 +115,7 @@ def compare(evaluations: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """The command line of `python -m benchmarks.twin_pybamm`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.twin_pybamm", description=__doc__)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--json", action="store_true")

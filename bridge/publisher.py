@@ -20,7 +20,7 @@ from bridge.backoff import Backoff
 from bridge.broker import BrokerAddress
 from bridge.quarantine import ALARM
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
-from monitor.mqtt_client import Client
+from monitor.mqtt.client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _BATCH_BYTES = 16_000  # below the embedded broker's own default limit of 20 kB

@@ -26,7 +26,7 @@ from bridge.run import session
 from bridge.serve import serve
 from bridge.settings import TranslateSettings, legal_name, milliseconds
 from bridge.translate import MAX_NAMED, MAX_PAYLOAD_BYTES, Timing, Told, Translator
-from monitor.mqtt_client import Client
+from monitor.mqtt.client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
 _QUEUE = 10_000

@@ -38,7 +38,7 @@ def ask_health(what: str, settings: Callable[[], Config] = Config) -> str:
 
 
 async def _ask_gateway(name: str, config: Config) -> str:
-    from monitor.mqtt import collect_retained
+    from monitor.mqtt.link import collect_retained
 
     topic = Topics(config.root).ours("gateway", name, "status")
     try:

@@ -263,7 +263,7 @@ def password(
 ) -> None:
     """Set a user's password for the page and /metrics; it is asked for, or read from a pipe."""
     from cellpulse.asking import ask_password
-    from monitor.login import set_password
+    from monitor.web.login import set_password
 
     set_password(file, name, ask_password())
     print(f"{file}: {name} is set; give it to the page with the setting login = {str(file)!r}")
@@ -317,7 +317,7 @@ def schema(
     """Write the JSON Schema of every message and of the health report."""
     import json
 
-    from cellpulse.report.record import json_schema
+    from analysis.report.record import json_schema
     from monitor.contract import json_schemas
 
     (folder / "report").mkdir(parents=True, exist_ok=True)
@@ -330,7 +330,7 @@ def schema(
 @app.command()
 def warm() -> None:
     """Compile the engine's kernels once, so that the first start is quick."""
-    from monitor.warming import compile_kernels
+    from monitor.warm import compile_kernels
 
     compile_kernels()
 
@@ -363,11 +363,11 @@ def train_thermal(
 ) -> None:
     """Fit the thermal model and measure it leaving one group out."""
     if course is not None:
-        from training.thermal_course import run
+        from training.thermal.course import run
 
         typer.echo(run(course, plot))
         return
-    from training.thermal import train
+    from training.thermal.command import train
 
     train(_data(data), out, seed)
 
@@ -378,7 +378,7 @@ def evaluate_twin(
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Check the digital twin on cells that it was not calibrated with."""
-    from simulator.evaluate_twin import run
+    from training.twin.evaluate import run
 
     run(_data(data), as_json=json_out)
 
@@ -398,7 +398,7 @@ def evaluate_thermal(
     ] = None,
 ) -> None:
     """The thermal benchmark: false alarms, detection, lead times, crush tests."""
-    from training.thermal import main
+    from training.thermal.command import main
 
     arguments = ["evaluate", "--data", str(_data(data))]
     arguments += ["--json"] if json_out else []

@@ -44,7 +44,7 @@ def list_alarms(
 ) -> None:
     """Print every alarm that is not normal, the most severe first."""
     from monitor.contract import AlarmRecord, decode
-    from monitor.mqtt import collect_retained
+    from monitor.mqtt.link import collect_retained
 
     settings = configured(config, broker=broker, root=root)
 
@@ -176,7 +176,7 @@ def stats(
     """
     import msgspec
 
-    from monitor.alarm_stats import alarm_stats
+    from monitor.alarms.stats import alarm_stats
     from monitor.contract import AlarmRecord
     from monitor.store.sqlite_history import SqliteHistory
 
@@ -282,8 +282,8 @@ def _print_alarm(alarm: Any, zh: bool, as_json: bool) -> None:
 
 
 def _client(settings: Config) -> Any:
-    from monitor.mqtt import tls_context
-    from monitor.mqtt_client import Client
+    from monitor.mqtt.client import Client
+    from monitor.mqtt.link import tls_context
 
     broker = settings.broker
     return Client(

@@ -67,7 +67,7 @@ def evaluate_charging(
     """Measure every charging policy on unseen cells and on PyBaMM."""
     import msgspec
 
-    from cellpulse.paths import models_folder
+    from monitor.models.folder import models_folder
     from training.charging.evaluate import evaluate, figures_of
     from training.charging.page import write_page
     from training.figures import report, text_table
@@ -104,8 +104,8 @@ def advise(
     """Say how fast to charge now, how long it takes, what it wears, and why. Commands nothing."""
     import msgspec
 
-    from cellpulse.advising import advice_model, state_of_asset, state_of_file
-    from monitor.advice import STYLES, advise, sentence
+    from analysis.advice import advice_model, state_of_asset, state_of_file
+    from monitor.charging.advice import STYLES, advise, sentence
     from monitor.errors import ConfigurationError
 
     chosen = next((name for name in STYLES if name == style), None)

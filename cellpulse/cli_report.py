@@ -54,18 +54,18 @@ def report(
     ] = None,
 ) -> None:  # fmt: skip
     """Write a battery health report, a page that a person can sign, from a store or a file."""
-    from cellpulse.paths import models_folder
     from monitor.config import load
     from monitor.errors import ConfigurationError
+    from monitor.models.folder import models_folder
 
     chosen, path = _where(out, format)
     if language not in ("en", "zh"):
         raise ConfigurationError(f"--lang {language}: expected en or zh")
     settings = load(config, models=models)
 
-    from cellpulse.report.making import make
-    from cellpulse.report.record import to_json
-    from cellpulse.report.render import to_html, to_pdf
+    from analysis.report.make import make
+    from analysis.report.record import to_json
+    from analysis.report.render import to_html, to_pdf
 
     found = make(
         battery,

@@ -15,8 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     from training.figures import Figure
-    from training.soh_evaluate import Evaluation
-    from training.soh_scores import Score
+    from training.soh.evaluate import Evaluation
+    from training.soh.scores import Score
 
 Data = Annotated[
     Path | None,
@@ -61,8 +61,8 @@ def train_soh(
     data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
 ) -> None:
     """Fit the SOH model and measure it leaving one cell out."""
-    from training.soh import train
-    from training.soh_scores import table_text
+    from training.soh.command import train
+    from training.soh.scores import table_text
 
     card = train(_data(data), out, seed, _say, _cache(fresh))
     for dataset, lines in card.metrics.items():
@@ -74,7 +74,7 @@ def train_forecast(
 ) -> None:
     """Fit the forecast network and measure it leaving one cell out. Needs PyTorch."""
     _one_thread()
-    from training.forecast import train
+    from training.forecast.command import train
 
     card = train(_data(data), out, seed, _say, _cache(fresh))
     print(json.dumps(card.metrics, indent=1))
@@ -97,11 +97,11 @@ def evaluate_soh(
 
     import msgspec
 
-    from cellpulse.paths import models_folder
+    from monitor.models.folder import models_folder
     from training.figures import report, text_table
-    from training.soh_evaluate import evaluate, evaluate_files
-    from training.soh_figures import figures_of
-    from training.soh_scores import table_text
+    from training.soh.evaluate import evaluate, evaluate_files
+    from training.soh.figures import figures_of
+    from training.soh.scores import table_text
 
     if paths:
         from training.resume import file_digest
@@ -140,7 +140,7 @@ def evaluate_forecast(
     """Measure the forecasts, each cell from the others. Needs PyTorch."""
     _one_thread()
     from training.figures import text_table
-    from training.forecast_evaluate import evaluate, to_json
+    from training.forecast.evaluate import evaluate, to_json
 
     result, _, left_out = evaluate(_data(data), seed, _say, _cache(fresh), budget)
     for name in left_out:
@@ -166,11 +166,11 @@ def forecast(
     as_json: AsJson = False,
 ) -> None:
     """Forecast a battery: next cycles with intervals, remaining life, and a picture of it."""
-    from cellpulse.paths import models_folder
     from monitor.errors import ConfigurationError
+    from monitor.models.folder import models_folder
     from recordings.lookup import find
-    from training.forecast_run import ForecastModel, draw, sentence
-    from training.forecast_run import forecast as run
+    from training.forecast.run import ForecastModel, draw, sentence
+    from training.forecast.run import forecast as run
 
     if not 0.0 < end_of_life < 1.0:
         raise ConfigurationError(f"--end-of-life {end_of_life}: expected a share such as 0.7")
@@ -216,8 +216,8 @@ def forecast(
 def _write_page(
     page: Path, found: Evaluation, figures: Sequence[Figure], data: Path, seed: int, fresh: bool
 ) -> None:
-    from training.forecast_evaluate import evaluate
-    from training.soh_page import page as text
+    from training.forecast.evaluate import evaluate
+    from training.soh.page import page as text
 
     _one_thread()
     result, told, _ = evaluate(data, seed, _say, _cache(fresh))

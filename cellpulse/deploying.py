@@ -15,7 +15,7 @@ from pathlib import Path
 
 from monitor.contract import ASSET_PATTERN, is_asset_name
 from monitor.errors import ConfigurationError
-from monitor.login import set_password
+from monitor.web.login import set_password
 
 BROKER_USERS = ("monitor", "simulator", "dashboard")
 ROUNDS = 10_000

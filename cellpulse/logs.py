@@ -26,7 +26,7 @@ def start_logging(config: Config) -> None:
 
 
 class TextLines(logging.Formatter):
-    """`WARNING monitor.mqtt: lost the broker ...`; a traceback follows on lines of its own."""
+    """`WARNING monitor.mqtt.link: lost the broker ...`; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record."""

@@ -16,13 +16,14 @@ from pathlib import Path
 import aiomqtt
 
 from cellpulse.embedded import embedded_broker
-from cellpulse.paths import demo_recording, models_folder
 from monitor.config import Config
 from monitor.contract import Topics
 from monitor.errors import ConfigurationError
-from monitor.mqtt import tls_context
-from monitor.mqtt_client import Client
+from monitor.models.folder import models_folder
+from monitor.mqtt.client import Client
+from monitor.mqtt.link import tls_context
 from recordings.types import Recording
+from simulator.demo_file import demo_recording
 from simulator.faults_scenario import OFFERED
 from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
@@ -78,7 +79,7 @@ async def run_monitor(
     config: Config, ready: asyncio.Event | None = None, clock: Callable[[], int] | None = None
 ) -> None:
     """The monitor alone, until cancelled. `clock` stands in for Unix time in ms."""
-    from monitor.mqtt import wall_clock_ms
+    from monitor.mqtt.link import wall_clock_ms
     from monitor.service import Monitor, load_models, load_policy
 
     soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
@@ -95,15 +96,15 @@ async def run_monitor(
 
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
-    from cellpulse.analysing import analyse
-    from cellpulse.forecasting import forecaster
-    from cellpulse.reporting import ReportMaker
+    from analysis.file import analyse
+    from analysis.forecast import forecaster
+    from analysis.report.process import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
-    from monitor.dashboard.feed import Feed, wall_clock_ms
-    from monitor.dashboard.hub import Hub
-    from monitor.login import Logins
+    from monitor.dashboard.live.feed import Feed, wall_clock_ms
+    from monitor.dashboard.live.hub import Hub
     from monitor.store.influx_history import make_history
     from monitor.supervisor import Supervisor
+    from monitor.web.login import Logins
 
     logins = None if config.login is None else Logins(config.login)
     hub = Hub()

@@ -32,8 +32,8 @@ TOPICS = (
 )
 PYTHON = {
     "The monitor": (
-        "monitor.contract", "monitor.engine", "monitor.features", "monitor.models",
-        "monitor.alarms", "monitor.rules", "monitor.config", "monitor.store.history",
+        "monitor.contract", "monitor.engine", "monitor.kernels.features", "monitor.models.onnx",
+        "monitor.alarms.book", "monitor.alarms.rules", "monitor.config", "monitor.store.history",
     ),
     "Recordings": (
         "recordings.types", "recordings.open", "recordings.lookup", "recordings.analysis",
@@ -132,9 +132,8 @@ def messages() -> str:
         link = f"[{message}](#{message.replace('_', '-')})" if message else "`online`, `offline`"
         lines.append(f"| `{topic}` | {who} | {qos} | {link} |")
     for name, schema in schemas.items():
-        document = json.loads(schema) if isinstance(schema, str | bytes) else schema
         lines += ["", f"## {name} {{#{name.replace('_', '-')}}}", ""]
-        lines += _fields(document)
+        lines += _fields(schema)
     return "\n".join([*lines, ""])
 
 

@@ -18,12 +18,21 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.admission import Verdict, admit_inplace, is_ahead, session_id
-from monitor.advice import ChargeState, charge_state
-from monitor.alarm_commands import device_notice, is_notice, notice_of, obey, shelves_end
-from monitor.alarm_groups import group_events
-from monitor.alarms import AlarmBook, Key, record
-from monitor.conditions import RuleColumns, check_inplace
+from monitor.alarms.book import AlarmBook, Key, record
+from monitor.alarms.commands import device_notice, is_notice, notice_of, obey, shelves_end
+from monitor.alarms.groups import group_events
+from monitor.alarms.rules import (
+    CLOCK_JUMP,
+    DEFAULT_RULES,
+    EXTRAS,
+    OFFLINE,
+    SEQUENCE_GAP,
+    STALE,
+    TROUBLES,
+    Notice,
+    Rule,
+)
+from monitor.charging.advice import ChargeState, charge_state
 from monitor.contract import (
     MAX_CELLS,
     VERSION,
@@ -47,18 +56,6 @@ from monitor.contract import (
 )
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, Fade
-from monitor.features import (
-    BINS,
-    Ended,
-    Feature,
-    FrameColumns,
-    H,
-    Outputs,
-    Phase,
-    Quality,
-    S,
-    update_inplace,
-)
 from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
 from monitor.inputs import (
     CommandIn,
@@ -70,26 +67,29 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.latest import (
+from monitor.kernels.admission import Verdict, admit_inplace, is_ahead, session_id
+from monitor.kernels.features import (
+    BINS,
+    Ended,
+    Feature,
+    FrameColumns,
+    H,
+    Outputs,
+    Phase,
+    Quality,
+    S,
+    update_inplace,
+)
+from monitor.kernels.limits import RuleColumns, check_inplace
+from monitor.kernels.results import (
     FADE_ACCELERATION,
     KNEE_CYCLE,
     RESULTS,
     Result,
     settle_inplace,
 )
-from monitor.models import SohModel, ThermalModel
+from monitor.models.onnx import SohModel, ThermalModel
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
-from monitor.rules import (
-    CLOCK_JUMP,
-    DEFAULT_RULES,
-    EXTRAS,
-    OFFLINE,
-    SEQUENCE_GAP,
-    STALE,
-    TROUBLES,
-    Notice,
-    Rule,
-)
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000

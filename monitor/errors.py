@@ -1,4 +1,4 @@
-"""The one exception tree of what we raise on purpose, whole; each but the first five at its part.
+"""The one exception tree of what we raise on purpose. What is not here stands where it is raised.
 
 CellpulseError              one sentence that a user can act on
 ├── PayloadError            a message that the contract refuses: counted and answered, never fatal
@@ -8,13 +8,8 @@ CellpulseError              one sentence that a user can act on
 ├── ModelError              a model that cannot be used: absent, damaged or not what its card says
 ├── StoreError              a store that cannot be opened, read or written
 ├── AwayError               a peer that takes or answers nothing now: `wait_s` until it may again
-├── BridgeError             a board, its link or its mapping
-│   ├── FrameError          bytes that are no frame of the protocol
-│   ├── LinkError           a line or socket that is gone
-│   │   └── EndOfRecordingError  a recorded line that has been played
-│   ├── NoAnswerError       a board that did not answer in time
-│   └── MappingError        a mapping of registers or signals that cannot be used
-├── FeedError               a command that was not sent or not answered: `key` among the page's texts
+├── BridgeError             a tree of its own, in `bridge.errors`
+├── FeedError               a command not sent or not answered: `key` among the page's texts
 ├── AnalysisError           a file that cannot be analysed: `zh`, the sentence in Chinese
 ├── ReportError             a report that cannot be made
 ├── UnhealthyError          a process that does not answer, or says that something fails

@@ -9,14 +9,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.admission import ADMISSION_WIDTH, A, empty_admission, session_id
+from monitor.alarms.rules import Rule
 from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
-from monitor.features import TERMS, CellState, G, Param
-from monitor.latest import RESULTS, Result
-from monitor.models import SohModel, ThermalModel
-from monitor.rules import Rule
+from monitor.kernels.admission import ADMISSION_WIDTH, A, empty_admission, session_id
+from monitor.kernels.features import TERMS, CellState, G, Param
+from monitor.kernels.results import RESULTS, Result
+from monitor.models.onnx import SohModel, ThermalModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +40,7 @@ class Asset:
 
     @property
     def cells(self) -> int:
+        """How many cells, as the config says."""
         return self.config.cells
 
 

@@ -25,9 +25,10 @@ from typing import Protocol
 
 import msgspec
 
-from monitor.admission import Verdict
-from monitor.advice import AdviceModel, advise
-from monitor.alarms import Key
+from monitor.alarms.book import Key
+from monitor.alarms.operators import EVERYBODY, Operators
+from monitor.alarms.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
+from monitor.charging.advice import AdviceModel, advise
 from monitor.contract import (
     ASSET_PATTERN,
     GROUP_ASSET,
@@ -58,11 +59,10 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.mqtt import Message
-from monitor.operators import EVERYBODY, Operators
+from monitor.kernels.admission import Verdict
+from monitor.mqtt.link import Message
 from monitor.quarantine import Kept, of_input, of_message, of_stored
 from monitor.recovery import recover
-from monitor.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal
 
@@ -89,9 +89,11 @@ class Publisher(Protocol):
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
         expiry_s: int | None = None,
-    ) -> None: ...  # fmt: skip
+    ) -> None:  # fmt: skip
+        """Send a message; with `expiry_s` the broker drops it after so many seconds."""
 
-    def acknowledge(self, messages: Sequence[Message]) -> None: ...
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these are stored."""
 
 
 class Pipeline:

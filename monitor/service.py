@@ -28,31 +28,31 @@ from typing import Any, TypeVar
 
 import aiomqtt
 
-from monitor.advice import AdviceModel
-from monitor.client_id import client_id
+from monitor.alarms.operators import Operators
+from monitor.alarms.rules import CLIENT_TAKEN_OVER, DEFAULT_RULES, Rule
+from monitor.alarms.rules_file import parse_rules
+from monitor.charging.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.engine import Engine
 from monitor.errors import AwayError, ConfigurationError, ModelError, StoreError
 from monitor.fade import warm
-from monitor.former_session import empty_former_session
-from monitor.health import Health, HealthPages
-from monitor.homeassistant import discovery
-from monitor.models import SohModel, ThermalModel, read_card
-from monitor.mqtt import CONNECT_TIMEOUT_S, Clock, MqttLink, collect_retained, wall_clock_ms
-from monitor.operators import Operators
+from monitor.models.onnx import SohModel, ThermalModel, read_card
+from monitor.models.timing import TimedSohModel, TimedThermalModel
+from monitor.mqtt.client_id import client_id
+from monitor.mqtt.former_session import empty_former_session
+from monitor.mqtt.link import CONNECT_TIMEOUT_S, Clock, MqttLink, collect_retained, wall_clock_ms
+from monitor.notify.homeassistant import discovery
+from monitor.notify.webhook import Outbox, Sender, Webhook
 from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
-from monitor.rules import CLIENT_TAKEN_OVER, DEFAULT_RULES, Rule
-from monitor.rules_file import parse_rules
 from monitor.store.checkpoint import write
 from monitor.store.influx_sink import make_sink
 from monitor.store.journal import Journal
 from monitor.store.upkeep import Upkeep
 from monitor.store.wal import keep_short
 from monitor.supervisor import Report, Supervisor
-from monitor.timing import TimedSohModel, TimedThermalModel
-from monitor.warming import compile_kernels
-from monitor.webhook import Outbox, Sender, Webhook
+from monitor.warm import compile_kernels
+from monitor.web.health import Health, HealthPages
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -252,10 +252,10 @@ class Monitor:
         if self.config.health_port is None:
             yield
             return
-        from monitor.dashboard.guard import OriginGuard
-        from monitor.dashboard.login_guard import BasicGuard
-        from monitor.http_server import LOOPBACK_NAMES, listen, serve_again
-        from monitor.login import Logins
+        from monitor.web.login import Logins
+        from monitor.web.login_guard import BasicGuard
+        from monitor.web.origin_guard import OriginGuard
+        from monitor.web.server import LOOPBACK_NAMES, listen, serve_again
 
         host = self.config.health_host
         open_port = partial(listen, host, self.config.health_port, option="--health-port")

@@ -58,6 +58,7 @@ class Impedance:
 
     @property
     def sane(self) -> bool:
+        """Whether both resistances are between 0 and 1 ohm."""
         fits = (self.electrolyte_ohm, self.charge_transfer_ohm)
         return all(fit is not None and 0 < fit < 1 for fit in fits)
 
@@ -103,6 +104,7 @@ class NasaRecording:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:

@@ -50,7 +50,8 @@ class Table(Protocol):
     """A file of columns."""
 
     @property
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
 
     @property
     def rows(self) -> int:

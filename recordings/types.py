@@ -178,7 +178,8 @@ class Recording(Protocol):
     """
 
     @property
-    def info(self) -> RecordingInfo: ...
+    def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
         """Operations in time order from number `start` on, read as they are asked for.

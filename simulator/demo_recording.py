@@ -21,11 +21,11 @@ import numpy as np
 
 from recordings.bundle import write_bundle
 from recordings.types import Operation, RecordingInfo
+from simulator.demo_file import demo_recording
 from simulator.faults import InternalShort
 from simulator.twin import TwinState, load_parameters
 from simulator.twin_cycler import Protocol, Rig, Sensors, before_empty, cycle
 
-DEMO_PATH = Path(__file__).parent / "bundled" / "demo.parquet"
 DURATION_S = 9 * 3600.0
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 FAULT_ONSET_S = 35 * 60.0
@@ -63,11 +63,13 @@ class MadeRecording:
     made: tuple[Operation, ...]
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
+        """The operations from number `start` on."""
         return iter(self.made[start:])
 
 
-def make_demo(path: Path = DEMO_PATH, seed: int = 0) -> None:
+def make_demo(path: Path | None = None, seed: int = 0) -> None:
     """Write the demonstration's recording. The same seed gives the same bytes."""
+    path = demo_recording() if path is None else path
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(path, demo_recordings(seed))
 
@@ -120,8 +122,9 @@ def _info(cell: _Cell) -> RecordingInfo:
 
 
 def main() -> None:
+    """The command line of `python -m simulator.demo_recording`."""
     parser = argparse.ArgumentParser(prog="python -m simulator.demo_recording", description=__doc__)
-    parser.add_argument("path", nargs="?", type=Path, default=DEMO_PATH)
+    parser.add_argument("path", nargs="?", type=Path, default=demo_recording())
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     make_demo(arguments.path, arguments.seed)

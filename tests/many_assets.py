@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cellpulse.paths import demo_recording
 from cellpulse.running import run
 from cellpulse.wiring import Show, run_show
 from monitor.config import Config
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingInfo
+from simulator.demo_file import demo_recording
 from simulator.player import Progress
 from simulator.replay import ReplayOptions
 

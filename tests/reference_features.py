@@ -4,7 +4,7 @@ Nothing here is incremental. Filters are sums with explicit weights, counters ar
 phases are masks, half-cycles are cut out of the masks first and their figures taken from slices.
 The answer is that of the prefix's last sample.
 
-It is long because it says again, in another way, all that `monitor/features.py` computes.
+It is long because it says again, in another way, all that `monitor/kernels/features.py` computes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import MARKS, Ended, Feature, Phase, Quality
+from monitor.kernels.features import MARKS, Ended, Feature, Phase, Quality
 
 Floats = NDArray[np.float64]
 NOTHING = float("nan")

@@ -7,22 +7,23 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cellpulse.paths import demo_recording, models_folder
-from cellpulse.report.content import make_report
-from cellpulse.report.gathering import Material
-from cellpulse.report.record import Report
-from cellpulse.report.samples import Samples
+from analysis.report.content import make_report
+from analysis.report.material import Material
+from analysis.report.record import Report
+from analysis.report.samples import Samples
 from monitor.contract import AssetConfig, CycleSummary, Frame
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.latest import RESULTS, Result
-from monitor.models import read_card
+from monitor.kernels.results import RESULTS, Result
+from monitor.models.folder import models_folder
+from monitor.models.onnx import read_card
 from monitor.service import load_models
 from monitor.store.journal import Journal
 from recordings.open import open_recording
 from recordings.types import Recording
+from simulator.demo_file import demo_recording
 from simulator.replay import ReplayOptions, asset_config, messages
-from training.forecast_run import ForecastModel
+from training.forecast.run import ForecastModel
 
 START_MS = 1_600_000_000_000
 HOUR_MS = 3_600_000

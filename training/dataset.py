@@ -1,10 +1,11 @@
 """Half-cycles of recorded cells as the monitor would see them, with capacity labels.
 
-Every operation of a recording goes through `monitor.features.update_inplace`, the kernel that runs
-live, and its `soh_inputs` rows are kept at instants `SNAPSHOT_S` apart. A charge is labelled with
-the next discharge's capacity over nominal, a discharge with its own; `excluded` says why a label is
-not used. A window that begins in mid-charge is cut from two snapshots (`window_inputs`): the
-histogram only grows, so the difference of two rows is what a kernel that began in between holds.
+Every operation of a recording goes through `monitor.kernels.features.update_inplace`, the kernel
+that runs live, and its `soh_inputs` rows are kept at instants `SNAPSHOT_S` apart. A charge is
+labelled with the next discharge's capacity over nominal, a discharge with its own; `excluded` says
+why a label is not used. A window that begins in mid-charge is cut from two snapshots
+(`window_inputs`): the histogram only grows, so the difference of two rows is what a kernel that
+began in between holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.features import (
+from monitor.kernels.features import (
     BIN_V,
     CHARGE_FIRST_V,
     SOH_BINS,
@@ -79,6 +80,7 @@ class HalfCycle:
 
     @property
     def usable(self) -> bool:
+        """Whether the label is used."""
         return not self.excluded
 
     @property

@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from monitor.contract import CycleSummary, Event, Readings
-from monitor.dashboard.outlook import Outlook
-from monitor.dashboard.rows import RiskName
+from monitor.dashboard.live.rows import RiskName
+from monitor.dashboard.pages.outlook import Outlook
 from monitor.errors import CellpulseError
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ import msgspec
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
+from monitor.alarms.rules import ASSET
 from monitor.contract import (
     AssetConfig,
     Command,
@@ -24,24 +25,23 @@ from monitor.contract import (
     cell_name,
     is_asset_name,
 )
-from monitor.dashboard.alarms_page import alarms_page
-from monitor.dashboard.analyse_page import analyse_page
 from monitor.dashboard.analysis import Analyse
-from monitor.dashboard.asset_page import asset_page
-from monitor.dashboard.feed import FeedError
-from monitor.dashboard.fleet_page import fleet_page
 from monitor.dashboard.history import curve_columns, read_history
-from monitor.dashboard.hub import Hub
-from monitor.dashboard.ica import read_curves
-from monitor.dashboard.login_guard import signed_in
-from monitor.dashboard.outlook import Outlook
+from monitor.dashboard.live.feed import FeedError
+from monitor.dashboard.live.hub import Hub
+from monitor.dashboard.pages.alarms import alarms_page
+from monitor.dashboard.pages.analyse import analyse_page
+from monitor.dashboard.pages.asset import asset_page
+from monitor.dashboard.pages.fleet import fleet_page
+from monitor.dashboard.pages.ica import read_curves
+from monitor.dashboard.pages.outlook import Outlook
+from monitor.dashboard.pages.shell import not_found_page, top_bar
 from monitor.dashboard.refusals import refusal
 from monitor.dashboard.reports import Reports
-from monitor.dashboard.shell import not_found_page, top_bar
 from monitor.dashboard.texts import Language, as_language, text
 from monitor.errors import StoreError
-from monitor.rules import ASSET
 from monitor.store.history import History
+from monitor.web.login_guard import signed_in
 
 
 @dataclass(frozen=True, slots=True)

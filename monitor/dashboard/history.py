@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import cell_name
-from monitor.dashboard.ica import Curve
+from monitor.dashboard.pages.ica import Curve
 from monitor.store.history import History, Trace
 
 SPANS_MS = {

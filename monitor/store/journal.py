@@ -5,7 +5,7 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.latest.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
+`monitor.kernels.results.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
 `alarm_number` (how many transitions of each alarm there are), `unusable` (inputs that a recovery
 left out, with the reason), `minute` (see `monitor.store.minutes`), `progress`. Views for people:
 `telemetry`, `cycles`, `alarms`, `quarantine`; for programs: `frame`, all frames by asset and event
@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from monitor.admission import Verdict
 from monitor.contract import AssetConfig, Command, DeviceAlarm, Event, Frame, encode
 from monitor.engine import Results
 from monitor.errors import StoreError, reason_of
@@ -47,6 +46,7 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
+from monitor.kernels.admission import Verdict
 
 SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"

@@ -23,17 +23,17 @@ from pathlib import Path
 
 import msgspec
 
-from cellpulse.paths import models_folder
-from monitor.advice import AdviceModel
+from monitor.charging.advice import AdviceModel
 from monitor.contract import MAX_CELLS, Event, Topics, decode
 from monitor.engine import Engine, Results
 from monitor.inputs import FrameIn, Input
-from monitor.models import SohModel, ThermalModel
-from monitor.mqtt import Message
+from monitor.models.folder import models_folder
+from monitor.models.onnx import SohModel, ThermalModel
+from monitor.mqtt.link import Message
 from monitor.pipeline import Pipeline
 from monitor.service import load_models, load_policy
 from monitor.store.journal import Journal
-from monitor.warming import compile_kernels
+from monitor.warm import compile_kernels
 from tests.engine_world import FakePublisher
 from tests.fuzz.streams import Sender
 
@@ -232,7 +232,7 @@ def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
         for name in sorted(names)
     }  # fmt: skip
     different = {
-        name: sorted(key for key in (b or {}) if a is None or a.get(key) != b[key])
+        name: sorted(k for k, value in (b or {}).items() if a is None or a.get(k) != value)
         for name, (a, b) in readable.items()
     }
     raise AssertionError(f"the recovered state differs: {different}")

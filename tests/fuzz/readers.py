@@ -20,9 +20,9 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from cellpulse import analysing
+from analysis import file as analysing
 from monitor.dashboard.analysis import AnalysisError
-from monitor.warming import compile_kernels
+from monitor.warm import compile_kernels
 from recordings.open import open_recording
 from recordings.types import MAX_CELLS, RecordingError
 from tests.fuzz.recordings import MAKERS

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.contract import MAX_TIMESTAMP_MS
-from monitor.mqtt import Message
+from monitor.mqtt.link import Message
 
 T0 = 1_700_000_000_000
 ASSETS = ("p", "q", "r.s", "u")

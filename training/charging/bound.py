@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.charging import Limits
+from monitor.charging.shield import Limits
 from simulator.twin import CellParameters
 from training.charging import rewards
 from training.charging.policies import HIGHEST_C, LOWEST_C, CcCv, MultiStage

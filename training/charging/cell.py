@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitor import anode
-from monitor.charging import Limits
+from monitor.charging import anode
+from monitor.charging.shield import Limits
 from simulator import twin_kernels as k
 from simulator.twin import CellParameters, Conditions, Output, TwinState, step_inplace
 
@@ -200,6 +200,7 @@ class CellBatch:
 
     @property
     def n(self) -> int:
+        """How many cells."""
         return len(self.current_c)
 
     def gather(self, row: int) -> Floats:
@@ -208,10 +209,12 @@ class CellBatch:
 
     @property
     def temperature_c(self) -> Floats:
+        """Temperature of every cell's core, degC. (n,)"""
         return self.gather(k.TEMPERATURE_C)
 
     @property
     def capacity_loss(self) -> Floats:
+        """Capacity lost, a share of nominal. (n,)"""
         return self.gather(k.CAPACITY_LOSS)
 
     @property

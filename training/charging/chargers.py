@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.charging import Limits, allowed_c
+from monitor.charging.shield import Limits, allowed_c
 from simulator.twin import CellParameters, load_parameters
 from training.charging import rewards
 from training.charging.cell import CellBatch, Variation
@@ -40,7 +40,8 @@ class Scene:
 class Watcher(Protocol):
     """Looks at the cells after every step of theirs."""
 
-    def see(self) -> None: ...
+    def see(self) -> None:
+        """Look at the cells as they are now."""
 
 
 class Chargers:

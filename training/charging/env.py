@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from monitor.advice import ADVICE_INPUTS
+from monitor.charging.advice import ADVICE_INPUTS
 from training.charging.chargers import Bools, Chargers, Floats, Reward, Scene
 from training.charging.policies import HIGHEST_C, current_of, scaled
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.charging import PERFECT, Limits
+from monitor.charging.shield import PERFECT, Limits
 from simulator.twin import CellParameters, load_parameters
 from training.charging.bound import best_profiles, cost
 from training.charging.cell import scale_exponents

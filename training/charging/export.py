@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.advice import ADVICE_INPUTS, SEEN
+from monitor.charging.advice import ADVICE_INPUTS, SEEN
 from training.charging.chargers import Chargers, Scene
 from training.charging.policies import (
     CENTRE,
@@ -96,7 +96,7 @@ def to_onnx(policy: Network, outlook: Layers) -> bytes:
     """x (n, inputs) float32, raw units -> current_c, minutes, loss, (n,) each."""
     from onnx import TensorProto, helper
 
-    from training.soh_onnx import Graph
+    from training.soh.graph import Graph
 
     graph = Graph()
     n, const = graph.node, graph.constant

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from monitor.charging import Limits
+from monitor.charging.shield import Limits
 from simulator.twin import CellParameters
 from training.charging import rewards
 from training.charging.bound import cost

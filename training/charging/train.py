@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from monitor.advice import ADVICE_INPUTS
-from monitor.models import CARD_VERSION, Card
+from monitor.charging.advice import ADVICE_INPUTS
+from monitor.models.onnx import CARD_VERSION, Card
 from simulator.twin import load_parameters
 from training.charging import learn
 from training.charging.bound import cost
@@ -75,7 +75,7 @@ def ship(out: Path, ppo: list[Network], seed: int, say: Say) -> Card:
         description=(
             "Charging current from what a BMS knows, by PPO on the twin, with the time and the "
             "wear until 80 % if it is followed. Advice in shadow only: it commands no charger, and "
-            "is used behind monitor.charging's shield."
+            "is used behind monitor.charging.shield's shield."
         ),
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         opset=OPSET,

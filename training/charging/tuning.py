@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
-from monitor.charging import Limits
+from monitor.charging.shield import Limits
 from simulator.twin import CellParameters
 from training.charging import rewards
 from training.charging.bound import cost

@@ -1,0 +1,1 @@
+"""Recordings through the monitor's own engine, offline: health, heat, advice, forecast, report."""

@@ -1,0 +1,115 @@
+"""What is known of an asset now, from a file or from the store, for charging advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.newest import Newest
+from analysis.replayed import frames_at_once
+from monitor.charging.advice import AdviceModel, ChargeState, Style, advise, charge_state
+from monitor.config import load
+from monitor.contract import Advice, Frame
+from monitor.engine import Engine
+from monitor.errors import ConfigurationError, ModelError
+from monitor.inputs import ConfigIn, FrameIn
+from monitor.models.folder import models_folder
+from monitor.models.onnx import read_card
+from monitor.service import load_models
+from monitor.store.sqlite_history import SqliteHistory
+from recordings.open import open_recording
+from recordings.types import Recording
+from simulator.replay import ReplayOptions, asset_config, messages
+
+Floats = NDArray[np.float64]
+
+RECENT_MS = 600_000  # how far back in the store the newest value of a cell may lie
+
+
+def advice_model(folder: Path | None = None) -> AdviceModel:
+    """The installed policy; raises ModelError where there is none."""
+    folder = folder or models_folder()
+    try:
+        onnx, card = ((folder / f"charging.{end}").read_bytes() for end in ("onnx", "json"))
+    except OSError as error:
+        raise ModelError(
+            f"charging policy in {folder}: {error.strerror}; run `cellpulse train charging`"
+        ) from error
+    return AdviceModel(onnx, read_card(card, "charging.json"))
+
+
+def advice_of(state: ChargeState, folder: Path, style: Style = "normal") -> Advice | None:
+    """Advice where the policy is installed in `folder`, else None."""
+    if not (folder / "charging.onnx").is_file():
+        return None
+    return advise(advice_model(folder), state, style)
+
+
+def state_of_asset(asset: str, store: Path | None) -> ChargeState:
+    """An asset's newest state in the store; raises ConfigurationError where it is not there."""
+    path = load(None, store=store).store
+    if not path.is_file():
+        raise ConfigurationError(f"{asset}: no such file, and no store {path} to find an asset in")
+    history = SqliteHistory(path)
+    known = {stored.name: stored for stored in history.assets()}
+    if asset not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigurationError(f"{asset}: neither a file nor an asset in {path} (there: {names})")
+    stored = known[asset]
+    if stored.config is None:
+        raise ConfigurationError(f"{asset}: the store has no config of it, so no nominal capacity")
+    traces = [
+        history.trace(asset, cell, stored.last_ms - RECENT_MS, stored.last_ms)
+        for cell in range(stored.config.cells)
+    ]
+    return charge_state(
+        stored.config,
+        soc=np.array([_newest(trace.soc) for trace in traces]),
+        soh=np.array([_newest(trace.soh) for trace in traces]),
+        voltage_v=np.array([_newest(trace.voltage_v) for trace in traces]),
+        temperature_c=np.array([_newest(trace.temperature_c) for trace in traces]),
+        current_a=_newest(traces[0].current_a),
+        ambient_c=_newest(traces[0].ambient_c),
+    )
+
+
+def state_of_file(path: Path) -> dict[str, ChargeState]:
+    """Every asset in a recording as it stands at its end.
+
+    Raises RecordingError where the file cannot be read.
+    """
+    return {recording.info.asset: _at_end(recording) for recording in open_recording(path)}
+
+
+def _at_end(recording: Recording) -> ChargeState:
+    """The recording through the monitor's engine; what is known of it after its last sample."""
+    asset = recording.info.asset
+    options = ReplayOptions(speed=None)
+    config = asset_config(recording.info, options, "advice")
+    engine = Engine(*load_models(models_folder()))
+    engine.process([ConfigIn(asset, config, 0)])
+    newest = Newest(config.cells)
+    most = frames_at_once(config.cells)
+    batch: list[Frame] = []
+    for timed in messages(recording, options):
+        if isinstance(timed.message, Frame):
+            batch.append(timed.message)
+            if len(batch) >= most:
+                newest.take(batch, _rows(engine, asset, batch))
+                batch = []
+    newest.take(batch, _rows(engine, asset, batch))
+    return newest.state(config)
+
+
+def _rows(engine: Engine, asset: str, frames: list[Frame]) -> Sequence[NDArray[np.float32] | None]:
+    inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
+    return engine.process(inputs).rows
+
+
+def _newest(values: Floats) -> float:
+    """The last value that is one, NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(known[-1]) if len(known) else float("nan")

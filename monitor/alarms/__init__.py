@@ -1,0 +1,1 @@
+"""Rules, the alarm book, and what operators ask of it."""

@@ -1,0 +1,1 @@
+"""The newest state of every asset, from the broker to every browser."""

@@ -1,0 +1,1 @@
+"""What is computed a sample: compiled loops over arrays, no I/O."""

@@ -1,0 +1,1 @@
+"""Alarms out to other programs."""

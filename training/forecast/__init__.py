@@ -1,0 +1,1 @@
+"""The forecasts of fade: trained and judged."""

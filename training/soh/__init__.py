@@ -1,0 +1,1 @@
+"""The state-of-health model: trained and judged."""

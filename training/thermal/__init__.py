@@ -1,0 +1,1 @@
+"""The thermal model: trained and judged."""

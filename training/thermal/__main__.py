@@ -1,0 +1,5 @@
+"""`python -m training.thermal`."""
+
+from training.thermal.command import main
+
+main()

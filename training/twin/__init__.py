@@ -1,0 +1,1 @@
+"""The digital twin's parameters: fitted and judged."""
