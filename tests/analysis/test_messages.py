@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import bridge.errors
+import monitor.errors
 from analysis.messages import AnalysisMessage, both, refusal
 from recordings import errors
 from recordings.errors import FormatError, RecordingError, SamplesError, TooLargeError
@@ -265,3 +267,20 @@ def test_kinds_of_notes_are_counted_without_their_numbers() -> None:
 def test_the_formats_that_are_named_are_those_that_are_read() -> None:
     listed: Mapping[str, str] = FORMATS
     assert str(Message("formats")) == "; ".join(f"{name} ({what})" for name, what in listed.items())
+
+
+def test_the_exception_trees_are_shown_whole() -> None:
+    """Each error that derives from a root stands in the picture of the root's module."""
+    bases: dict[str, set[str]] = {}
+    for package in ("monitor", "bridge", "simulator", "analysis", "cellpulse", "recordings"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    of = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                    bases[f"{package}.{node.name}"] = of
+    shown = f"{monitor.errors.__doc__}{bridge.errors.__doc__}{errors.__doc__}"
+    known = {"CellpulseError", "RecordingError", "UnplacedError"}
+    while more := {name.split(".")[1] for name, of in bases.items() if of & known} - known:
+        known |= more
+    assert len(known) > 20
+    assert {name for name in known if not re.search(rf"\b{name}\b", shown)} == set()
