@@ -32,7 +32,7 @@ from monitor.dashboard.analysis import (
 )
 from monitor.dashboard.live.rows import THERMAL_CODES, gravest_of, risk_of
 from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 from monitor.risk import ThermalSigns
 from monitor.store.thinning import Record, mark_silences, thin_rows
 
