@@ -33,7 +33,7 @@ from monitor.dashboard.analysis import (
 from monitor.dashboard.live.rows import THERMAL_CODES, gravest_of, risk_of
 from monitor.dashboard.pages.ica import FIRST_CURVES
 from monitor.dashboard.thinning import Record, keep_extremes, mark_silences
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 from monitor.risk import ThermalSigns
 
 log = logging.getLogger(__name__)

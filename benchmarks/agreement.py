@@ -20,8 +20,8 @@ from monitor.contract import cell_name, decode_telemetry, sensor_name
 from monitor.engine import Engine, Results
 from monitor.errors import CellpulseError
 from monitor.inputs import ConfigIn, FrameIn
+from monitor.kernels.columns import Result
 from monitor.kernels.features import BIN_FIRST_V, S
-from monitor.kernels.results import Result
 
 SECONDS = 1_800
 EVERY = 5

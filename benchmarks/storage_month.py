@@ -24,7 +24,7 @@ from monitor.config import Config
 from monitor.contract import Frame, decode_telemetry, encode
 from monitor.engine import Engine, FinishedCycle, Results
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.models.folder import models_folder
 from monitor.service import load_models
 from monitor.store.checkpoint import Checkpoint, write

@@ -67,27 +67,11 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict, admit_inplace, is_ahead, session_id
-from monitor.kernels.features import (
-    BINS,
-    Ended,
-    Feature,
-    FrameColumns,
-    H,
-    Outputs,
-    Phase,
-    Quality,
-    S,
-    update_inplace,
-)
+from monitor.kernels.admission import admit_inplace, is_ahead, session_id
+from monitor.kernels.columns import RESULTS, Ended, Feature, Phase, Quality, Result, Verdict
+from monitor.kernels.features import BINS, FrameColumns, H, Outputs, S, update_inplace
 from monitor.kernels.limits import RuleColumns, check_inplace
-from monitor.kernels.results import (
-    FADE_ACCELERATION,
-    KNEE_CYCLE,
-    RESULTS,
-    Result,
-    settle_inplace,
-)
+from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE, settle_inplace
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
 

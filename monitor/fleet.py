@@ -14,8 +14,8 @@ from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
 from monitor.kernels.admission import ADMISSION_WIDTH, A, empty_admission, session_id
+from monitor.kernels.columns import RESULTS, Result
 from monitor.kernels.features import TERMS, CellState, G, Param
-from monitor.kernels.results import RESULTS, Result
 from monitor.models.onnx import SohModel, ThermalModel
 
 Floats = NDArray[np.float64]

@@ -14,9 +14,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import FEATURES, Feature, Quality
+from monitor.kernels.columns import FEATURES, RESULTS, Feature, Quality, Result
 from monitor.kernels.jit import kernel, plain, unfit
-from monitor.kernels.results import RESULTS, Result
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]

@@ -17,16 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.kernels.columns import SOH_BINS, Feature, Phase
 from monitor.kernels.features import (
     BIN_V,
     CHARGE_FIRST_V,
-    SOH_BINS,
     CellState,
-    Feature,
     FrameColumns,
     Outputs,
     Param,
-    Phase,
     update_inplace,
 )
 from recordings.open import open_recording

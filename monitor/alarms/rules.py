@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Literal
 
 from monitor.contract import AssetConfig
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Feature
 
 
 class Extra(IntEnum):

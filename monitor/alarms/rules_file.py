@@ -39,7 +39,7 @@ from typing import Any, Literal
 from monitor.alarms.rules import AssetLimit, Extra, FixedLimit, Rule
 from monitor.contract import AssetConfig, Limits
 from monitor.errors import ConfigurationError
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Feature
 
 _SHARED = {"enabled", "deadband", "on_delay_s", "off_delay_s", "levels"}
 _OWN = {"quantity", "when", "scope", "unit", "says", "says_zh", "action", "action_zh"}

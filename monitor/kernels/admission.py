@@ -18,6 +18,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.kernels.columns import Verdict
 from monitor.kernels.jit import kernel, unfit
 
 Ints = NDArray[np.int64]
@@ -26,16 +27,6 @@ FUTURE_BOUND_MS = 60_000  # how far ahead of its arrival a frame may be
 BACKWARD_FRAMES = 3  # so many frames in a row behind the newest mean that the clock was set back
 WINDOW = 62  # sequence numbers remembered behind the newest
 LONGEST_GAP = 2**31  # a greater step in sequence numbers is a new count, not lost frames
-
-
-class Verdict(IntEnum):
-    """What became of a frame."""
-
-    ACCEPTED = 0
-    NEW_SEGMENT = 1  # accepted, and the clock was set back: nothing is bridged
-    DUPLICATE = 2
-    LATE = 3
-    FUTURE = 4
 
 
 class A(IntEnum):

@@ -42,6 +42,20 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.kernels.columns import (
+    CV_BAND_V,
+    ENDED_WIDTH,
+    FEATURES,
+    SLOT_CHANNELS,
+    SLOTS,
+    SOH_BINS,
+    SOH_WIDTH,
+    THERMAL_WIDTH,
+    Ended,
+    Feature,
+    Phase,
+    Quality,
+)
 from monitor.kernels.jit import kernel, unfit
 
 Floats = NDArray[np.float64]
@@ -53,7 +67,6 @@ QUICK_S = 0.9  # the least span of the quick slope; thermal runaway is a matter 
 RISING_TIMES = 4.0  # a reading that stands alone on a steady temperature is no rise
 RISING_NOISES = 6.0  # nor is one that the thermometer's own flicker may have made
 REST_C_RATE = 0.01  # below it a current counts as rest
-CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
 FULL_C_RATE = 0.05
 STEP_C_RATE = 0.25  # the smallest current step that gives a resistance
 STEP_MAX_S = 20.0
@@ -97,7 +110,6 @@ BINS = 160
 BIN_V = 0.01
 BIN_FIRST_V = 2.7
 
-SOH_BINS = 60
 CHARGE_FIRST_V = 3.6  # the model's view of a charge: 60 bins of 10 mV, 3.60 to 4.20 V
 DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
 
@@ -132,29 +144,8 @@ MARKS_END = 21.0 / 60.0  # with so much drawn the bins say more
 SMALLEST_STEP_V = 0.001  # a smaller drop from mark to mark counts as this
 MARK_SLACK = 1e-9  # of nominal: how far a sum of charges may round
 
-SOH_INPUTS = (
-    *((f"charge_in_bin_{b:02d}", "Ah per nominal Ah") for b in range(SOH_BINS)),
-    ("window_start", "bin"),  # first bin crossed whole; 0 of a charge that began empty
-    ("window_end", "bin"),  # one past the last
-    ("table", "index"),  # thrice the cell's family, + 1 for a discharge, + 2 by its marks
-    ("r60_ohm", "ohm"),  # -1 where unknown
-    ("c_rate_mean", "1/h"),
-    ("c_rate_spread", "1/h"),
-)
-SOH_WIDTH = len(SOH_INPUTS)
 
-SLOTS = 16
 SLOT_MS = 30_000  # one slot of the thermal window
-SLOT_CHANNELS = (
-    ("heat_evidence_fast", "W per nominal Ah"),
-    ("heat_evidence_slow", "W per nominal Ah"),
-    ("c_rate", "1/h"),
-    ("rise_over_ambient", "degC"),
-)
-THERMAL_INPUTS = tuple(
-    (f"{name}_{slot:02d}", unit) for slot in range(SLOTS) for name, unit in SLOT_CHANNELS
-)  # oldest slot first
-THERMAL_WIDTH = len(THERMAL_INPUTS)
 
 
 # The adaptive heat balance, per nominal Ah and in slots of SLOT_MS.
@@ -186,89 +177,6 @@ EVIDENCE_LEAST_W_PER_AH = -0.4
 FAST_MODEL_SHARE = 0.5  # of the load's own heat that the balance may be wrong by
 SLOW_MODEL_SHARE = 0.1  # the same, of the Joule heat
 AMBIENT_UNKNOWN_C = -1_000.0
-
-
-class Phase(IntEnum):
-    """What a cell is doing."""
-
-    UNKNOWN = 0
-    REST = 1
-    CC_CHARGE = 2
-    CV_CHARGE = 3
-    DISCHARGE = 4
-
-
-class Quality(IntEnum):
-    """Bits that say what is wrong with a sample; 0 is a good one."""
-
-    VOLTAGE_MISSING = 1
-    CURRENT_MISSING = 2
-    TEMPERATURE_MISSING = 4
-    VOLTAGE_IMPOSSIBLE = 8
-    CURRENT_IMPOSSIBLE = 16
-    TEMPERATURE_IMPOSSIBLE = 32
-    VOLTAGE_FROZEN = 64
-    TEMPERATURE_FROZEN = 128
-    NO_CONFIG = 256
-    AFTER_GAP = 512
-    AMBIENT_ASSUMED = 1024
-    TEMPERATURE_SPIKE = 2048  # stepped faster than the cell can
-    TEMPERATURE_JUMP = 4096  # and stayed there
-    VOLTAGE_GLITCH = 8192
-
-
-class Feature(IntEnum):
-    """Columns of the feature matrix, one row a sample."""
-
-    CHARGE_IN_AH = 0
-    CHARGE_OUT_AH = 1
-    ENERGY_IN_WH = 2
-    ENERGY_OUT_WH = 3
-    C_RATE = 4
-    SOC = 5
-    DV_DT_V_PER_S = 6
-    DT_DT_C_PER_S = 7
-    VOLTAGE_MEAN_V = 8
-    VOLTAGE_VAR = 9
-    CURRENT_MEAN_A = 10
-    CURRENT_VAR = 11
-    TEMPERATURE_MEAN_C = 12
-    TEMPERATURE_VAR = 13
-    RISE_C = 14
-    PHASE = 15
-    RESISTANCE_OHM = 16
-    HALF_CYCLE_AH = 17
-    HALF_CYCLE_S = 18
-    EXCESS_HEAT_W = 19
-    VOLTAGE_V = 20  # as accepted: NaN where missing, impossible or frozen
-    CURRENT_A = 21
-    TEMPERATURE_C = 22
-    AMBIENT_C = 23
-    DIRECTION = 24  # of the running half-cycle: +1 charge, -1 discharge, 0 none
-    GLITCHES = 25  # voltage glitches and spikes, each weighing exp(-age / GLITCH_TAU_S)
-    # The smaller of the last two slopes over QUICK_S and more; of a reading that is not believed
-    # because it stepped up, how far, K.
-    HEATING_C_PER_S = 26
-    # The newest slope as far as the one before bears it out: at most RISING_TIMES as steep.
-    RISING_C_PER_S = 27
-
-
-class Ended(IntEnum):
-    """Columns of a finished half-cycle."""
-
-    KIND = 0  # +1 charge, -1 discharge
-    START_MS = 1
-    END_MS = 2
-    CHARGE_AH = 3
-    ENERGY_WH = 4
-    VOLTAGE_START_V = 5
-    VOLTAGE_END_V = 6
-    CURRENT_MEAN_A = 7
-    TEMPERATURE_MEAN_C = 8
-    TEMPERATURE_MAX_C = 9
-    R60_OHM = 10
-    COMPLETE = 11
-    NUMBER = 12
 
 
 class Param(IntEnum):
@@ -438,8 +346,6 @@ class K(IntEnum):
 
 
 STATE_WIDTH = int(K.DROP) + len(MARKS)
-FEATURES = len(Feature)
-ENDED_WIDTH = len(Ended)
 PARAMS = int(Param.BALANCE_SPREAD) + len(BALANCE_TERMS)
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.alarms.rules import EXTRAS, Extra
-from monitor.kernels.features import FEATURES, SOH_BINS, SOH_WIDTH, Feature, Quality
+from monitor.kernels.columns import (
+    FEATURES,
+    RESULTS,
+    SOH_BINS,
+    SOH_WIDTH,
+    TEMPERATURE_BAD,
+    VOLTAGE_BAD,
+    Feature,
+    Quality,
+    Result,
+)
 from monitor.kernels.jit import kernel, unfit
 
 Floats = NDArray[np.float64]
@@ -16,50 +24,10 @@ Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-class Result(IntEnum):
-    """Columns of a sample's result, as stored (float32) and as kept for the newest (float64)."""
-
-    SOC = 0
-    SOH = 1
-    SOH_LOW = 2
-    SOH_HIGH = 3
-    SOH_STATE = 4  # index of monitor.contract.SohState: 0 ok, 1 not enough, 2 unlike, 3 no model
-    RESISTANCE_OHM = 5
-    THERMAL_SCORE = 6
-    EXCESS_HEAT_W = 7
-    PHASE = 8
-    QUALITY = 9
-    DT_DT_C_PER_S = 10
-    C_RATE = 11
-    RISK = 12  # monitor.risk.Risk; written by monitor.risk.judge_inplace
-    RISK_CAUSE = 13  # monitor.risk.Cause
-
-
-RESULTS = len(Result)
-RESULTS_BEFORE_RISK = 12  # what rows written by earlier versions have
-VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
-TEMPERATURE_BAD = (
-    Quality.TEMPERATURE_IMPOSSIBLE
-    | Quality.TEMPERATURE_FROZEN
-    | Quality.TEMPERATURE_SPIKE
-    | Quality.TEMPERATURE_JUMP
-)
 (
     THERMAL_SCORE, SOH_HIGH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
     FADE_ACCELERATION, CURRENT_FAULT,
 ) = (int(extra) - FEATURES for extra in Extra)  # fmt: skip
-
-
-def stored_rows(result: bytes, cells: int) -> Floats32:
-    """A stored frame's result as (cells, RESULTS); what was not judged then is NaN.
-
-    `cells` tells a row of an earlier version from one of today's.
-    """
-    flat = np.frombuffer(result, np.float32)
-    if len(flat) != RESULTS_BEFORE_RISK * cells and len(flat) % RESULTS == 0:
-        return flat.reshape(-1, RESULTS)
-    old = flat.reshape(-1, RESULTS_BEFORE_RISK)
-    return np.pad(old, ((0, 0), (0, RESULTS - RESULTS_BEFORE_RISK)), constant_values=np.nan)
 
 
 def settle_inplace(

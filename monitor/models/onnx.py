@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
-from monitor.kernels.features import SOH_INPUTS, THERMAL_INPUTS
+from monitor.kernels.columns import SOH_INPUTS, THERMAL_INPUTS
 
 Floats32 = NDArray[np.float32]
 CARD_VERSION = 1

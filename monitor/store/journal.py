@@ -46,7 +46,7 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 
 SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"

@@ -14,8 +14,8 @@ from benchmarks.engine import Models, run_baseline, run_engine, start_baseline, 
 from benchmarks.results import Figure, Page, as_object, below_headline, hand_out, table
 from benchmarks.stream import FIRST_S, FleetStream
 from monitor.engine import Engine
+from monitor.kernels.columns import RESULTS
 from monitor.kernels.features import S
-from monitor.kernels.results import RESULTS
 from monitor.models.folder import models_folder
 
 BASELINE = Path(agreement.__file__).with_name("baseline.py")

@@ -12,8 +12,8 @@ from monitor.alarms.rules import EXTRAS
 from monitor.contract import Frame
 from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.features import FEATURES, SOH_WIDTH, Feature
-from monitor.kernels.results import RESULTS, Result, settle_inplace
+from monitor.kernels.columns import FEATURES, RESULTS, SOH_WIDTH, Feature, Result
+from monitor.kernels.results import settle_inplace
 from monitor.models.folder import models_folder
 from monitor.service import load_models
 from recordings.open import open_recording

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.kernels.features import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
+from monitor.kernels.columns import SOH_BINS, SOH_INPUTS, SOH_WIDTH
+from monitor.kernels.features import CHARGE_FIRST_V
 from monitor.models.onnx import SOH_STATES, Card, SohModel, read_card
 from recordings.open import open_recording
 from tests.conftest import ROOT

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.kernels.features import SLOT_CHANNELS, SLOTS, THERMAL_WIDTH, Feature
+from monitor.kernels.columns import SLOT_CHANNELS, SLOTS, THERMAL_WIDTH, Feature
 from monitor.models.onnx import ThermalModel, read_card
 from recordings.open import open_recording
 from tests.conftest import ROOT

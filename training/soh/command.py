@@ -23,7 +23,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import MARKS, SOH_INPUTS
+from monitor.kernels.columns import SOH_INPUTS
+from monitor.kernels.features import MARKS
 from monitor.models.onnx import CARD_VERSION, Card, Family, SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor.contract import Limits
-from monitor.kernels.features import Feature
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels.columns import RESULTS, Feature, Result
 from monitor.risk import Risk, judge_inplace
 from recordings.open import open_recording
 from recordings.types import Operation

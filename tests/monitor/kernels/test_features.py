@@ -14,20 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.contract import AssetConfig, sensor_of_cell
-from monitor.kernels.features import (
-    SOH_BINS,
-    TERMS,
-    THERMAL_WIDTH,
-    CellState,
-    Ended,
-    Feature,
-    FrameColumns,
-    Outputs,
-    Param,
-    Phase,
-    Quality,
-    update_inplace,
-)
+from monitor.kernels.columns import SOH_BINS, THERMAL_WIDTH, Ended, Feature, Phase, Quality
+from monitor.kernels.features import TERMS, CellState, FrameColumns, Outputs, Param, update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation
 from tests.reference_features import Settings, Stream, reference

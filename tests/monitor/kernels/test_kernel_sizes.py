@@ -18,8 +18,8 @@ from monitor.contract import MAX_CELLS
 from monitor.kernels import admission, features
 from monitor.kernels import limits as conditions
 from monitor.kernels import results as latest
+from monitor.kernels.columns import RESULTS
 from monitor.kernels.features import CellState, FrameColumns, Outputs
-from monitor.kernels.results import RESULTS
 from simulator import twin_kernels
 from simulator.twin import Conditions, TwinState, load_parameters
 from tests.conftest import ROOT

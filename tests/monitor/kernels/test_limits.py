@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.alarms.rules import DEFAULT_RULES, EXTRAS, Extra, Rule
-from monitor.kernels.features import FEATURES, Feature
+from monitor.kernels.columns import FEATURES, Feature
 from monitor.kernels.limits import RuleColumns, check_inplace
 
 NAN = float("nan")
