@@ -7,6 +7,7 @@ for regular samples without gaps.
 from math import ceil, floor, log, sqrt
 
 from monitor.kernels import features as f
+from monitor.kernels.columns import SOH_BINS
 
 
 class HalfCycle:
@@ -81,8 +82,8 @@ class HalfCycle:
             told = zip(drops, (log(max(x, f.SMALLEST_STEP_V)) for x in steps), strict=True)
             bins = [x for pair in told for x in pair]
             table, start, end = table + 1, 0, len(bins)
-            bins += [0.0] * (f.SOH_BINS - len(bins))
-        start, end = (min(max(x, 0), f.SOH_BINS) for x in (start, end))
+            bins += [0.0] * (SOH_BINS - len(bins))
+        start, end = (min(max(x, 0), SOH_BINS) for x in (start, end))
         if end <= start or not self.load_s:
             return None
         mean = self.i_s / self.load_s

@@ -72,8 +72,9 @@ from monitor.kernels.columns import RESULTS, Ended, Feature, Phase, Quality, Res
 from monitor.kernels.features import BINS, FrameColumns, H, Outputs, S, update_inplace
 from monitor.kernels.limits import RuleColumns, check_inplace
 from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE, settle_inplace
+from monitor.kernels.risk import judge_inplace
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
+from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000

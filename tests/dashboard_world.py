@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.file import analyse
-from analysis.forecast import forecaster
+from analysis.forecast import ForecastProcess
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -330,6 +330,7 @@ class Page:
 
     async def start(self) -> None:
         self.hub = Hub()
+        self._forecasts = ForecastProcess(models_folder())
         feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
         app = make_app(
             self.hub,
@@ -338,7 +339,7 @@ class Page:
                 feed.request,
                 feed.send_to_simulator,
                 analyse=analyse,
-                outlook=forecaster(models_folder()),
+                outlook=self._forecasts.outlook,
             ),
         )
         started = asyncio.Event()
@@ -358,3 +359,4 @@ class Page:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forecasts.aclose()

@@ -15,7 +15,7 @@
     enabled = false
 
     [slow_heating]                   # a new code
-    quantity = "dt_dt_c_per_s"       # a name of kernels.features.Feature or alarms.rules.Extra
+    quantity = "dt_dt_c_per_s"       # a name of kernels.columns.Feature or alarms.rules.Extra
     when = "above"
     scope = "sensor"                 # cell, sensor or pack
     unit = "°C/s"

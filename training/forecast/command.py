@@ -51,6 +51,7 @@ FAMILY = {"nasa": 0, "calce": 1}
 SOURCES = (
     "training/forecast/net.py",
     "training/dataset.py",
+    "monitor/kernels/columns.py",
     "monitor/kernels/features.py",
 )
 Curves = dict[str, tuple[int, Floats]]

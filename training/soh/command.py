@@ -66,6 +66,7 @@ FIT_SOURCES = (
     "training/soh/widths.py",
     "training/soh/tables.py",
     "training/dataset.py",
+    "monitor/kernels/columns.py",
     "monitor/kernels/features.py",
 )
 SOURCES = (

@@ -91,6 +91,7 @@ SOURCES = (
     "training/soh/evaluate.py",
     "training/soh/families.py",
     "training/dataset.py",
+    "monitor/kernels/columns.py",
     "monitor/kernels/features.py",
 )
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from monitor.contract import Limits
 from monitor.kernels.columns import RESULTS, Feature, Result
-from monitor.risk import Risk, judge_inplace
+from monitor.kernels.risk import judge_inplace
+from monitor.risk import Risk
 from recordings.open import open_recording
 from recordings.types import Operation
 from training.thermal.data import Floats, HeatParameters, Stream, run_kernel

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor import risk
 from monitor.alarms.rules import EXTRAS
 from monitor.contract import MAX_CELLS
-from monitor.kernels import admission, features
+from monitor.kernels import admission, features, risk
 from monitor.kernels import limits as conditions
 from monitor.kernels import results as latest
 from monitor.kernels.columns import RESULTS
