@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from monitor.kernels.columns import Quality
-from monitor.kernels.thermal_levels import WARNING_SLOPE_C_PER_S, levels
+from monitor.kernels.levels import WARNING_SLOPE_C_PER_S, levels
 
 
 class Risk(IntEnum):

@@ -14,7 +14,7 @@ from typing import Literal
 
 from monitor.contract import AssetConfig
 from monitor.kernels.columns import Feature
-from monitor.kernels.thermal_levels import (
+from monitor.kernels.levels import (
     DANGER_SCORE,
     DANGER_SLOPE_C_PER_S,
     WARNING_SCORE,

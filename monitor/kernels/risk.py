@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from monitor.kernels.columns import FEATURES, RESULTS, Feature, Result
 from monitor.kernels.jit import kernel, unfit
-from monitor.kernels.thermal_levels import levels
+from monitor.kernels.levels import levels
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]

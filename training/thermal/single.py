@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor.kernels.columns import Feature
-from monitor.kernels.thermal_levels import DANGER_SLOPE_C_PER_S
+from monitor.kernels.levels import DANGER_SLOPE_C_PER_S
 from training.thermal.abuse import (
     BENIGN_MARGIN_S,
     abuse_recordings,

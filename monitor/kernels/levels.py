@@ -1,7 +1,8 @@
-"""What gives a cell's heat a level: the limits, and the one function over them. No Numba here.
+"""The levels of risk that thermal signals give: plain Python, for the page as for a kernel.
 
-The kernel `risk` compiles `levels`; the page and the reports call it as it stands. The alarm rules
-`thermal_anomaly` and `fast_heating` have the same limits.
+The physical limits stand beside the model and need no model. A sensor that is missing or faulty
+never reads as safe: without a believable temperature the level is at least `watch`, and not below
+what it was when the sensor was lost.
 """
 
 from __future__ import annotations
