@@ -10,8 +10,8 @@ where the parts meet; each of them stands in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,7 +24,6 @@ from monitor.alarms.groups import group_events
 from monitor.alarms.rules import (
     CLOCK_JUMP,
     DEFAULT_RULES,
-    EXTRAS,
     OFFLINE,
     SEQUENCE_GAP,
     STALE,
@@ -32,30 +31,22 @@ from monitor.alarms.rules import (
     Notice,
     Rule,
 )
-from monitor.charging.advice import ChargeState, charge_state
+from monitor.charging.advice import ChargeState
 from monitor.contract import (
     MAX_CELLS,
     VERSION,
     AlarmRecord,
     AssetConfig,
-    CycleSummary,
     Estimate,
     Event,
-    FadeReading,
-    Reading,
-    Readings,
     Reply,
-    RiskLevel,
-    RiskReading,
-    SohReading,
-    SohState,
-    Times,
     as_list,
     cell_name,
     sensor_name,
 )
+from monitor.cycles import FinishedCycle, finish_inplace
 from monitor.errors import CellpulseError
-from monitor.fade import CellFade, Fade
+from monitor.estimates import charge_state_of, estimate_of
 from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
 from monitor.inputs import (
     CommandIn,
@@ -67,33 +58,26 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import admit_inplace, is_ahead, session_id
-from monitor.kernels.columns import RESULTS, Ended, Feature, Phase, Quality, Result, Verdict
-from monitor.kernels.features import BINS, FrameColumns, H, Outputs, S, update_inplace
-from monitor.kernels.limits import RuleColumns, check_inplace
-from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE, settle_inplace
+from monitor.kernels.admission import (
+    ARRIVAL,
+    JUDGED,
+    admit_inplace,
+    is_ahead,
+    session_id,
+)
+from monitor.kernels.columns import RESULTS, Feature, Quality, Records, Verdict
+from monitor.kernels.frames import FRAME, Frames, Outputs
+from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
+from monitor.kernels.results import Answers, settle_inplace
 from monitor.kernels.risk import judge_inplace
+from monitor.kernels.update import update_inplace
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
 TROUBLE_ENDS_MS = 60_000
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
-SOH_STATES: tuple[SohState, ...] = get_args(SohState)
-RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
-QUALITY_BITS = tuple((int(bit), bit.name.lower()) for bit in Quality)
-UNTROUBLED = Assessment(Risk.NORMAL, (), ())
-PHASES = tuple(phase.name.lower() for phase in Phase)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCycle:
-    """A finished half-cycle with its incremental-capacity histogram, Ah per 10 mV from 2.7 V."""
-
-    summary: CycleSummary
-    histogram: NDArray[np.float32]  # (BINS,)
 
 
 @dataclass(slots=True)
@@ -188,8 +172,6 @@ class Engine:
         self._thermal = thermal
         size = CHUNK_SAMPLES + MAX_CELLS
         self._out = Outputs(size)
-        self._extras = np.empty((size, EXTRAS))
-        self._soh_ms = np.empty(size, np.int64)
         self._watch(rules)
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
         self._no_score = np.empty(0, np.float32)
@@ -254,98 +236,12 @@ class Engine:
     def estimate(self, name: str) -> Estimate | None:
         """The newest of everything about an asset; None where no frame has come."""
         asset = self.fleet.assets.get(name)
-        if asset is None:
-            return None
-        rows = self.fleet.slice(asset)
-        value: list[list[float]] = self.fleet.value[rows].T.tolist()  # a list a column, of cells
-        ms: list[list[int]] = self.fleet.value_ms[rows].T.tolist()
-        newest = max(map(max, ms))
-        if newest < 0:
-            return None
-
-        def reading(column: Result) -> Reading:
-            return Reading(_times(ms[column]), _readings(value[column]))
-
-        return Estimate(
-            v=VERSION,
-            timestamp_ms=newest,
-            phase=[PHASES[int(x) if x == x else 0] for x in value[Result.PHASE]],
-            soc=reading(Result.SOC),
-            soh=SohReading(
-                _times(ms[Result.SOH]),
-                _readings(value[Result.SOH]),
-                _readings(value[Result.SOH_LOW]),
-                _readings(value[Result.SOH_HIGH]),
-                [SOH_STATES[int(x) if x == x else 1] for x in value[Result.SOH_STATE]],
-            ),
-            resistance_ohm=reading(Result.RESISTANCE_OHM),
-            thermal_score=reading(Result.THERMAL_SCORE),
-            excess_heat_w=reading(Result.EXCESS_HEAT_W),
-            quality=[
-                [name for bit, name in QUALITY_BITS if int(x) & bit] if x == x and x else []
-                for x in value[Result.QUALITY]
-            ],
-            risk=self._risk(asset, ms[Result.RISK], value[Result.RISK]),
-            fade=_fade_reading(asset) if asset.fades else None,
-        )
+        return None if asset is None else estimate_of(self.fleet, asset)
 
     def charge_state(self, name: str) -> ChargeState | None:
-        """What charging advice needs of an asset; None where no frame has come."""
+        """What charging advice needs of an asset; None for one that is not known."""
         asset = self.fleet.assets.get(name)
-        if asset is None:
-            return None
-        rows = self.fleet.slice(asset)
-        value = self.fleet.value[rows].astype(np.float64)
-        scalars = self.fleet.cells.scalars[rows]
-        believed = value[:, Result.SOH_STATE] == SOH_STATES.index("ok")
-        quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
-        broken = [fault_of(int(bits)) is not None for bits in quality]
-        return charge_state(
-            asset.config,
-            soc=value[:, Result.SOC],
-            soh=np.where(believed, value[:, Result.SOH], np.nan),
-            voltage_v=scalars[:, S.V].copy(),
-            temperature_c=np.where(broken, np.nan, scalars[:, S.T]),
-            current_a=float(scalars[0, S.I]),
-            ambient_c=float(scalars[0, S.AMBIENT]),
-        )
-
-    def _risk(self, asset: Asset, ms: list[int], judged: list[float]) -> RiskReading:
-        """The risk of every cell; the reasons, which take their time, only where there is one."""
-        found = [
-            None if at < 0 else UNTROUBLED if risk == 0.0 else self._assessed(asset, row)
-            for row, (at, risk) in enumerate(zip(ms, judged, strict=True), asset.first_row)
-        ]
-        return RiskReading(
-            _times(ms),
-            [None if one is None else RISK_LEVELS[one.risk] for one in found],
-            ["" if one is None else "; ".join(one.reasons) for one in found],
-            ["" if one is None else "；".join(one.reasons_zh) for one in found],
-        )
-
-    def _assessed(self, asset: Asset, row: int) -> Assessment:
-        """What the newest sample of a cell was judged to be, with the reasons."""
-        value, ms = self.fleet.value[row], self.fleet.value_ms[row]
-        quality = int(value[Result.QUALITY])
-        fault = fault_of(quality)
-
-        def of_now(column: Result) -> float | None:
-            return _value(value[column]) if ms[column] == ms[Result.RISK] else None
-
-        return assess(
-            ThermalSigns(
-                temperature_c=None if fault else float(self.fleet.cells.scalars[row, S.T]),
-                temperature_max_c=asset.config.limits.temperature_max_c,
-                slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
-                heating_c_per_s=_value(self.fleet.cells.scalars[row, H.HEATING]),
-                rising_c_per_s=_value(self.fleet.cells.scalars[row, H.RISING]),
-                score=of_now(Result.THERMAL_SCORE),
-                excess_heat_w=of_now(Result.EXCESS_HEAT_W),
-                sensor_fault=fault,
-                ambient_measured=not quality & Quality.AMBIENT_ASSUMED,
-                held=Risk(int(value[Result.RISK])) if fault else Risk.NORMAL,
-            )
-        )
+        return None if asset is None else charge_state_of(self.fleet, asset)
 
     def alarm_records(self) -> list[AlarmRecord]:
         """Every alarm that is not normal."""
@@ -450,12 +346,9 @@ class Engine:
             )
 
     def _watch(self, rules: Sequence[Rule]) -> None:
-        size = len(self._extras)
-        self._columns = RuleColumns.of(rules)
+        self._rules = rule_rows(rules)
         self._suppressing = {code for rule in rules for code in rule.suppressed_by}
-        self._change_sample = np.empty(size * len(rules), np.int64)
-        self._change_rule = np.empty(size * len(rules), np.int64)
-        self._change_active = np.empty(size * len(rules), np.int8)
+        self._changes = np.empty(self._out.size * len(rules), CHANGE)
 
     def _other(self, item: Input, results: Results) -> Reply | None:
         if isinstance(item, ConfigIn):
@@ -534,7 +427,7 @@ class Engine:
 
     def _source(self, asset: Asset, row: int, rule: Rule) -> str:
         if rule.scope == "sensor":
-            return sensor_name(int(self.fleet.cells.sensor[row]))
+            return sensor_name(int(self.fleet.cells["config"]["sensor"][row]))
         return "pack" if rule.scope == "pack" else cell_name(row - asset.first_row)
 
     def _frames(self, run: list[FrameIn], results: Results) -> None:
@@ -543,27 +436,28 @@ class Engine:
             return
         fleet = self.fleet
         assets = [fleet.assets[item.asset] for item in run]
-        index = np.array([asset.index for asset in assets], np.int64)
-        seq = [-1 if item.frame.seq is None else item.frame.seq for item in run]
-        arrivals = np.array([item.arrival_ms for item in run], np.int64)
-        verdict = np.empty(len(run), np.int64)
-        missed = np.empty(len(run), np.int64)
-        began = np.empty(len(run), np.int64)
-        admit_inplace(
-            fleet.admission, index,
-            np.array([session_id(item.frame.session) for item in run], np.int64),
-            np.array(seq, np.int64),
-            np.array([item.frame.timestamp_ms for item in run], np.int64),
-            arrivals, fleet.replay[index], verdict, missed, began,
+        arrivals = np.array(
+            [
+                (
+                    asset.index, session_id(item.frame.session),
+                    -1 if item.frame.seq is None else item.frame.seq,
+                    item.frame.timestamp_ms, item.arrival_ms, asset.config.provenance.replay,
+                )
+                for item, asset in zip(run, assets, strict=True)
+            ],
+            ARRIVAL,
         )  # fmt: skip
-        judged = _Judged(verdict.tolist(), missed.tolist(), began.tolist())
+        found = np.empty(len(run), JUDGED)
+        admit_inplace(fleet.admission, arrivals, found)
+        verdict = found["verdict"]
+        judged = _Judged(verdict.tolist(), found["missed"].tolist(), found["began"].tolist())
         if judged.plain:
-            fleet.last_arrival_ms[index] = arrivals
+            fleet.last_arrival_ms[arrivals["asset"]] = arrivals["arrival_ms"]
         else:
             # Only what the journal keeps may count, else a recovery would see another past.
-            kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
-            fleet.last_arrival_ms[index[kept]] = arrivals[kept]
-            self._count(verdict, missed)
+            kept = arrivals[(verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)]
+            fleet.last_arrival_ms[kept["asset"]] = kept["arrival_ms"]
+            self._count(verdict, found["missed"])
         first = 0
         for k, asset in enumerate(assets):
             if judged.verdict[k] > NEW_SEGMENT:
@@ -588,46 +482,31 @@ class Engine:
         """Frames in a row, judged, with every asset's cells wired to its sensors as they need."""
         n = len(run)
         judged, skipped = of.verdict, of.missed
-        t: list[int] = []
-        current: list[float | None] = []
-        ambient: list[float | None] = []
+        rows: list[tuple[object, ...]] = []  # of FRAME
         volts: list[float | None] = []
-        volts_from: list[int] = []
         temperatures: list[float | None] = []
-        temperatures_from: list[int] = []
-        for item in run:
+        for item, asset, verdict in zip(run, assets, judged, strict=True):
             frame = item.frame
+            first_v, first_t = len(volts), len(temperatures)
             temperature = frame.temperature_c
-            temperatures_from.append(len(temperatures))
             if type(temperature) is list:
                 temperatures.extend(temperature)
             elif temperature is not None:
                 temperatures.append(temperature)  # type: ignore[arg-type]
-            volts_from.append(len(volts))
             voltage = frame.voltage_v
             if type(voltage) is list:
                 volts.extend(voltage)
             elif voltage is not None:
                 volts.append(voltage)  # type: ignore[arg-type]
-            t.append(frame.timestamp_ms)
-            current.append(frame.current_a)
-            ambient.append(frame.ambient_c)
-        verdict = np.array(judged, np.int64)
-        ends_v = [*volts_from[1:], len(volts)]
-        ends_t = [*temperatures_from[1:], len(temperatures)]
-        columns = FrameColumns(
-            row=np.array([asset.first_row for asset in assets], np.int64),
-            cells=np.array([asset.config.cells for asset in assets], np.int64),
-            timestamp_ms=np.array(t, np.int64),
-            current_a=np.array(current, np.float64),
-            ambient_c=np.array(ambient, np.float64),
-            volts=np.array(volts, np.float64),
-            volts_from=np.array(volts_from, np.int64),
-            volts_count=np.array(ends_v, np.int64) - np.array(volts_from, np.int64),
-            temperatures=np.array(temperatures, np.float64),
-            temperatures_from=np.array(temperatures_from, np.int64),
-            temperatures_count=np.array(ends_t, np.int64) - np.array(temperatures_from, np.int64),
-            new_segment=verdict == NEW_SEGMENT,
+            rows.append(
+                (
+                    asset.first_row, asset.config.cells, frame.timestamp_ms, frame.current_a,
+                    frame.ambient_c, first_v, len(volts) - first_v, first_t,
+                    len(temperatures) - first_t, verdict == NEW_SEGMENT,
+                )
+            )  # fmt: skip
+        frames = Frames(
+            np.array(rows, FRAME), np.array(volts, np.float64), np.array(temperatures, np.float64)
         )
         first_event = len(results.events)
         came_with: list[int] = []  # the frame of every event of this run
@@ -642,15 +521,16 @@ class Engine:
                 if skipped[k] > 0 or jumped:
                     before = len(results.events)
                     self._data_notices(
-                        assets[k], t[k], run[k].arrival_ms, jumped, skipped[k], results
-                    )
+                        assets[k], run[k].frame.timestamp_ms, run[k].arrival_ms, jumped,
+                        skipped[k], results,
+                    )  # fmt: skip
                     self._group(results, before)
                     came_with += [k] * (len(results.events) - first_event - len(came_with))
         everything = len(taken) == n
         if not everything:
-            columns = _select(columns, verdict <= NEW_SEGMENT)
+            frames = replace(frames, rows=frames.rows[list(taken)])
         taken_assets = assets if everything else [assets[k] for k in taken]
-        rows, changed = self._samples(columns, taken_assets, results)
+        found, changed = self._samples(frames, taken_assets, results)
         came_with += [taken[k] for k in changed]
         if len(came_with) > 1:
             order = np.argsort(came_with, kind="stable").tolist()
@@ -659,13 +539,13 @@ class Engine:
         results.verdicts.extend(judged)
         results.replies.extend([None] * n)
         if everything:
-            results.rows.extend(rows)
+            results.rows.extend(found)
         else:
-            source = iter(rows)
+            source = iter(found)
             results.rows.extend(next(source) if v <= NEW_SEGMENT else None for v in judged)
 
     def _samples(
-        self, columns: FrameColumns, assets: list[Asset], results: Results
+        self, frames: Frames, assets: list[Asset], results: Results
     ) -> tuple[list[NDArray[np.float32]], list[int]]:
         """Run accepted frames through features, models and limits.
 
@@ -674,12 +554,12 @@ class Engine:
         if not assets:
             return [], []
         fleet, out = self.fleet, self._out
-        n, ended = update_inplace(fleet.cells, columns, out)
+        n, ended = update_inplace(fleet.cells, frames, out)
         usable = out.soh_usable[:n]
         soh = self._no_soh
-        if self._soh is not None and (answers := int(np.count_nonzero(usable))):
+        if self._soh is not None and (asked := int(np.count_nonzero(usable))):
             x = out.soh_inputs[:n]
-            soh = self._soh.run(x if answers == n else x[usable])
+            soh = self._soh.run(x if asked == n else x[usable])
         elif self._soh is None:
             usable[:] = False
         score = self._no_score
@@ -690,24 +570,16 @@ class Engine:
             windows = out.thermal_inputs[:n]
             score = self._thermal.run(windows if scores == n else windows[scored])
         result = np.empty((n, RESULTS), np.float32)
-        settle_inplace(
-            fleet.value, fleet.value_ms, out.row, out.frame, out.timestamp_ms, out.features,
-            out.quality,
-            out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
-            self._extras, out.soh_inputs, fleet.unlike_bins,
-        )  # fmt: skip
-        judge_inplace(
-            out.row, out.timestamp_ms, out.features, fleet.temperature_max_c, n, result,
-            fleet.value, fleet.value_ms,
-        )  # fmt: skip
+        answers = Answers(*soh, score)
+        settle_inplace(fleet.cells, fleet.value, fleet.value_ms, out, answers, result, n)
+        judge_inplace(fleet.cells, fleet.value, fleet.value_ms, out, result, n)
         # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
-        results.cycles += [self._cycle(k, assets, result) for k in range(ended)]
-        rule = self._columns
+        for k in range(ended):
+            asset = assets[int(out.frame[out.ended_sample[k]])]
+            results.cycles.append(finish_inplace(fleet, asset, out, k, result))
         changes = check_inplace(
-            fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
-            rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features,
-            self._extras, n, self._change_sample, self._change_rule, self._change_active,
-        )  # fmt: skip
+            fleet.active, fleet.since, fleet.limits, self._rules, out, self._changes, n
+        )
         changed = self._alarm_changes(changes, assets, results) if changes else []
         self.counters.frames += len(assets)
         self.counters.samples += n
@@ -716,15 +588,16 @@ class Engine:
         results.touched.update([asset.name for asset in assets])
         if n == len(assets):
             return list(result[:, None, :]), changed
-        ends = np.cumsum(columns.cells).tolist()
+        ends = np.cumsum(frames.rows["cells"]).tolist()
         return [result[a:b] for a, b in zip([0, *ends], ends, strict=False)], changed
 
     def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> list[int]:
         came_with: list[int] = []
         out, fleet = self._out, self.fleet
-        samples = self._change_sample[:changes].tolist()
-        rules = self._change_rule[:changes].tolist()
-        conditions = (self._change_active[:changes] != 0).tolist()
+        found: Records = self._changes[:changes]
+        samples: list[int] = found["sample"].tolist()
+        rules: list[int] = found["rule"].tolist()
+        conditions: list[bool] = found["active"].tolist()
         first = len(results.events)
         running = int(out.frame[samples[0]])
         for sample, column, active in zip(samples, rules, conditions, strict=True):
@@ -738,7 +611,7 @@ class Engine:
             source = self._source(asset, row, rule)
             q = int(rule.quantity)
             features = len(Feature)
-            value = out.features[sample, q] if q < features else self._extras[sample, q - features]
+            value = out.features[sample, q] if q < features else out.extras[sample, q - features]
             event = self.book.condition(
                 asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
                 int(out.timestamp_ms[sample]),
@@ -752,71 +625,6 @@ class Engine:
         self._group(results, first)
         came_with += [running] * (len(results.events) - first)
         return came_with
-
-    def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
-        out = self._out
-        sample = int(out.ended_sample[k])
-        asset = assets[int(out.frame[sample])]
-        row = out.ended[k]
-        start_ms = int(row[Ended.START_MS])
-        own = self._soh_ms[sample] > start_ms  # at the start itself it was the one before
-        state = SOH_STATES[int(result[sample, Result.SOH_STATE])] if own else "not_enough_seen"
-        if not own and self.fleet.has_model[out.row[sample]] == 0:
-            state = "no_model"
-
-        def soh(column: Result) -> float | None:
-            return _value(result[sample, column]) if own else None
-
-        charge = bool(row[Ended.KIND] > 0)
-        complete = bool(row[Ended.COMPLETE] == 1.0)
-        capacity_ah = float(row[Ended.CHARGE_AH])
-        cell = int(out.row[sample]) - asset.first_row
-        fade = self._fade(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
-        asset.fades_ms[cell] = int(row[Ended.END_MS])
-        self._extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
-        if fade.acceleration is not None:
-            self._extras[sample, FADE_ACCELERATION] = fade.acceleration
-        summary = CycleSummary(
-            v=VERSION,
-            asset=asset.name,
-            cell=cell_name(cell),
-            number=int(row[Ended.NUMBER]),
-            kind="charge" if charge else "discharge",
-            start_ms=start_ms,
-            end_ms=int(row[Ended.END_MS]),
-            complete=complete,
-            capacity_ah=capacity_ah,
-            energy_wh=float(row[Ended.ENERGY_WH]),
-            duration_s=float(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
-            voltage_start_v=_value(row[Ended.VOLTAGE_START_V]),
-            voltage_end_v=_value(row[Ended.VOLTAGE_END_V]),
-            current_mean_a=_value(row[Ended.CURRENT_MEAN_A]),
-            temperature_mean_c=_value(row[Ended.TEMPERATURE_MEAN_C]),
-            temperature_max_c=_value(row[Ended.TEMPERATURE_MAX_C]),
-            resistance_ohm=_value(row[Ended.R60_OHM]),
-            soh=soh(Result.SOH),
-            soh_low=soh(Result.SOH_LOW),
-            soh_high=soh(Result.SOH_HIGH),
-            soh_state=state,
-            fade_per_cycle=fade.slope_per_cycle,
-            fade_acceleration=fade.acceleration,
-            knee_cycle=fade.knee_cycle,
-        )
-        return FinishedCycle(summary, out.ended_histogram[k, :BINS].copy())
-
-    def _fade(
-        self, asset: Asset, cell: int, charge: bool, complete: bool, capacity_ah: float,
-        soh: float | None,
-    ) -> Fade:  # fmt: skip
-        """Tell a cell's trackers of a half-cycle that ended."""
-        fade = asset.fades.setdefault(cell, CellFade())
-        if charge:
-            # Rounded: a model's last bits hang on the size of the batch, a knee must not.
-            fade.charged(None if soh is None else round(soh, 5))
-        else:
-            known = complete and asset.configured
-            fade.discharged(capacity_ah / asset.config.nominal_capacity_ah if known else None)
-        return fade.now()
 
     def _discover(self, item: FrameIn) -> Asset:
         """An asset that sent a frame before any config: conservative limits, flagged."""
@@ -902,36 +710,3 @@ class Engine:
 def _unknown_asset(cells: int) -> AssetConfig:
     """What is assumed of an asset that has not said anything of itself."""
     return AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
-
-
-def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:
-    return FrameColumns(
-        columns.row[taken], columns.cells[taken], columns.timestamp_ms[taken],
-        columns.current_a[taken], columns.ambient_c[taken],
-        columns.volts, columns.volts_from[taken], columns.volts_count[taken],
-        columns.temperatures, columns.temperatures_from[taken], columns.temperatures_count[taken],
-        columns.new_segment[taken],
-    )  # fmt: skip
-
-
-def _fade_reading(asset: Asset) -> FadeReading:
-    cells = range(asset.cells)
-    now = [asset.fades[cell].now() if cell in asset.fades else None for cell in cells]
-    return FadeReading(
-        [asset.fades_ms.get(cell) for cell in cells],
-        [None if fade is None else fade.slope_per_cycle for fade in now],
-        [None if fade is None else fade.acceleration for fade in now],
-        [None if fade is None else fade.knee_cycle for fade in now],
-    )
-
-
-def _value(x: np.floating) -> float | None:
-    return None if np.isnan(x) else float(x)
-
-
-def _readings(values: list[float]) -> Readings:
-    return [x if x == x else None for x in values]
-
-
-def _times(values: list[int]) -> Times:
-    return [x if x >= 0 else None for x in values]

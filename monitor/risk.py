@@ -1,9 +1,7 @@
 """From a cell's thermal signals to a risk level, with the reason in words.
 
-The engine judges every sample (`kernels.risk`); the words are made when somebody reads them
-(`assess`), from the same levels. The physical limits stand beside the model and need no model. A
-sensor that is missing or faulty never reads as safe: without a believable temperature the level is
-at least `watch`, and not below what it was when the sensor was lost.
+The engine judges every sample (`kernels.risk.judge_inplace`); the words are made when somebody
+reads them (`assess`), from the same levels (`kernels.levels`).
 """
 
 from __future__ import annotations

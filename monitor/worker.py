@@ -28,6 +28,11 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
 
+    @property
+    def pid(self) -> int | None:
+        """The process's number, None where there is none."""
+        return None if self._process is None else self._process.pid
+
     async def ask(self, request: bytes = b"") -> bytes:
         """The process's answer. Raises OSError or EOFError where it ended or is too slow.
 

@@ -1,18 +1,58 @@
-"""The columns of the engine's rows by name, and what their numbers mean. No Numba here.
+"""What the kernels write about a sample, a half-cycle and a cell: names, units and widths.
 
-What reads rows without computing any, the page above all, needs nothing else of this folder.
+Enumerations here are columns of matrices, or bits. Positive current charges; time is event time.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Records = NDArray[Any]  # of a structured dtype; its rows are `Record`
+Record = Any
+
+# The incremental-capacity histogram: charge moved per bin of voltage.
+BINS = 160
+BIN_V = 0.01
+BIN_FIRST_V = 2.7
+
 CV_BAND_V = 0.01  # this close to the charge voltage, a charge is in its CV phase
+
 SOH_BINS = 60
+CHARGE_FIRST_V = 3.6  # the model's view of a charge: 60 bins of 10 mV, 3.60 to 4.20 V
+DISCHARGE_FIRST_V = 3.0  # and of a discharge: 60 bins of 20 mV, 3.00 to 4.20 V
+
+# The beginning of a discharge that began full is told by voltage differences instead of bins: the
+# columns hold, mark after mark, the drop below the rest before (V) and the log of the last step.
+MARKS = tuple(
+    minutes / 60.0
+    for minutes in (
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+        8.0,
+        10.0,
+        12.0,
+        14.0,
+        16.0,
+        18.0,
+        20.0,
+    )
+)  # charge drawn over nominal: minutes at 1C
+
 SOH_INPUTS = (
     *((f"charge_in_bin_{b:02d}", "Ah per nominal Ah") for b in range(SOH_BINS)),
     ("window_start", "bin"),  # first bin crossed whole; 0 of a charge that began empty
@@ -23,17 +63,28 @@ SOH_INPUTS = (
     ("c_rate_spread", "1/h"),
 )
 SOH_WIDTH = len(SOH_INPUTS)
+
 SLOTS = 16
+SLOT_MS = 30_000  # one slot of the thermal window
 SLOT_CHANNELS = (
     ("heat_evidence_fast", "W per nominal Ah"),
     ("heat_evidence_slow", "W per nominal Ah"),
     ("c_rate", "1/h"),
     ("rise_over_ambient", "degC"),
 )
+CHANNELS = len(SLOT_CHANNELS)
 THERMAL_INPUTS = tuple(
     (f"{name}_{slot:02d}", unit) for slot in range(SLOTS) for name, unit in SLOT_CHANNELS
 )  # oldest slot first
 THERMAL_WIDTH = len(THERMAL_INPUTS)
+
+# The adaptive heat balance, per nominal Ah and in slots of SLOT_MS.
+BALANCE_TERMS = (
+    "joule", "cooling", "offset", "reversible", "deep_discharge", "charge_voltage",
+    "discharge_voltage", "fixture",
+)  # fmt: skip
+TERMS = len(BALANCE_TERMS)
+HEAT_CAPACITY_J_PER_K_AH = 20.0  # an 18650: 45 g at 0.9 to 1.0 J/(g K) over 2.0 to 2.6 Ah
 
 
 class Phase(IntEnum):
@@ -63,6 +114,15 @@ class Quality(IntEnum):
     TEMPERATURE_SPIKE = 2048  # stepped faster than the cell can
     TEMPERATURE_JUMP = 4096  # and stayed there
     VOLTAGE_GLITCH = 8192
+
+
+VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
+TEMPERATURE_BAD = (
+    Quality.TEMPERATURE_IMPOSSIBLE
+    | Quality.TEMPERATURE_FROZEN
+    | Quality.TEMPERATURE_SPIKE
+    | Quality.TEMPERATURE_JUMP
+)
 
 
 class Feature(IntEnum):
@@ -101,6 +161,35 @@ class Feature(IntEnum):
     RISING_C_PER_S = 27
 
 
+FEATURES = len(Feature)
+
+
+class Extra(IntEnum):
+    """What limits watch beside the features, numbered on from them."""
+
+    THERMAL_SCORE = FEATURES
+    SOH_HIGH = FEATURES + 1  # the upper end of SOH's interval
+    VOLTAGE_FAULT = FEATURES + 2  # 1 where the voltage is impossible or frozen
+    TEMPERATURE_FAULT = FEATURES + 3
+    IMBALANCE_V = FEATURES + 4  # highest less lowest cell of a frame, on its first cell
+    KNEE_CYCLE = FEATURES + 5  # of a half-cycle's end: where a knee was noticed, 0 for none
+    FADE_ACCELERATION = FEATURES + 6  # of a half-cycle's end: fade now over the long run's
+    CURRENT_FAULT = FEATURES + 7  # 1 where the current is impossible
+
+
+EXTRAS = len(Extra)
+
+
+class Verdict(IntEnum):
+    """What became of a frame."""
+
+    ACCEPTED = 0
+    NEW_SEGMENT = 1  # accepted, and the clock was set back: nothing is bridged
+    DUPLICATE = 2
+    LATE = 3
+    FUTURE = 4
+
+
 class Ended(IntEnum):
     """Columns of a finished half-cycle."""
 
@@ -119,7 +208,6 @@ class Ended(IntEnum):
     NUMBER = 12
 
 
-FEATURES = len(Feature)
 ENDED_WIDTH = len(Ended)
 
 
@@ -138,19 +226,12 @@ class Result(IntEnum):
     QUALITY = 9
     DT_DT_C_PER_S = 10
     C_RATE = 11
-    RISK = 12  # monitor.risk.Risk; written by monitor.kernels.risk
+    RISK = 12  # monitor.risk.Risk; written by `risk.judge_inplace`
     RISK_CAUSE = 13  # monitor.risk.Cause
 
 
 RESULTS = len(Result)
 RESULTS_BEFORE_RISK = 12  # what rows written by earlier versions have
-VOLTAGE_BAD = Quality.VOLTAGE_IMPOSSIBLE | Quality.VOLTAGE_FROZEN
-TEMPERATURE_BAD = (
-    Quality.TEMPERATURE_IMPOSSIBLE
-    | Quality.TEMPERATURE_FROZEN
-    | Quality.TEMPERATURE_SPIKE
-    | Quality.TEMPERATURE_JUMP
-)
 
 
 def stored_rows(result: bytes, cells: int) -> Floats32:
@@ -163,13 +244,3 @@ def stored_rows(result: bytes, cells: int) -> Floats32:
         return flat.reshape(-1, RESULTS)
     old = flat.reshape(-1, RESULTS_BEFORE_RISK)
     return np.pad(old, ((0, 0), (0, RESULTS - RESULTS_BEFORE_RISK)), constant_values=np.nan)
-
-
-class Verdict(IntEnum):
-    """What became of a frame."""
-
-    ACCEPTED = 0
-    NEW_SEGMENT = 1  # accepted, and the clock was set back: nothing is bridged
-    DUPLICATE = 2
-    LATE = 3
-    FUTURE = 4

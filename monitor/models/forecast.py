@@ -44,6 +44,7 @@ class Forecast:
 
     @property
     def seen(self) -> int:
+        """How many cycles were seen."""
         return len(self.history)
 
 

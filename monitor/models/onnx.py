@@ -39,7 +39,7 @@ class ThermalPrior(Struct, frozen=True):
 
     Heat capacity and cooling scale with nominal capacity, resistance with its inverse.
     `balance_mean` and `balance_spread` are the eight coefficients of the adaptive balance, in the
-    order of `monitor.kernels.features.BALANCE_TERMS`, and their standard deviations over groups
+    order of `monitor.kernels.columns.BALANCE_TERMS`, and their standard deviations over groups
     of cells.
     """
 

@@ -188,6 +188,7 @@ def run(recording: Path, out: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of `python -m training.thermal.course`."""
     parser = argparse.ArgumentParser(prog="python -m training.thermal.course", description=__doc__)
     parser.add_argument("--recording", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("warnings.png"))

@@ -329,6 +329,7 @@ def _compact(text: str) -> str:
 
 
 def main() -> None:
+    """The command line of `python -m training.twin.calibrate`."""
     parser = argparse.ArgumentParser(prog="python -m training.twin.calibrate", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
     parser.add_argument(

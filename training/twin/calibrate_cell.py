@@ -147,6 +147,7 @@ class Weighed:
 
     @classmethod
     def of(cls, cycle: Cycle) -> Weighed:
+        """The cycle's samples and their weights."""
         charging = _charging(cycle) & (cycle.weight > 0)
         loaded = cycle.discharging & (cycle.weight > 0) & (cycle.voltage_v >= CUT_OFF_V)
         resting = ~charging & ~cycle.discharging
@@ -290,6 +291,7 @@ def calibrated(data: dict[str, Any], tables: Tables, path: Path) -> dict[str, An
 
 
 def main() -> None:
+    """The command line of `python -m training.twin.calibrate_cell`."""
     parser = argparse.ArgumentParser(
         prog="python -m training.twin.calibrate_cell", description=__doc__
     )

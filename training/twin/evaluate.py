@@ -74,6 +74,7 @@ class Fade:
 
     @classmethod
     def of(cls, cycles: Sequence[Cycle], tables: Tables) -> Fade:
+        """The fade of cycles in order, smoothed."""
         losses = np.array([cycle.loss for cycle in cycles])
         # Capacity regenerates after rests: a median of five cycles says where it stands.
         around = np.lib.stride_tricks.sliding_window_view(np.pad(losses, 2, mode="edge"), _ENDS)
@@ -151,6 +152,7 @@ def run(
 
 
 def main() -> None:
+    """The command line of `python -m training.twin.evaluate`."""
     parser = argparse.ArgumentParser(prog="python -m training.twin.evaluate", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
     parser.add_argument("--parameters", default="nasa-18650", help="a name or a .json file")
