@@ -25,7 +25,7 @@ from monitor.contract import Frame, decode_telemetry, encode
 from monitor.cycles import FinishedCycle
 from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.models.folder import models_folder
 from monitor.service import load_models
 from monitor.store.checkpoint import Checkpoint, write

@@ -5,7 +5,7 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.kernels.results.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
+`monitor.kernels.columns.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
 `alarm_number` (how many transitions of each alarm there are), `unusable` (inputs that a recovery
 left out, with the reason), `minute` (see `monitor.store.minutes`), `progress`. Views for people:
 `telemetry`, `cycles`, `alarms`, `quarantine`; for programs: `frame`, all frames by asset and event
@@ -27,13 +27,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from monitor.contract import AssetConfig, Command, DeviceAlarm, Event, Frame, encode
-from monitor.engine import Results
 from monitor.errors import StoreError, reason_of
 from monitor.inputs import (
     CommandIn,
@@ -46,7 +45,10 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
+
+if TYPE_CHECKING:
+    from monitor.engine import Results
 
 SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"
