@@ -49,6 +49,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
 EDGES = frozenset(
     [
         "config",
+        "delivery",
         "pipeline",
         "recovery",
         "service",
