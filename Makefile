@@ -5,13 +5,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ALL := dev,train,influx,report,bridge,data,docs
 
-.PHONY: demo test test-all test-bounds check bench schema screenshots docs slides clean
+.PHONY: demo test test-shared test-alone coverage test-all test-bounds check bench schema screenshots docs slides clean
 
 demo: $(VENV)/.core
 	$(BIN)/cellpulse demo $(DEMO)
 
-test: $(VENV)/.all
-	$(BIN)/python -m pytest -m "not long"
+# Shared out among two processes, file by file; then the files marked `alone`.
+# `make -k test` goes on where something fails.
+test: test-shared test-alone coverage
+
+test-shared: $(VENV)/.all
+	mkdir -p build && rm -f build/coverage*
+	$(BIN)/coverage run -m pytest -m "not long and not alone" -n 2 --dist loadfile
+
+test-alone: $(VENV)/.all test-shared
+	$(BIN)/python -m pytest -m "alone and not long"
+
+# How much of the branches the shared tests take, with a floor for each package.
+coverage: test-shared
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet -o build/coverage.json
+	$(BIN)/python .ci/coverage_floors.py build/coverage.json
 
 test-all: $(VENV)/.all
 	$(BIN)/python -m pytest
@@ -32,6 +46,9 @@ check: $(VENV)/.all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@command -v tsc > /dev/null || { \
+	  echo "make check needs tsc for the page's scripts: apt install node-typescript" >&2; exit 1; }
+	tsc -p monitor/dashboard/jsconfig.json
 
 bench: $(VENV)/.all
 	$(BIN)/cellpulse bench engine

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import CellpulseError
-from monitor.kernels.features import SOH_BINS
+from monitor.kernels.columns import SOH_BINS
 from monitor.models.folder import models_folder
 from monitor.models.onnx import SOH_STATES, SohModel, read_card
 from recordings.open import open_recording

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analysis.chinese import in_chinese
+from analysis.messages import AnalysisMessage, both, refusal
 from analysis.replayed import Noting, batches, file_sha256
 from analysis.thermal import Heat
 from monitor.contract import CycleSummary, Event, Readings, as_list
@@ -32,9 +32,9 @@ from monitor.dashboard.analysis import (
 )
 from monitor.dashboard.live.rows import THERMAL_CODES, gravest_of, risk_of
 from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.dashboard.thinning import Record, keep_extremes, mark_silences
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 from monitor.risk import ThermalSigns
+from monitor.store.thinning import Record, mark_silences, thin_rows
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ MEMORY_BYTES = 4 * 2**30  # of address space: models and Numba map a good part o
 TIME_S = 1_800.0
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
+MOST_PROBLEMS = 50  # of each
 NAMED = 40  # of the batteries beyond that
 KEPT_PER_BATCH = 120
 TRACE_POINTS = 4_000
@@ -65,7 +66,7 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
     last_words = asyncio.ensure_future(_last_words(process.stderr))
     try:
         if process.stdout is None:
-            raise _refused("the analysis did not start")
+            raise refusal(AnalysisMessage("not_started"))
         async with asyncio.timeout(TIME_S):
             async for line in process.stdout:
                 said = msgspec.json.decode(line)
@@ -74,20 +75,17 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
                 elif "result" in said:
                     return msgspec.convert(said["result"], list[Analysis])
                 else:
-                    raise _refused(said["error"])
+                    raise AnalysisError(said["error"], said["error_zh"])
     except TimeoutError as error:
-        raise _refused(f"{path.name}: it took longer than {TIME_S / 60:g} minutes") from error
+        message = AnalysisMessage("too_long", most=TIME_S / 60)
+        raise refusal(message, path.name) from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         words = await last_words
     log.error("an analysis ended without an answer: %s", words.decode(errors="replace"))
-    raise _refused(f"{path.name}: more memory is needed than an analysis may take, or damaged")
-
-
-def _refused(words: str) -> AnalysisError:
-    return AnalysisError(words, in_chinese(words))
+    raise refusal(AnalysisMessage("memory_or_damaged"), path.name)
 
 
 async def _last_words(stream: asyncio.StreamReader | None) -> bytes:
@@ -103,6 +101,7 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
 
     Raises RecordingError where the file cannot be read and AnalysisError where it is too much.
     """
+    from recordings.messages import Words, in_language
     from recordings.open import open_recording
 
     progress(0.0)
@@ -110,27 +109,32 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
     recordings = found[:MAX_RECORDINGS]
     digest = file_sha256(path)
     results = []
+    left_out: list[Words] = []
     if len(found) > len(recordings):
         names = ", ".join(one.info.asset for one in found[MAX_RECORDINGS:][:NAMED])
-        left_out = (
-            f"{len(found)} batteries in the file: the first {len(recordings)} were analysed; "
-            f"left out: {names}{' and others' * (len(found) > MAX_RECORDINGS + NAMED)}"
+        left_out.append(
+            AnalysisMessage(
+                "left_out" if len(found) <= MAX_RECORDINGS + NAMED else "left_out_many",
+                found=len(found),
+                analysed=len(recordings),
+                names=names,
+            )
         )
-    else:
-        left_out = ""
     for number, recording in enumerate(recordings):
 
         def share(part: float, number: int = number) -> None:
             progress((number + part) / len(recordings))
 
         one = _analyse_one(recording, path, digest, share)
-        if left_out:
-            one = msgspec.structs.replace(one, problems=[left_out, *one.problems])
-        results.append(one)
-    return [
-        msgspec.structs.replace(one, problems_zh=[in_chinese(words) for words in one.problems])
-        for one in results
-    ]
+        problems = [*left_out, *recording.info.problems[:MOST_PROBLEMS]]
+        results.append(
+            msgspec.structs.replace(
+                one,
+                problems=[in_language(words, "en") for words in problems],
+                problems_zh=[in_language(words, "zh") for words in problems],
+            )
+        )
+    return results
 
 
 def _analyse_one(
@@ -153,9 +157,7 @@ def _analyse_one(
     config = asset_config(info, options, "analysis")
     announced = getattr(recording, "rows", 0)
     if announced > MAX_SAMPLES:
-        raise AnalysisError(
-            f"{path.name}: {announced:,} rows; at most {MAX_SAMPLES:,} samples are analysed"
-        )
+        raise refusal(AnalysisMessage("rows", found=announced, most=MAX_SAMPLES), path.name)
     engine = Engine(*load_models(models_folder()))
     engine.process([ConfigIn(info.asset, config, 0)])
     kept: list[Record] = []
@@ -177,24 +179,22 @@ def _analyse_one(
         material.take(batch, results)
         samples += len(inputs)
         if samples > MAX_SAMPLES:
-            raise AnalysisError(
-                f"{path.name}: more than {MAX_SAMPLES:,} samples; analyse a part of it"
-            )
+            raise refusal(AnalysisMessage("samples", most=MAX_SAMPLES), path.name)
         rows = [_record(frame, row) for frame, row in zip(batch, results.rows, strict=True)]
         hot = heat.take(batch, results.rows)
         if len(detail) < DETAIL_ROWS:
             detail.extend(_around(rows, hot))
         marked = mark_silences([*unmarked, *rows], KEPT_PER_BATCH // 6)[len(unmarked) :]
         unmarked = rows[-1:]
-        kept.extend(keep_extremes(marked, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
+        kept.extend(thin_rows(marked, KEPT_PER_BATCH, columns=(1, 2, 3, 4)))
         cycles.extend((found.summary, found.histogram) for found in results.cycles)
         events.extend(results.events)
     if not samples:
-        raise AnalysisError(f"{path.name}: the file holds no samples")
+        raise refusal(AnalysisMessage("no_samples"), path.name)
     material.finish(truths, noting, engine.counters)
     advice = advice_of(material.newest.state(config), models_folder())
     segments = heat.segments()
-    trace = _with_detail(keep_extremes(kept, TRACE_POINTS, columns=(1, 2, 3, 4)), detail, segments)
+    trace = _with_detail(thin_rows(kept, TRACE_POINTS, columns=(1, 2, 3, 4)), detail, segments)
     first = [pair for pair in cycles if pair[0].cell == "c001"]
     signs = ThermalSigns(
         temperature_c=_largest(kept, 3),
@@ -219,7 +219,7 @@ def _analyse_one(
         start_ms=int(trace[0][0] or 0),
         end_ms=int(trace[-1][0] or 0),
         risk=gravest_of(risk_of(signs, records), heat.risk),
-        problems=[str(problem) for problem in info.problems][:50],
+        problems=[],
         problems_zh=[],
         cycles=[summary for summary, _ in first],
         truths=truths,
@@ -276,7 +276,7 @@ def _with_detail(
     for segment in segments[:DETAIL_SEGMENTS]:
         pad = max(60_000, (segment.end_ms - segment.start_ms) // 2)
         first, last = np.searchsorted(times, (segment.start_ms - pad, segment.end_ms + pad))
-        part = keep_extremes(detail[first:last], DETAIL_POINTS, columns=(1, 2, 3, 4))
+        part = thin_rows(detail[first:last], DETAIL_POINTS, columns=(1, 2, 3, 4))
         more.update((row[0], row) for row in part)
     more.update((row[0], row) for row in trace)
     return [more[time] for time in sorted(more)]  # type: ignore[type-var]
@@ -326,12 +326,18 @@ def main(path: Path) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
         sys.stdout.buffer.flush()
 
+    def refuse(error: Exception) -> None:
+        english, chinese = (
+            words.replace(f"{path.parent}/", "")[:LONGEST_WORDS] for words in both(error)
+        )
+        say(error=english, error_zh=chinese)
+
     try:
         say(result=read(path, lambda share: say(progress=share)))
     except (RecordingError, CellpulseError) as error:
-        say(error=str(error).replace(f"{path.parent}/", "")[:LONGEST_WORDS])
+        refuse(error)
     except MemoryError:
-        say(error=f"{path.name}: more memory is needed than an analysis may take")
+        refuse(refusal(AnalysisMessage("memory"), path.name))
 
 
 if __name__ == "__main__":

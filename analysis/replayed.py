@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitor.contract import Frame
+from recordings.messages import counted
 from simulator.replay import messages
 
 if TYPE_CHECKING:
+    from recordings.messages import Words
     from recordings.types import Operation, Recording, RecordingInfo
 
 BATCH = 4_000
@@ -56,7 +56,7 @@ class Noting:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._noted: dict[int, tuple[str, ...]] = {}
+        self._noted: dict[int, tuple[Words, ...]] = {}
 
     @property
     def info(self) -> RecordingInfo:
@@ -76,10 +76,7 @@ class Noting:
 
     def findings(self) -> list[str]:
         """Every kind of note once with its count, the commonest first; numbers are left out."""
-        kinds = Counter(
-            re.sub(r"\d[\d.e+-]*", "…", note) for notes in self._noted.values() for note in notes
-        )
-        return [f"{note} ({count} times)" for note, count in kinds.most_common()]
+        return counted(note for notes in self._noted.values() for note in notes)
 
 
 def file_sha256(path: Path) -> str:

@@ -32,7 +32,7 @@ TOPICS = (
 )
 PYTHON = {
     "The monitor": (
-        "monitor.contract", "monitor.engine", "monitor.kernels.features", "monitor.models.onnx",
+        "monitor.contract", "monitor.engine", "monitor.kernels.update", "monitor.models.onnx",
         "monitor.alarms.book", "monitor.alarms.rules", "monitor.config", "monitor.store.history",
     ),
     "Recordings": (
@@ -132,9 +132,8 @@ def messages() -> str:
         link = f"[{message}](#{message.replace('_', '-')})" if message else "`online`, `offline`"
         lines.append(f"| `{topic}` | {who} | {qos} | {link} |")
     for name, schema in schemas.items():
-        document = json.loads(schema) if isinstance(schema, str | bytes) else schema
         lines += ["", f"## {name} {{#{name.replace('_', '-')}}}", ""]
-        lines += _fields(document)
+        lines += _fields(schema)
     return "\n".join([*lines, ""])
 
 

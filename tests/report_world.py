@@ -14,7 +14,7 @@ from analysis.report.samples import Samples
 from monitor.contract import AssetConfig, CycleSummary, Frame
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels.columns import RESULTS, Result
 from monitor.models.folder import models_folder
 from monitor.models.onnx import read_card
 from monitor.service import load_models

@@ -43,7 +43,7 @@ from analysis.thermal import JOIN_MS
 from monitor.contract import CycleSummary, Event
 from monitor.dashboard.live.rows import is_active, risk_of
 from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.kernels.features import BIN_FIRST_V, BIN_V
+from monitor.kernels.columns import BIN_FIRST_V, BIN_V
 from monitor.models.forecast import FARTHEST, HISTORY, ForecastModel, forecast_series
 from monitor.models.onnx import Card as ModelCard
 from monitor.risk import ThermalSigns

@@ -82,10 +82,12 @@ def from_recording(
 
     `rejected` says what its reader left out. Raises RecordingError where the file is broken.
     """
+    from analysis.messages import AnalysisMessage
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
     from monitor.service import load_models
-    from recordings.types import RecordingError
+    from recordings.errors import SamplesError
+    from recordings.messages import Place
     from simulator.replay import ReplayOptions, asset_config
 
     info = recording.info
@@ -103,7 +105,7 @@ def from_recording(
         ]
         material.take(frames, engine.process(inputs))
     if not material.samples.frames:
-        raise RecordingError(f"{path}: the file holds no samples")
+        raise SamplesError(AnalysisMessage("no_samples"), Place(str(path)))
     material.finish(truths, noting, engine.counters)
     material.rejected = list(rejected)
     return material

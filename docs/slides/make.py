@@ -138,6 +138,7 @@ def _picture(slide: Any, language: str) -> None:
         shape.text_frame.word_wrap = True
         _write(shape.text_frame, box.title[language], 15, language, bold=True)
         _run(shape.text_frame.add_paragraph(), box.detail[language], 11, language)
+        _run(shape.text_frame.add_paragraph(), box.folder, 9, language)
     note = slide.shapes.add_textbox(left, top + at(470), Inches(12.1), Inches(0.5)).text_frame
     _write(note, architecture.NOTE[language], 16, language)
 

@@ -25,14 +25,16 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 FOLDER = Path(__file__).parent
 
 
-class SourcesCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+class SourcesCache(FunctionCache):
     """A function's cache; `_cache_file` and `_impl` are Numba's private names, held by a test."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
+        super().__init__(function)  # type: ignore[no-untyped-call]  # Numba has few types
         key = sources_key(function.__code__.co_filename)
         name = f"{self._impl.filename_base}-{key}"
-        self._cache_file = IndexDataCacheFile(self.cache_path, name, key)
+        self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
+            self.cache_path, name, key
+        )
 
 
 def keep_on_disk(dispatcher: Any) -> None:
@@ -41,14 +43,14 @@ def keep_on_disk(dispatcher: Any) -> None:
     Raises AttributeError where Numba has no `_cache` any more.
     """
     if hasattr(dispatcher, "py_func"):
-        dispatcher._cache  # noqa: B018  # it must be there
-        dispatcher._cache = SourcesCache(dispatcher.py_func)
+        dispatcher._cache  # noqa: B018, SLF001 - it must be there
+        dispatcher._cache = SourcesCache(dispatcher.py_func)  # noqa: SLF001 - see above
 
 
 @functools.cache
 def sources_key(file: str) -> str:
     """Sixteen hexadecimal digits that change with any source of a kernel which stands in `file`."""
-    digest = hashlib.sha256(f"{numba.__version__} {config.BOUNDSCHECK}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {vars(config)['BOUNDSCHECK']}".encode())
     for path in sorted({*FOLDER.glob("*.py"), Path(file).resolve()}):
         source = path.read_bytes()
         digest.update(f"\n{path.name} {len(source)}\n".encode() + source)

@@ -27,7 +27,7 @@ def njit(function: F) -> F:
     What is compiled may use constants and jitted functions of its own file and of `monitor.kernels`
     and no others: by these the cache knows it again (see `cache`).
     """
-    return _kept(numba.njit(nogil=True, error_model="numpy")(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy")(function)))
 
 
 def kernel(function: F) -> F:
@@ -38,7 +38,7 @@ def kernel(function: F) -> F:
     calls must be a kernel too.
     """
     uncounted: dict[str, Any] = {"_nrt": False}
-    return _kept(numba.njit(nogil=True, error_model="numpy", **uncounted)(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy", **uncounted)(function)))
 
 
 def _kept(compiled: F) -> F:
@@ -50,11 +50,3 @@ def unfit(what: str, **arrays: NDArray[np.generic]) -> ValueError:
     """The error of a kernel's sizes or indices, with the arrays' shapes."""
     found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     return ValueError(f"{what} do not fit: {found}")
-
-
-def plain(function: F) -> F:
-    """The Python function that was compiled: for one call in a program that has no need of Numba.
-
-    To load the machine code of a kernel takes a second and more.
-    """
-    return cast(F, getattr(function, "py_func", function))

@@ -6,10 +6,12 @@ The module is long because every data fault has its stream here.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +24,7 @@ from monitor.alarms.rules import DEFAULT_RULES, Rule
 from monitor.alarms.rules_file import parse_rules
 from monitor.contract import (
     Command,
+    CycleSummary,
     DeviceAlarm,
     Event,
     Frame,
@@ -34,11 +37,12 @@ from monitor.engine import CHUNK_SAMPLES, Engine, Results
 from monitor.errors import CellpulseError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
 from monitor.kernels.admission import FUTURE_BOUND_MS, Verdict
-from monitor.kernels.features import Quality
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Quality, Result
+from monitor.kernels.layout import fields, of_record
 from recordings.open import open_recording
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, messages
+from tests.conftest import ROOT
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 MODEL_COLUMNS = [Result.SOH, Result.SOH_LOW, Result.SOH_HIGH, Result.THERMAL_SCORE]
@@ -77,10 +81,10 @@ def assert_same(found: Results, expected: Results) -> None:
         np.testing.assert_allclose(a[:, MODEL_COLUMNS], b[:, MODEL_COLUMNS], rtol=0, atol=1e-5)
     assert [_rounded(e) for e in found.events] == [_rounded(e) for e in expected.events]
     assert len(found.cycles) == len(expected.cycles)
-    for a, b in zip(found.cycles, expected.cycles, strict=True):
-        assert a.histogram.tobytes() == b.histogram.tobytes()
-        assert _no_soh(a.summary) == _no_soh(b.summary)
-        np.testing.assert_allclose(_soh(a.summary), _soh(b.summary), atol=1e-5)
+    for one, other in zip(found.cycles, expected.cycles, strict=True):
+        assert one.histogram.tobytes() == other.histogram.tobytes()
+        assert _no_soh(one.summary) == _no_soh(other.summary)
+        np.testing.assert_allclose(_soh(one.summary), _soh(other.summary), atol=1e-5)
 
 
 def _rounded(event: Event) -> tuple[object, ...]:
@@ -90,8 +94,8 @@ def _rounded(event: Event) -> tuple[object, ...]:
             value, alarm.timestamp_ms, alarm.count)  # fmt: skip
 
 
-def _no_soh(summary: object) -> dict[str, object]:
-    names = summary.__struct_fields__  # type: ignore[attr-defined]
+def _no_soh(summary: CycleSummary) -> dict[str, object]:
+    names = summary.__struct_fields__
     return {n: getattr(summary, n) for n in names if n not in ("soh", "soh_low", "soh_high")}
 
 
@@ -204,14 +208,40 @@ def test_state_taken_out_and_put_back_goes_on(cut: int) -> None:
     }
 
 
+def test_state_of_an_earlier_version_is_taken_over_by_name() -> None:
+    """The file is what version 8 wrote after these inputs, without models: columns by number."""
+    written = msgspec.msgpack.decode(
+        zlib.decompress((ROOT / "tests" / "monitor" / "state_version_8.bin").read_bytes())
+    )
+    ours, taken = make_engine(models=False), make_engine(models=False)
+    ours.process(BUSY[:400])
+    assert sorted(written) == ["one", "three"]
+    for name, data in written.items():
+        assert msgspec.msgpack.decode(data)["version"] == 8
+        taken.put_asset_state(data)
+        here = ours.fleet.slice(ours.fleet.assets[name])
+        there = taken.fleet.slice(taken.fleet.assets[name])
+        for array in ("cells", "value", "value_ms", "active", "since"):
+            a = getattr(ours.fleet, array)[here]
+            b = getattr(taken.fleet, array)[there]
+            for field, _, _ in fields(a.dtype) if a.dtype.names else [("", "", ())]:
+                x, y = (of_record(a, field), of_record(b, field)) if field else (a, b)
+                np.testing.assert_allclose(x, y, rtol=1e-9, err_msg=f"{name} {array} {field}")
+    rest = [item for item in BUSY[400:] if getattr(item, "asset", None) in written]
+    for one, other in zip(ours.process(rest).rows, taken.process(rest).rows, strict=True):
+        if one is not None and other is not None:
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+        assert (one is None) == (other is None)
+
+
 def test_state_of_another_version_is_refused() -> None:
     engine = make_engine()
     engine.process(BUSY[:50])
     data = engine.asset_state("one")
-    fields = msgspec.msgpack.decode(data)
-    fields["version"] += 1
-    with pytest.raises(CellpulseError, match="version 9; this program reads 7 and 8"):
-        make_engine().put_asset_state(msgspec.msgpack.encode(fields))
+    known = msgspec.msgpack.decode(data)
+    known["version"] += 1
+    with pytest.raises(CellpulseError, match="version 10; this program reads 7, 8, 9"):
+        make_engine().put_asset_state(msgspec.msgpack.encode(known))
     for damaged in (b"", b"\xc0", data[:100], b"x" + data):
         with pytest.raises(CellpulseError, match="engine state"):
             make_engine().put_asset_state(damaged)
@@ -219,11 +249,11 @@ def test_state_of_another_version_is_refused() -> None:
 
 def test_many_assets_and_chunks() -> None:
     """More cells than the first arrays hold, and chunks closed by their size."""
-    inputs: list[Input] = []
+    inputs: list[FrameIn] = []
     for k in range(40):
         inputs += cycling(f"a{k}", 30, 1 + k % 5, seed=k)
-    inputs.sort(key=lambda item: (item.frame.timestamp_ms, item.asset))  # type: ignore[union-attr]
-    assert sum(1 + int(i.asset[1:]) % 5 for i in inputs) > 2 * CHUNK_SAMPLES  # type: ignore[union-attr]
+    inputs.sort(key=lambda item: (item.frame.timestamp_ms, item.asset))
+    assert sum(1 + int(i.asset[1:]) % 5 for i in inputs) > 2 * CHUNK_SAMPLES
     assert_same(
         play(make_engine(), inputs, range(11, len(inputs), 11)), play(make_engine(), inputs)
     )
@@ -514,9 +544,9 @@ def test_commands_are_answered() -> None:
 
     ids = map(str, itertools.count())
 
-    def ask(action: str, **more: object) -> tuple[str, str | None]:
+    def ask(action: str, **more: Any) -> tuple[str, str | None]:
         name = next(ids)
-        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]
+        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]  # a command's own word
         reply = engine.process([CommandIn("p", "ann", command, T0)]).replies[0]
         assert reply is not None
         assert (reply.id, reply.user) == (name, "ann")

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.fuzz.__main__ import NAMES
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 60
 
 
