@@ -141,7 +141,7 @@ def _analyse_one(
     recording: Any, path: Path, digest: str, progress: Callable[[float], None]
 ) -> Analysis:
     from analysis.advice import advice_of
-    from analysis.forecast import forecaster
+    from analysis.forecast import outlook_of
     from analysis.report.make import of_material
     from analysis.report.material import of_file
     from analysis.report.record import to_json
@@ -234,7 +234,7 @@ def _analyse_one(
         segments=segments,
         events=events[-200:],
         report=to_json(of_material(material, models_folder())).decode(),
-        outlook=forecaster(models_folder())(info.asset, config, [summary for summary, _ in first]),
+        outlook=outlook_of(models_folder(), info.asset, config, [summary for summary, _ in first]),
         advice=None if advice is None else sentence(advice),
         advice_zh=None if advice is None else sentence(advice, zh=True),
         why=why[0],

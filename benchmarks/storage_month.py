@@ -25,7 +25,7 @@ from monitor.config import Config
 from monitor.contract import Frame, decode_telemetry, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.models.folder import models_folder
 from monitor.results import FinishedCycle, Handled, Results
 from monitor.service import load_models

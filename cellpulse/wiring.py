@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiomqtt
 
@@ -25,8 +26,10 @@ from monitor.mqtt.link import tls_context
 from recordings.types import Recording
 from simulator.demo_file import demo_recording
 from simulator.faults_scenario import OFFERED
-from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
+
+if TYPE_CHECKING:
+    from simulator.player import Progress
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +100,7 @@ async def run_monitor(
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
     from analysis.file import analyse
-    from analysis.forecast import forecaster
+    from analysis.forecast import ForecastProcess
     from analysis.report.process import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.live.feed import Feed, wall_clock_ms
@@ -111,13 +114,14 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
     tls = tls_context(config.broker, config.broker_ca)
     feed = Feed(hub, config.broker.url(), config.root, tls=tls)
     reports = ReportMaker(config.store, config.models)
+    forecasts = ForecastProcess(config.models or models_folder())
     actions = Actions(
         feed.request, feed.send_to_simulator, faults=OFFERED, analyse=analyse, reports=reports,
-        outlook=forecaster(config.models or models_folder()),
+        outlook=forecasts.outlook,
     )  # fmt: skip
     supervisor = Supervisor(wall_clock_ms)
     app = make_app(hub, make_history(config), actions=actions, supervisor=supervisor)
-    async with asyncio.TaskGroup() as tasks:
+    async with contextlib.aclosing(forecasts), asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run("feed", feed.run), name="dashboard-feed")
         tasks.create_task(
             serve(
@@ -134,6 +138,8 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
 async def run_player(config: Config, show: Show, name: str = "simulator") -> None:
     """The replay alone; returns when the recordings have ended."""
+    from simulator.player import Player
+
     player = Player(
         show.first(), show.options, Topics(config.root), name, show.report, show.recordings
     )

@@ -60,12 +60,11 @@ from monitor.inputs import (
 from monitor.kernels.admission import (
     ARRIVAL,
     JUDGED,
-    Verdict,
     admit_inplace,
     is_ahead,
     session_id,
 )
-from monitor.kernels.columns import RESULTS, Feature, Quality, Records
+from monitor.kernels.columns import RESULTS, Feature, Quality, Records, Verdict
 from monitor.kernels.frames import FRAME, Frames, Outputs
 from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
 from monitor.kernels.results import Answers, settle_inplace

@@ -59,7 +59,7 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.mqtt.link import Message
 from monitor.quarantine import Kept, of_input, of_message, of_stored
 from monitor.recovery import recover

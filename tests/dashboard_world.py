@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.file import analyse
-from analysis.forecast import forecaster
+from analysis.forecast import ForecastProcess
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -343,6 +343,7 @@ class Page:
 
     async def start(self) -> None:
         self.hub = Hub()
+        self._forecasts = ForecastProcess(models_folder())
         feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
         app = make_app(
             self.hub,
@@ -351,7 +352,7 @@ class Page:
                 feed.request,
                 feed.send_to_simulator,
                 analyse=analyse,
-                outlook=forecaster(models_folder()),
+                outlook=self._forecasts.outlook,
             ),
         )
         started = asyncio.Event()
@@ -371,3 +372,4 @@ class Page:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forecasts.aclose()

@@ -5,7 +5,7 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.kernels.results.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
+`monitor.kernels.columns.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
 `alarm_number` (how many transitions of each alarm there are), `unusable` (inputs that a recovery
 left out, with the reason), `minute` (see `monitor.store.minutes`), `progress`. Views for people:
 `telemetry`, `cycles`, `alarms`, `quarantine`; for programs: `frame`, all frames by asset and event
@@ -45,7 +45,7 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.results import Handled, Results
 
 SCHEMA_VERSION = 4

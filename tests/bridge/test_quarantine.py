@@ -117,7 +117,7 @@ def test_what_nobody_foresaw_names_its_place(caplog: pytest.LogCaptureFixture) -
     for _ in range(2):
         with aside.guard("t"):
             raise ZeroDivisionError("injected")
-    assert aside.reasons()[0].startswith("ZeroDivisionError at test_bridge_quarantine.py:")
+    assert aside.reasons()[0].startswith("ZeroDivisionError at test_quarantine.py:")
     assert caplog.text.count("Traceback") == 1
 
 

@@ -18,8 +18,7 @@ from monitor.config import BrokerAddress, Config
 from monitor.contract import Estimate, Frame, decode, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn, Input
-from monitor.kernels.admission import Verdict
-from monitor.kernels.columns import RESULTS
+from monitor.kernels.columns import RESULTS, Verdict
 from monitor.models.folder import models_folder
 from monitor.service import load_models
 from monitor.store.sqlite_history import SqliteHistory

@@ -37,8 +37,8 @@ from monitor.contract import (
 from monitor.engine import CHUNK_SAMPLES, Engine
 from monitor.errors import CellpulseError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.kernels.admission import FUTURE_BOUND_MS, Verdict
-from monitor.kernels.columns import Quality, Result
+from monitor.kernels.admission import FUTURE_BOUND_MS
+from monitor.kernels.columns import Quality, Result, Verdict
 from monitor.kernels.layout import fields, of_record
 from monitor.results import Results
 from recordings.open import open_recording

@@ -35,7 +35,7 @@ from monitor.pipeline import Pipeline
 from monitor.results import Handled, Results
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import Journal
-from tests.engine_world import T0, make_config, soh_model, thermal_model
+from tests.engine_world import T0, make_config, soh_model, thermal_model, version_8_arrays
 from tests.monitor.test_pipeline import World, message, rows_of
 
 POISON_A = 666.0
@@ -595,7 +595,10 @@ def test_a_checkpoint_of_version_7_is_read(tmp_path: Path) -> None:
     old = new | {"version": 7, "session": "s", "session_number": 1, "gateway_online": False}
     admission = bytearray(new["arrays"]["admission"])
     admission[:8] = (1).to_bytes(8, "little")
-    old["arrays"] = new["arrays"] | {"admission": bytes(admission)}
+    fleet = world.engine.fleet
+    cells = version_8_arrays(fleet.cells[fleet.slice(fleet.assets["p"])])
+    old["arrays"] = new["arrays"] | cells | {"admission": bytes(admission)}
+    del old["arrays"]["cells"], old["layout"]
     moved = Engine(soh_model(), thermal_model())
     moved.put_asset_state(msgspec.msgpack.encode(old))
     moved.put_shared_state(msgspec.msgpack.encode({"alarms": [], "replies": [], "asset": "_group"}))

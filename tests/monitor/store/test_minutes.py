@@ -349,9 +349,10 @@ async def test_a_process_sums_up_as_a_thread_does_and_comes_back(journal: Journa
         assert await process.roll_up() == expected
         journal.put_minutes(PROGRESS, expected.rows, expected.upto)
         assert (await process.roll_up()).upto == expected.upto
-        assert process._process is not None
-        process._process.kill()
-        await process._process.wait()
+        running = process._worker._process
+        assert running is not None
+        running.kill()
+        await running.wait()
         assert (await process.roll_up()).upto == expected.upto  # another one was started
         journal._db.execute("DROP TABLE minute")
         journal._db.execute("DROP TABLE progress")
