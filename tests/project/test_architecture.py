@@ -38,7 +38,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "alarms": (*LEAVES, "kernels"),
     "charging": ("contract", "errors", "models"),
     "mqtt": (*LEAVES, "supervisor"),
-    "store": (*LEAVES, "kernels", "supervisor", "worker", "fleet", "engine"),
+    "store": (*LEAVES, "kernels", "supervisor", "worker", "results"),
     "notify": (*LEAVES, "store", "supervisor"),
     "web": (*LEAVES, "models", "mqtt", "supervisor", "engine", "pipeline"),
     "dashboard": (*LEAVES, "web", "mqtt", "store", "models", "kernels", "charging", "alarms",
