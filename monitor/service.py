@@ -155,7 +155,6 @@ class Monitor:
                 *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
-            ca=config.broker_ca,
             turn=self._after_reading,
             home_assistant=config.homeassistant,
             clock=clock,
@@ -236,7 +235,7 @@ class Monitor:
         self.link.subscribed.wait(CONNECT_TIMEOUT_S)  # from here on nothing is missed
         try:
             left = empty_former_session(
-                self.config.broker, self.config.broker_ca, former,
+                self.config.broker, former,
                 [f"{self.config.root}/{topic}" for topic in INGEST],
                 lambda messages: self.pipeline.step(messages, self._clock_ms()),
                 lambda: self._ending,
@@ -493,9 +492,7 @@ class Monitor:
             connection = self.link.connection
             if connection != self._reconciled and self.link.connected.is_set():
                 try:
-                    retained = await collect_retained(
-                        self.config.broker, topic, self.config.broker_ca
-                    )
+                    retained = await collect_retained(self.config.broker, topic)
                 except aiomqtt.MqttError as error:
                     raise AwayError(f"retained alarms cannot be read: {error}") from error
                 await self._work(partial(self.pipeline.reconcile, retained))

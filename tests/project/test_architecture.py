@@ -65,6 +65,7 @@ EDGES = frozenset(
         "kernels.cache",
         "models.folder",
         "models.timing",
+        "mqtt.address",
         "mqtt.client",
         "mqtt.client_id",
         "mqtt.former_session",

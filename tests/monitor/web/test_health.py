@@ -20,11 +20,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cellpulse.asking import UnhealthyError, ask_health
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import AssetConfig, Frame, MonitorMetrics, Topics, decode, encode
 from monitor.errors import ConfigurationError
 from monitor.models.folder import models_folder
 from monitor.models.timing import Stopwatch, quantile
+from monitor.mqtt.address import BrokerAddress
 from monitor.service import Monitor, load_models
 from monitor.store.checkpoint import newest
 from monitor.web.exposition import Family, expose
