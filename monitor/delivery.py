@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from monitor.engine import Results
+    from monitor.results import Results
     from monitor.inputs import Stored
     from monitor.mqtt.link import Message
 

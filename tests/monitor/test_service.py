@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
-from monitor.mqtt.link.address import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
