@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from monitor.results import Results
     from monitor.inputs import Stored
     from monitor.mqtt.link import Message
+    from monitor.results import Results
 
 
 class Publisher(Protocol):
