@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from monitor.errors import CellpulseError
 from monitor.kernels.features import SOH_BINS
-from monitor.models.folder import models_folder
-from monitor.models.onnx import SOH_STATES, SohModel, read_card
+from monitor.models.folder import load_model, models_folder
+from monitor.models.onnx import SOH_STATES, SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
 from training.dataset import read_half_cycles
@@ -107,8 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     models = arguments.models or models_folder()
     try:
-        card = read_card((models / "soh.json").read_bytes(), "soh")
-        model = SohModel((models / "soh.onnx").read_bytes(), card)
+        model = load_model(SohModel, "soh", models)
         arguments.out.mkdir(parents=True, exist_ok=True)
         for recording in open_recording(arguments.file):
             rows = predict(model, recording)

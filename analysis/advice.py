@@ -14,11 +14,9 @@ from monitor.charging.advice import AdviceModel, ChargeState, Style, advise, cha
 from monitor.config import load
 from monitor.contract import Advice, Frame
 from monitor.engine import Engine
-from monitor.errors import ConfigurationError, ModelError
+from monitor.errors import ConfigurationError
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.models.folder import models_folder
-from monitor.models.onnx import read_card
-from monitor.service import load_models
+from monitor.models.folder import has_model, load_model, load_models, models_folder
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
 from recordings.types import Recording
@@ -31,21 +29,12 @@ RECENT_MS = 600_000  # how far back in the store the newest value of a cell may 
 
 def advice_model(folder: Path | None = None) -> AdviceModel:
     """The installed policy; raises ModelError where there is none."""
-    folder = folder or models_folder()
-    try:
-        onnx, card = ((folder / f"charging.{end}").read_bytes() for end in ("onnx", "json"))
-    except OSError as error:
-        raise ModelError(
-            f"charging policy in {folder}: {error.strerror}; run `cellpulse train charging`"
-        ) from error
-    return AdviceModel(onnx, read_card(card, "charging.json"))
+    return load_model(AdviceModel, "charging", folder or models_folder())
 
 
 def advice_of(state: ChargeState, folder: Path, style: Style = "normal") -> Advice | None:
     """Advice where the policy is installed in `folder`, else None."""
-    if not (folder / "charging.onnx").is_file():
-        return None
-    return advise(advice_model(folder), state, style)
+    return advise(advice_model(folder), state, style) if has_model("charging", folder) else None
 
 
 def state_of_asset(asset: str, store: Path | None) -> ChargeState:

@@ -144,8 +144,7 @@ def _analyse_one(
     from monitor.charging.advice import sentence
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
-    from monitor.models.folder import models_folder
-    from monitor.service import load_models
+    from monitor.models.folder import load_models, models_folder
     from simulator.replay import ReplayOptions, asset_config
 
     info = recording.info

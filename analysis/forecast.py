@@ -32,14 +32,7 @@ def forecaster(
 @lru_cache(maxsize=2)
 def forecast_model(folder: Path) -> ForecastModel:
     """The forecast model in a folder; raises ModelError naming the file."""
-    from monitor.errors import ModelError
+    from monitor.models.folder import load_model
     from monitor.models.forecast import ForecastModel
 
-    try:
-        onnx = (folder / "forecast.onnx").read_bytes()
-        card = (folder / "forecast.json").read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model {error.filename}: {error.strerror}; reinstall, or name a folder with --models"
-        ) from error
-    return ForecastModel(onnx, card)
+    return load_model(ForecastModel, "forecast", folder)

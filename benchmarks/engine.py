@@ -33,9 +33,8 @@ from benchmarks.stream import FIRST_S, GROUPS, LAST_S, START_MS, WARM_S, FleetSt
 from monitor.contract import decode_telemetry
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.service import load_models
 
 BATCH_MESSAGES = 1_000
 OUR_SLICE = 100_000  # samples a round, at least one of every cell

@@ -25,8 +25,7 @@ from monitor.contract import Frame, decode_telemetry, encode
 from monitor.engine import Engine, FinishedCycle, Results
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.admission import Verdict
-from monitor.models.folder import models_folder
-from monitor.service import load_models
+from monitor.models.folder import load_models, models_folder
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal, MinuteRow, used_bytes
 from monitor.store.minutes import FIGURES, PROGRESS

@@ -167,17 +167,14 @@ def forecast(
 ) -> None:
     """Forecast a battery: next cycles with intervals, remaining life, and a picture of it."""
     from monitor.errors import ConfigurationError
-    from monitor.models.folder import models_folder
+    from monitor.models.folder import load_model, models_folder
     from recordings.lookup import find
     from training.forecast.run import ForecastModel, draw, sentence
     from training.forecast.run import forecast as run
 
     if not 0.0 < end_of_life < 1.0:
         raise ConfigurationError(f"--end-of-life {end_of_life}: expected a share such as 0.7")
-    models = models_folder()
-    model = ForecastModel(
-        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
-    )
+    model = load_model(ForecastModel, "forecast", models_folder())
     recording = find(battery, None if data is None else [data])[0]
     found = run(model, recording, after=after, end_of_life=end_of_life)
     if as_json:

@@ -19,7 +19,7 @@ from cellpulse.embedded import embedded_broker
 from monitor.config import Config
 from monitor.contract import Topics
 from monitor.errors import ConfigurationError
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.client import Client
 from monitor.mqtt.link import tls_context
 from recordings.types import Recording
@@ -80,7 +80,7 @@ async def run_monitor(
 ) -> None:
     """The monitor alone, until cancelled. `clock` stands in for Unix time in ms."""
     from monitor.mqtt.link import wall_clock_ms
-    from monitor.service import Monitor, load_models, load_policy
+    from monitor.service import Monitor, load_policy
 
     soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
     policy = await asyncio.to_thread(load_policy, config.models or models_folder())

@@ -84,7 +84,7 @@ def from_recording(
     """
     from monitor.engine import Engine
     from monitor.inputs import ConfigIn, FrameIn
-    from monitor.service import load_models
+    from monitor.models.folder import load_models
     from recordings.types import RecordingError
     from simulator.replay import ReplayOptions, asset_config
 

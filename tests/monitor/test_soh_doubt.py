@@ -14,8 +14,7 @@ from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.features import FEATURES, SOH_WIDTH, Feature
 from monitor.kernels.results import RESULTS, Result, settle_inplace
-from monitor.models.folder import models_folder
-from monitor.service import load_models
+from monitor.models.folder import load_models, models_folder
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingInfo
 from simulator.demo_file import demo_recording

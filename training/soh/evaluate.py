@@ -16,7 +16,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.models.onnx import SohModel, read_card
+from monitor.models.folder import load_model
+from monitor.models.onnx import SohModel
 from recordings.open import open_recording
 from training.dataset import HalfCycle, dataset_files, exclusions, read_half_cycles
 from training.resume import file_digest, key_of, remembered
@@ -346,8 +347,7 @@ def evaluate(
     }
     for family in (MANY_CELLS, COULOMB, *PLAIN):
         lines += leave_one_group_out(family, whole, seed)
-    card = read_card((models / "soh.json").read_bytes(), "soh")
-    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    model = load_model(SohModel, "soh", models)
     return Evaluation(
         seed, budget_s, hashes, removed, shipped, lines, shipped_on_groups(model, others), left_out
     )
@@ -358,8 +358,7 @@ def evaluate_files(paths: Sequence[Path], models: Path, progress: Progress = pri
 
     A cell whose family the model does not know is not answered. Raises RecordingError, ModelError.
     """
-    card = read_card((models / "soh.json").read_bytes(), "soh")
-    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    model = load_model(SohModel, "soh", models)
     out: list[Score] = []
     for path in paths:
         for recording in open_recording(path):
