@@ -96,8 +96,8 @@ async def run_monitor(
 
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
-    from analysis.file import analyse
     from analysis.forecast import forecaster
+    from analysis.process import analyse
     from analysis.report.process import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.live.feed import Feed, wall_clock_ms

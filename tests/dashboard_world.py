@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.file import analyse
 from analysis.forecast import forecaster
+from analysis.process import analyse
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
