@@ -48,7 +48,6 @@ from monitor.contract import (
     RiskLevel,
     RiskReading,
     SohReading,
-    SohState,
     Times,
     as_list,
     cell_name,
@@ -88,6 +87,7 @@ from monitor.kernels.results import (
     Result,
     settle_inplace,
 )
+from monitor.kernels.soh_state import SOH_STATES, SohCode
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
 
@@ -96,7 +96,6 @@ GAP_ALARM_ENDS_MS = 60_000
 TROUBLE_ENDS_MS = 60_000
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
-SOH_STATES: tuple[SohState, ...] = get_args(SohState)
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 QUALITY_BITS = tuple((int(bit), bit.name.lower()) for bit in Quality)
 UNTROUBLED = Assessment(Risk.NORMAL, (), ())
@@ -291,7 +290,10 @@ class Engine:
                 _readings(value[Result.SOH]),
                 _readings(value[Result.SOH_LOW]),
                 _readings(value[Result.SOH_HIGH]),
-                [SOH_STATES[int(x) if x == x else 1] for x in value[Result.SOH_STATE]],
+                [
+                    SOH_STATES[int(x) if x == x else SohCode.NOT_ENOUGH_SEEN]
+                    for x in value[Result.SOH_STATE]
+                ],
             ),
             resistance_ohm=reading(Result.RESISTANCE_OHM),
             thermal_score=reading(Result.THERMAL_SCORE),
@@ -312,7 +314,7 @@ class Engine:
         rows = self.fleet.slice(asset)
         value = self.fleet.value[rows].astype(np.float64)
         scalars = self.fleet.cells.scalars[rows]
-        believed = value[:, Result.SOH_STATE] == SOH_STATES.index("ok")
+        believed = value[:, Result.SOH_STATE] == SohCode.OK
         quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
         broken = [fault_of(int(bits)) is not None for bits in quality]
         return charge_state(

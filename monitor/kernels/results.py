@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from monitor.alarms.rules import EXTRAS, Extra
 from monitor.kernels.features import FEATURES, SOH_BINS, SOH_WIDTH, Feature, Quality
 from monitor.kernels.jit import kernel, unfit
+from monitor.kernels.soh_state import SohCode, accepted
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -23,7 +24,7 @@ class Result(IntEnum):
     SOH = 1
     SOH_LOW = 2
     SOH_HIGH = 3
-    SOH_STATE = 4  # index of monitor.contract.SohState: 0 ok, 1 not enough, 2 unlike, 3 no model
+    SOH_STATE = 4  # a SohCode
     RESISTANCE_OHM = 5
     THERMAL_SCORE = 6
     EXCESS_HEAT_W = 7
@@ -145,17 +146,14 @@ def _settle_inplace(
         if usable[k]:
             now = state[m]
             seen = 0
-            if now == 2 or unlike_bins[r] > 0.0:
+            if now == SohCode.UNLIKE_TRAINING or unlike_bins[r] > 0.0:
                 for b in range(SOH_BINS):  # bins that hold charge, or a discharge's drops
                     seen += inputs[k, b] > 0.0
-            if now == 2:
-                unlike_bins[r] = max(unlike_bins[r], seen)
-            elif now == 0 and seen < unlike_bins[r]:
-                now = 2
-            elif now == 0:
-                unlike_bins[r] = 0.0
-            if now != 1 or not (held[Result.SOH_STATE] == 0.0 or held[Result.SOH_STATE] == 2.0):
-                known = now == 0
+            now, unlike_bins[r] = accepted(now, seen, unlike_bins[r])
+            answered = held[Result.SOH_STATE] == SohCode.OK + 0
+            answered |= held[Result.SOH_STATE] == SohCode.UNLIKE_TRAINING + 0
+            if now != SohCode.NOT_ENOUGH_SEEN or not answered:
+                known = now == SohCode.OK
                 held[Result.SOH] = soh[m] if known else np.nan
                 held[Result.SOH_LOW] = low[m] if known else np.nan
                 held[Result.SOH_HIGH] = high[m] if known else np.nan
@@ -163,9 +161,9 @@ def _settle_inplace(
                 value_ms[r, Result.SOH] = t[k]
             m += 1
         elif has_model[r] == 0:
-            held[Result.SOH_STATE] = 3.0
-        elif not held[Result.SOH_STATE] <= 2.0:
-            held[Result.SOH_STATE] = 1.0
+            held[Result.SOH_STATE] = SohCode.NO_MODEL + 0
+        elif not held[Result.SOH_STATE] < SohCode.NO_MODEL + 0:
+            held[Result.SOH_STATE] = SohCode.NOT_ENOUGH_SEEN + 0
         soh_ms[k] = value_ms[r, Result.SOH]
         for c in range(Result.SOH + 0, Result.SOH_STATE + 1):
             result[k, c] = held[c]

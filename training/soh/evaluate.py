@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from monitor.kernels.soh_state import SohCode
 from monitor.models.folder import load_model
 from monitor.models.onnx import SohModel
 from recordings.open import open_recording
@@ -245,10 +246,10 @@ def shipped_on_groups(model: SohModel, cells: Mapping[str, Sequence[HalfCycle]])
         y = np.array([h.soh for h in halves])
         soh, _, _, state = model.run(np.array([h.whole for h in halves]))
         error = 100.0 * np.abs(soh - y)
-        ok, told = state == 0, state != 1
+        ok, told = state == SohCode.OK, state != SohCode.NOT_ENOUGH_SEEN
         out.append(
             GroupLine(
-                group, len(y), float(ok.mean()), float((state == 2).mean()),
+                group, len(y), float(ok.mean()), float((state == SohCode.UNLIKE_TRAINING).mean()),
                 float(error[ok].mean()) if ok.any() else None,
                 float(error[told].mean()) if told.any() else None,
             )
