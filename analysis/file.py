@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from analysis.advice import advice_of
-from analysis.chinese import in_chinese
 from analysis.forecast import forecaster
 from analysis.ica import charge_curves
+from analysis.messages import AnalysisMessage, refusal
 from analysis.replayed import Replayed, file_sha256
 from analysis.report.make import of_material
 from analysis.report.material import of_file
@@ -19,15 +19,17 @@ from analysis.thermal import Heat
 from analysis.trace import TraceMaker
 from monitor.charging.advice import sentence
 from monitor.contract import Event
-from monitor.dashboard.analysis import Analysis, AnalysisCurve, AnalysisError
+from monitor.dashboard.analysis import Analysis, AnalysisCurve
 from monitor.dashboard.live.rows import THERMAL_CODES, gravest_of, risk_of
 from monitor.models.folder import models_folder
 from monitor.risk import ThermalSigns
+from recordings.messages import Words, in_language
 from recordings.open import open_recording
 from recordings.types import Recording
 
 MAX_SAMPLES = 20_000_000
 MAX_RECORDINGS = 8
+MOST_PROBLEMS = 50  # of each
 NAMED = 40  # of the batteries beyond that
 
 
@@ -41,27 +43,32 @@ def read(path: Path, progress: Callable[[float], None]) -> list[Analysis]:
     recordings = found[:MAX_RECORDINGS]
     digest = file_sha256(path)
     results = []
+    left_out: list[Words] = []
     if len(found) > len(recordings):
         names = ", ".join(one.info.asset for one in found[MAX_RECORDINGS:][:NAMED])
-        left_out = (
-            f"{len(found)} batteries in the file: the first {len(recordings)} were analysed; "
-            f"left out: {names}{' and others' * (len(found) > MAX_RECORDINGS + NAMED)}"
+        left_out.append(
+            AnalysisMessage(
+                "left_out" if len(found) <= MAX_RECORDINGS + NAMED else "left_out_many",
+                found=len(found),
+                analysed=len(recordings),
+                names=names,
+            )
         )
-    else:
-        left_out = ""
     for number, recording in enumerate(recordings):
 
         def share(part: float, number: int = number) -> None:
             progress((number + part) / len(recordings))
 
         one = _analyse_one(recording, path, digest, share)
-        if left_out:
-            one = msgspec.structs.replace(one, problems=[left_out, *one.problems])
-        results.append(one)
-    return [
-        msgspec.structs.replace(one, problems_zh=[in_chinese(words) for words in one.problems])
-        for one in results
-    ]
+        problems = [*left_out, *recording.info.problems[:MOST_PROBLEMS]]
+        results.append(
+            msgspec.structs.replace(
+                one,
+                problems=[in_language(words, "en") for words in problems],
+                problems_zh=[in_language(words, "zh") for words in problems],
+            )
+        )
+    return results
 
 
 def _analyse_one(
@@ -70,9 +77,7 @@ def _analyse_one(
     info = recording.info
     announced = getattr(recording, "rows", 0)
     if announced > MAX_SAMPLES:
-        raise AnalysisError(
-            f"{path.name}: {announced:,} rows; at most {MAX_SAMPLES:,} samples are analysed"
-        )
+        raise refusal(AnalysisMessage("rows", found=announced, most=MAX_SAMPLES), path.name)
     models = models_folder()
     replayed = Replayed(recording, "analysis", models)
     config = replayed.config
@@ -81,12 +86,10 @@ def _analyse_one(
     for frames, results in replayed.results(progress):
         material.take(frames, results)
         if replayed.frames > MAX_SAMPLES:
-            raise AnalysisError(
-                f"{path.name}: more than {MAX_SAMPLES:,} samples; analyse a part of it"
-            )
+            raise refusal(AnalysisMessage("samples", most=MAX_SAMPLES), path.name)
         made.take(frames, results.rows, heat.take(frames, results.rows))
     if not replayed.frames:
-        raise AnalysisError(f"{path.name}: the file holds no samples")
+        raise refusal(AnalysisMessage("no_samples"), path.name)
     material.finish(replayed)
     advice = advice_of(material.newest.state(config), models)
     segments = heat.segments()
@@ -108,7 +111,7 @@ def _analyse_one(
         start_ms=trace.ts[0],
         end_ms=trace.ts[-1],
         risk=gravest_of(risk_of(signs, [event.alarm for event in material.events]), heat.risk),
-        problems=[str(problem) for problem in info.problems][:50],
+        problems=[],
         problems_zh=[],
         cycles=summaries,
         truths=replayed.truths,

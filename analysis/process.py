@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from analysis.chinese import in_chinese
+from analysis.messages import AnalysisMessage, both, refusal
 from monitor.dashboard.analysis import Analysis, AnalysisError
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
     last_words = asyncio.ensure_future(_last_words(process.stderr))
     try:
         if process.stdout is None:
-            raise _refused("the analysis did not start")
+            raise refusal(AnalysisMessage("not_started"))
         async with asyncio.timeout(TIME_S):
             async for line in process.stdout:
                 said = msgspec.json.decode(line)
@@ -47,20 +47,17 @@ async def analyse(path: Path, progress: Callable[[float], None]) -> list[Analysi
                 elif "result" in said:
                     return msgspec.convert(said["result"], list[Analysis])
                 else:
-                    raise _refused(said["error"])
+                    raise AnalysisError(said["error"], said["error_zh"])
     except TimeoutError as error:
-        raise _refused(f"{path.name}: it took longer than {TIME_S / 60:g} minutes") from error
+        message = AnalysisMessage("too_long", most=TIME_S / 60)
+        raise refusal(message, path.name) from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         words = await last_words
     log.error("an analysis ended without an answer: %s", words.decode(errors="replace"))
-    raise _refused(f"{path.name}: more memory is needed than an analysis may take, or damaged")
-
-
-def _refused(words: str) -> AnalysisError:
-    return AnalysisError(words, in_chinese(words))
+    raise refusal(AnalysisMessage("memory_or_damaged"), path.name)
 
 
 async def _last_words(stream: asyncio.StreamReader | None) -> bytes:
@@ -87,12 +84,18 @@ def main(path: Path) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(words) + b"\n")
         sys.stdout.buffer.flush()
 
+    def refuse(error: Exception) -> None:
+        english, chinese = (
+            words.replace(f"{path.parent}/", "")[:LONGEST_WORDS] for words in both(error)
+        )
+        say(error=english, error_zh=chinese)
+
     try:
         say(result=read(path, lambda share: say(progress=share)))
     except (RecordingError, CellpulseError) as error:
-        say(error=str(error).replace(f"{path.parent}/", "")[:LONGEST_WORDS])
+        refuse(error)
     except MemoryError:
-        say(error=f"{path.name}: more memory is needed than an analysis may take")
+        refuse(refusal(AnalysisMessage("memory"), path.name))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +11,11 @@ from monitor.contract import Frame
 from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.models.folder import load_models
+from recordings.messages import counted
 from simulator.replay import ReplayOptions, asset_config, messages
 
 if TYPE_CHECKING:
+    from recordings.messages import Words
     from recordings.types import Operation, Recording, RecordingInfo
 
 BATCH = 4_000
@@ -95,10 +95,11 @@ class Noting:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._noted: dict[int, tuple[str, ...]] = {}
+        self._noted: dict[int, tuple[Words, ...]] = {}
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._recording.info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -114,10 +115,7 @@ class Noting:
 
     def findings(self) -> list[str]:
         """Every kind of note once with its count, the commonest first; numbers are left out."""
-        kinds = Counter(
-            re.sub(r"\d[\d.e+-]*", "…", note) for notes in self._noted.values() for note in notes
-        )
-        return [f"{note} ({count} times)" for note, count in kinds.most_common()]
+        return counted(note for notes in self._noted.values() for note in notes)
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.messages import AnalysisMessage
 from monitor.contract import AssetConfig, Frame, as_list
 from monitor.dashboard.analysis import Segment
 from monitor.dashboard.live.rows import RiskName
@@ -20,10 +21,10 @@ _NAMES: dict[Risk, RiskName] = {
     Risk.NORMAL: "ok", Risk.WATCH: "watch", Risk.WARNING: "warning", Risk.DANGER: "danger",
 }  # fmt: skip
 _CAUSES = {
-    Cause.TEMPERATURE: ("temperature near or over its maximum", "温度接近或超过上限"),
-    Cause.SLOPE: ("temperature rises faster than a cell's should", "温度上升过快"),
-    Cause.UNEXPLAINED_HEAT: ("heat that the load does not explain", "负载无法解释的发热"),
-    Cause.SENSOR: ("the temperature is not believed", "温度读数不可信"),
+    Cause.TEMPERATURE: AnalysisMessage("cause.temperature"),
+    Cause.SLOPE: AnalysisMessage("cause.slope"),
+    Cause.UNEXPLAINED_HEAT: AnalysisMessage("cause.unexplained_heat"),
+    Cause.SENSOR: AnalysisMessage("cause.sensor"),
 }
 
 
@@ -125,7 +126,8 @@ class Heat:
             ambient_measured=np.isnan(quality) or not int(quality) & Quality.AMBIENT_ASSUMED,
         )
         told = assess(signs)
-        why, why_zh = _CAUSES.get(Cause(int(row[Result.RISK_CAUSE])), ("", ""))
+        cause = _CAUSES.get(Cause(int(row[Result.RISK_CAUSE])))
+        why, why_zh = ("", "") if cause is None else (str(cause), cause.sentence("zh"))
         if told.reasons and _NAMES[told.risk] == segment.risk:
             why, why_zh = told.reasons[0], told.reasons_zh[0]
         return Segment(

@@ -9,8 +9,8 @@ import numpy as np
 
 from monitor.contract import Frame, as_list
 from monitor.dashboard.analysis import AnalysedTrace, Segment
-from monitor.dashboard.thinning import Record, keep_extremes, mark_silences
 from monitor.kernels.results import Result
+from monitor.store.thinning import Record, mark_silences, thin_rows
 
 KEPT_PER_BATCH = 120
 POINTS = 4_000
@@ -36,7 +36,7 @@ class TraceMaker:
             self._detail.extend(_around(records, hot))
         marked = mark_silences([*self._last, *records], KEPT_PER_BATCH // 6)[len(self._last) :]
         self._last = records[-1:]
-        self._kept.extend(keep_extremes(marked, KEPT_PER_BATCH, columns=COLUMNS))
+        self._kept.extend(thin_rows(marked, KEPT_PER_BATCH, columns=COLUMNS))
 
     @property
     def temperature_max_c(self) -> float | None:
@@ -50,7 +50,7 @@ class TraceMaker:
 
     def trace(self, segments: Sequence[Segment]) -> AnalysedTrace:
         """The whole trace, with more rows of the stretches of heat."""
-        whole = keep_extremes(self._kept, POINTS, columns=COLUMNS)
+        whole = thin_rows(self._kept, POINTS, columns=COLUMNS)
         records = _with_detail(whole, self._detail, segments)
         return AnalysedTrace(
             ts=[int(record[0] or 0) for record in records],
@@ -99,7 +99,7 @@ def _with_detail(
     for segment in segments[:DETAIL_SEGMENTS]:
         pad = max(60_000, (segment.end_ms - segment.start_ms) // 2)
         first, last = np.searchsorted(times, (segment.start_ms - pad, segment.end_ms + pad))
-        part = keep_extremes(detail[first:last], DETAIL_POINTS, columns=COLUMNS)
+        part = thin_rows(detail[first:last], DETAIL_POINTS, columns=COLUMNS)
         more.update((record[0], record) for record in part)
     more.update((record[0], record) for record in trace)
     return [more[time] for time in sorted(more)]  # type: ignore[type-var]

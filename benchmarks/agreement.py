@@ -48,6 +48,7 @@ class Agreement:
     tolerance: float
 
     def row(self) -> tuple[str, str, str, str]:
+        """The line of the table: output, compared, largest difference, tolerance."""
         return self.output, f"{self.compared:,}", f"{self.largest:.1e}", f"{self.tolerance:.0e}"
 
 

@@ -80,6 +80,7 @@ class Listener:
                 self.came_ns.setdefault(f"{record['asset']} {record['timestamp_ms']}", now)
 
     def close(self) -> None:
+        """End the link to the broker."""
         self._link.close()
 
 

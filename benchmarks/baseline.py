@@ -31,6 +31,7 @@ class Baseline:
         self.cycles: list[tuple[float, float, int, int]] = []  # Ah, Wh, start and end in ms
 
     def configure(self, asset: str, config: AssetConfig, sensors: int, table: int) -> None:
+        """Take an asset in."""
         fade, self.cells[asset] = 1 - exp(-self.dt / 60), []
         for k in range(config.cells):
             s: dict[str, Any] = {"limits": config.limits, "ah": config.nominal_capacity_ah}
@@ -52,6 +53,7 @@ class Baseline:
             self.cells[asset].append(s)
 
     def frame(self, asset: str, payload: bytes) -> list[str]:
+        """One frame's payload in, its result rows as text out."""
         frame = json.loads(payload)
         t, i, ambient = frame["timestamp_ms"], frame["current_a"], frame["ambient_c"]
         volts, celsius = frame["voltage_v"], frame["temperature_c"]
@@ -67,6 +69,7 @@ class Baseline:
         return lines
 
     def sample(self, s: Any, t: int, v: float, i: float, c: float, ambient: float) -> Any:
+        """One cell's sample through River's statistics."""
         for name, x in (("v", v), ("i", i), ("c", c)):
             s["mean"][name].update(x)
             s["var"][name].update(x)
@@ -121,6 +124,7 @@ class Baseline:
                 "dt_dt_c_per_s": ew["dc"].get()} | s["soh"]  # fmt: skip
 
     def ask_soh(self, s: Any, x: list[float]) -> None:
+        """The SOH model, once for this sample."""
         row = np.array([x], np.float32)
         soh, low, high, state = (float(y[0]) for y in self.soh.run(None, {"x": row}))
         if state == 0:
@@ -129,6 +133,7 @@ class Baseline:
             s["soh"] = {"soh": nan, "soh_low": nan, "soh_high": nan, "soh_state": int(state)}
 
     def check_limits(self, asset: str, k: int, alarms: Any, t: int, out: dict[str, float]) -> None:
+        """Every rule of a cell against its limit."""
         for alarm in alarms:
             rule, on = alarm["rule"], alarm["on"]
             over = (out.get(QUANTITY[rule.code], nan) - alarm["limit"]) * (1 if rule.above else -1)

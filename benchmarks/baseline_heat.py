@@ -26,6 +26,7 @@ class HeatBalance:
         self.samples: list[tuple[float, ...]] = []
 
     def sample(self, t: int, v: float, c_rate: float, temp: float, ambient: float) -> None:
+        """One sample: V, 1/h, degC; gathered into slots."""
         row = (t / 1000, v, c_rate, temp, ambient)
         if not self.samples:
             self.origin, self.samples = t, [row]
@@ -36,6 +37,7 @@ class HeatBalance:
         self.samples.append(row)
 
     def close(self, rows: np.ndarray) -> None:
+        """One slot of the balance from its rows, (n, 5)."""
         steps = np.diff(rows[:, 0])
         dt = steps.sum()
         v, c, temp, ambient = ((rows[1:] + rows[:-1])[:, 1:] / 2 * steps[:, None]).sum(0) / dt

@@ -51,19 +51,19 @@ class Database:
 
     def start(self) -> None:
         """Start it where it has ended."""
-        process = self._world._process
+        process = self._world.process
         if process is None or process.poll() is not None:
             self._world.start()
 
     def freeze(self, frozen: bool) -> None:
         """Stop its process, or let it go on."""
-        process = self._world._process
+        process = self._world.process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def fill_disk(self, full: bool) -> None:
         """Let every write of it to a file fail, or work again; it may end of that."""
-        process = self._world._process
+        process = self._world.process
         with suppress(ProcessLookupError):
             if process is not None and process.poll() is None:
                 _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)

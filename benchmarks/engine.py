@@ -66,6 +66,7 @@ class Models:
 
     @staticmethod
     def read(folder: Path) -> Models:
+        """The models of a folder, and their files' bytes."""
         soh, thermal = load_models(folder)
         files = {name: (folder / name).read_bytes() for name in MODEL_FILES}
         return Models(soh, thermal, files)
@@ -204,6 +205,7 @@ class Measured:
 
     @property
     def largest(self) -> int:
+        """The largest number of cells that was measured."""
         return max(cells for cells, _ in self.ours)
 
 

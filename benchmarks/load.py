@@ -43,14 +43,17 @@ class Load:
 
     @property
     def messages_per_s(self) -> float:
+        """Messages a second of all assets."""
         return self.assets * self.hz
 
     @property
     def samples_per_s(self) -> float:
+        """Cell-samples a second of all assets."""
         return self.messages_per_s * self.cells
 
     @property
     def stream(self) -> FleetStream:
+        """The stream that is played."""
         return FleetStream(self.assets * self.cells, self.cells)
 
 

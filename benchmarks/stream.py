@@ -68,6 +68,7 @@ class FleetStream:
 
     @cached_property
     def assets(self) -> list[str]:
+        """The assets' names."""
         return [f"pack-{k:06d}" for k in range(-(-self.cells // self.frame))]
 
     @property

@@ -115,7 +115,7 @@ async def monitor(config: Config, report: Path) -> None:
         watch.arrived(batch)
         on_batch(client, batch)
 
-    link_close, on_batch = monitor.link.close, monitor.link._on_batch
+    link_close, on_batch = monitor.link.close, monitor.link._on_batch  # noqa: SLF001 - a seam
     # The seams between the stages; what is inside them is as always.
     for owner, name, work in (
         (monitor.link, "acknowledge", committed),

@@ -51,6 +51,7 @@ class Passed:
 
     @property
     def lost(self) -> float:
+        """Messages that were sent and are not in the store."""
         return self.sent["messages"] - self.stored
 
     @property

@@ -94,6 +94,7 @@ def measure(cells: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """The command line of `python -m benchmarks.twin`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__)
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--json", action="store_true")

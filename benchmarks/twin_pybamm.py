@@ -115,6 +115,7 @@ def compare(evaluations: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """The command line of `python -m benchmarks.twin_pybamm`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.twin_pybamm", description=__doc__)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--json", action="store_true")

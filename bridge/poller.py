@@ -46,7 +46,7 @@ class Poller:
     those of `asset`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - parts that are handed in, most with a default
         self,
         opener: Opener,
         name: str,

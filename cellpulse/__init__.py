@@ -1,0 +1,1 @@
+"""The command line, and the wiring of broker, simulator, monitor and page."""

@@ -55,6 +55,7 @@ class TwinPack:
             seconds -= step_s
 
     def __call__(self) -> Reading:
+        """What the board measures now."""
         voltage_v = np.round(self._voltage_v, 3)
         sensors = [
             float(np.round(group.mean(), 1))
@@ -119,6 +120,7 @@ class RecordedPack:
             self._next = next(self._samples)
 
     def __call__(self) -> Reading:
+        """What the board measures now."""
         return self._reading
 
     def _endless(self) -> Iterator[tuple[float, Reading]]:

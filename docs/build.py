@@ -117,7 +117,7 @@ def _with_lists(config: str) -> str:
 
     def title(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
-        return re.search(r"^# (.*)", text, re.MULTILINE)[1].replace('"', "'")  # type: ignore[index]
+        return re.search(r"^# (.*)", text, re.MULTILINE)[1].replace('"', "'")  # type: ignore[index]  # each has a heading
 
     def course(language: str) -> list[tuple[str, str]]:
         found = sorted((STAGE / "course" / language).glob("*.md"))

@@ -132,9 +132,8 @@ def messages() -> str:
         link = f"[{message}](#{message.replace('_', '-')})" if message else "`online`, `offline`"
         lines.append(f"| `{topic}` | {who} | {qos} | {link} |")
     for name, schema in schemas.items():
-        document = json.loads(schema) if isinstance(schema, str | bytes) else schema
         lines += ["", f"## {name} {{#{name.replace('_', '-')}}}", ""]
-        lines += _fields(document)
+        lines += _fields(schema)
     return "\n".join([*lines, ""])
 
 

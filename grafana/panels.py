@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as build_common
 from grafana_foundation_sdk.builders import dashboard as build
@@ -15,6 +15,7 @@ from grafana.influxql import SOURCE, Query
 GREEN, BLUE, YELLOW, ORANGE, RED = "green", "blue", "yellow", "orange", "red"
 Steps = Sequence[tuple[float | None, str]]  # from a value on (None: from the beginning), a colour
 LETTERS = "ABCDEFGH"
+Panel = TypeVar("Panel", timeseries.Panel, stat.Panel, table.Panel, statetimeline.Panel)
 
 
 def series(
@@ -109,7 +110,7 @@ def steps(limits: Steps) -> build.ThresholdsConfig:
     )
 
 
-def _asked(panel: Any, queries: Sequence[Query]) -> Any:
+def _asked(panel: Panel, queries: Sequence[Query]) -> Panel:
     for letter, query in zip(LETTERS, queries, strict=False):
         panel = panel.with_target(query.ref(letter))
     return panel

@@ -105,6 +105,15 @@ _CHOICES = {
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
+_NUMBERS: dict[str, tuple[type[int] | type[float], float, float]] = {  # smallest and largest
+    "dashboard_port": (int, 0, 65_535),
+    "health_port": (int, 0, 65_535),
+    "checkpoint_s": (float, 0.1, 3_600),
+    "keep_raw_days": (float, 0, 100_000),
+    "keep_minutes_days": (float, 0, 100_000),
+    "store_max_mb": (float, 0, 1e9),
+    "influx_max_assets": (int, 1, 1e9),
+}
 
 
 def load(
@@ -179,22 +188,15 @@ def _read(name: str, value: Any) -> Any:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
         raise ConfigurationError(f"{name} = {value!r}: expected true or false")
-    if name in ("dashboard_port", "health_port"):
-        return int(_number(name, value, 0, 65_535))
+    if name in _NUMBERS:
+        kind, low, high = _NUMBERS[name]
+        return kind(_number(name, value, low, high))
     if name in _CHOICES:
         if value not in _CHOICES[name]:
             raise ConfigurationError(
                 f"{name} = {value!r}: expected one of {', '.join(_CHOICES[name])}"
             )
         return value
-    if name == "checkpoint_s":
-        return _number(name, value, 0.1, 3_600)
-    if name in ("keep_raw_days", "keep_minutes_days"):
-        return _number(name, value, 0, 100_000)
-    if name == "store_max_mb":
-        return _number(name, value, 0, 1e9)
-    if name == "influx_max_assets":
-        return int(_number(name, value, 1, 1e9))
     if name == "influx_url":
         return _influx_url(str(value))
     text = str(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,29 +32,22 @@ from monitor.alarms.rules import (
     Notice,
     Rule,
 )
-from monitor.charging.advice import ChargeState, charge_state
+from monitor.charging.advice import ChargeState
 from monitor.contract import (
     MAX_CELLS,
     VERSION,
     AlarmRecord,
     AssetConfig,
-    CycleSummary,
     Estimate,
     Event,
-    FadeReading,
-    Reading,
-    Readings,
     Reply,
-    RiskLevel,
-    RiskReading,
-    SohReading,
-    Times,
     as_list,
     cell_name,
     sensor_name,
 )
+from monitor.cycles import FinishedCycle, finish_inplace
 from monitor.errors import CellpulseError
-from monitor.fade import CellFade, Fade
+from monitor.estimates import charge_state_of, estimate_of
 from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
 from monitor.inputs import (
     CommandIn,
@@ -68,46 +61,25 @@ from monitor.inputs import (
 )
 from monitor.kernels.admission import Verdict, admit_inplace, is_ahead, session_id
 from monitor.kernels.features import (
-    BINS,
-    Ended,
     Feature,
     FrameColumns,
-    H,
     Outputs,
-    Phase,
     Quality,
-    S,
     update_inplace,
 )
 from monitor.kernels.limits import RuleColumns, check_inplace
 from monitor.kernels.results import (
-    FADE_ACCELERATION,
-    KNEE_CYCLE,
     RESULTS,
-    Result,
     settle_inplace,
 )
-from monitor.kernels.soh_state import SOH_STATES, SohCode
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of, judge_inplace
+from monitor.risk import judge_inplace
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
 TROUBLE_ENDS_MS = 60_000
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
-RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
-QUALITY_BITS = tuple((int(bit), bit.name.lower()) for bit in Quality)
-UNTROUBLED = Assessment(Risk.NORMAL, (), ())
-PHASES = tuple(phase.name.lower() for phase in Phase)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCycle:
-    """A finished half-cycle with its incremental-capacity histogram, Ah per 10 mV from 2.7 V."""
-
-    summary: CycleSummary
-    histogram: NDArray[np.float32]  # (BINS,)
 
 
 @dataclass(slots=True)
@@ -268,101 +240,12 @@ class Engine:
     def estimate(self, name: str) -> Estimate | None:
         """The newest of everything about an asset; None where no frame has come."""
         asset = self.fleet.assets.get(name)
-        if asset is None:
-            return None
-        rows = self.fleet.slice(asset)
-        value: list[list[float]] = self.fleet.value[rows].T.tolist()  # a list a column, of cells
-        ms: list[list[int]] = self.fleet.value_ms[rows].T.tolist()
-        newest = max(map(max, ms))
-        if newest < 0:
-            return None
-
-        def reading(column: Result) -> Reading:
-            return Reading(_times(ms[column]), _readings(value[column]))
-
-        return Estimate(
-            v=VERSION,
-            timestamp_ms=newest,
-            phase=[PHASES[int(x) if x == x else 0] for x in value[Result.PHASE]],
-            soc=reading(Result.SOC),
-            soh=SohReading(
-                _times(ms[Result.SOH]),
-                _readings(value[Result.SOH]),
-                _readings(value[Result.SOH_LOW]),
-                _readings(value[Result.SOH_HIGH]),
-                [
-                    SOH_STATES[int(x) if x == x else SohCode.NOT_ENOUGH_SEEN]
-                    for x in value[Result.SOH_STATE]
-                ],
-            ),
-            resistance_ohm=reading(Result.RESISTANCE_OHM),
-            thermal_score=reading(Result.THERMAL_SCORE),
-            excess_heat_w=reading(Result.EXCESS_HEAT_W),
-            quality=[
-                [name for bit, name in QUALITY_BITS if int(x) & bit] if x == x and x else []
-                for x in value[Result.QUALITY]
-            ],
-            risk=self._risk(asset, ms[Result.RISK], value[Result.RISK]),
-            fade=_fade_reading(asset) if asset.fades else None,
-        )
+        return None if asset is None else estimate_of(self.fleet, asset)
 
     def charge_state(self, name: str) -> ChargeState | None:
-        """What charging advice needs of an asset; None where no frame has come."""
+        """What charging advice needs of an asset; None for one that is not known."""
         asset = self.fleet.assets.get(name)
-        if asset is None:
-            return None
-        rows = self.fleet.slice(asset)
-        value = self.fleet.value[rows].astype(np.float64)
-        scalars = self.fleet.cells.scalars[rows]
-        believed = value[:, Result.SOH_STATE] == SohCode.OK
-        quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
-        broken = [fault_of(int(bits)) is not None for bits in quality]
-        return charge_state(
-            asset.config,
-            soc=value[:, Result.SOC],
-            soh=np.where(believed, value[:, Result.SOH], np.nan),
-            voltage_v=scalars[:, S.V].copy(),
-            temperature_c=np.where(broken, np.nan, scalars[:, S.T]),
-            current_a=float(scalars[0, S.I]),
-            ambient_c=float(scalars[0, S.AMBIENT]),
-        )
-
-    def _risk(self, asset: Asset, ms: list[int], judged: list[float]) -> RiskReading:
-        """The risk of every cell; the reasons, which take their time, only where there is one."""
-        found = [
-            None if at < 0 else UNTROUBLED if risk == 0.0 else self._assessed(asset, row)
-            for row, (at, risk) in enumerate(zip(ms, judged, strict=True), asset.first_row)
-        ]
-        return RiskReading(
-            _times(ms),
-            [None if one is None else RISK_LEVELS[one.risk] for one in found],
-            ["" if one is None else "; ".join(one.reasons) for one in found],
-            ["" if one is None else "；".join(one.reasons_zh) for one in found],
-        )
-
-    def _assessed(self, asset: Asset, row: int) -> Assessment:
-        """What the newest sample of a cell was judged to be, with the reasons."""
-        value, ms = self.fleet.value[row], self.fleet.value_ms[row]
-        quality = int(value[Result.QUALITY])
-        fault = fault_of(quality)
-
-        def of_now(column: Result) -> float | None:
-            return _value(value[column]) if ms[column] == ms[Result.RISK] else None
-
-        return assess(
-            ThermalSigns(
-                temperature_c=None if fault else float(self.fleet.cells.scalars[row, S.T]),
-                temperature_max_c=asset.config.limits.temperature_max_c,
-                slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
-                heating_c_per_s=_value(self.fleet.cells.scalars[row, H.HEATING]),
-                rising_c_per_s=_value(self.fleet.cells.scalars[row, H.RISING]),
-                score=of_now(Result.THERMAL_SCORE),
-                excess_heat_w=of_now(Result.EXCESS_HEAT_W),
-                sensor_fault=fault,
-                ambient_measured=not quality & Quality.AMBIENT_ASSUMED,
-                held=Risk(int(value[Result.RISK])) if fault else Risk.NORMAL,
-            )
-        )
+        return None if asset is None else charge_state_of(self.fleet, asset)
 
     def alarm_records(self) -> list[AlarmRecord]:
         """Every alarm that is not normal."""
@@ -718,7 +601,11 @@ class Engine:
             fleet.value, fleet.value_ms,
         )  # fmt: skip
         # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
-        results.cycles += [self._cycle(k, assets, result) for k in range(ended)]
+        for k in range(ended):
+            asset = assets[int(out.frame[out.ended_sample[k]])]
+            results.cycles.append(
+                finish_inplace(fleet, asset, out, k, result, self._soh_ms, self._extras)
+            )
         rule = self._columns
         changes = check_inplace(
             fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
@@ -769,71 +656,6 @@ class Engine:
         self._group(results, first)
         came_with += [running] * (len(results.events) - first)
         return came_with
-
-    def _cycle(self, k: int, assets: list[Asset], result: NDArray[np.float32]) -> FinishedCycle:
-        out = self._out
-        sample = int(out.ended_sample[k])
-        asset = assets[int(out.frame[sample])]
-        row = out.ended[k]
-        start_ms = int(row[Ended.START_MS])
-        own = self._soh_ms[sample] > start_ms  # at the start itself it was the one before
-        state = SOH_STATES[int(result[sample, Result.SOH_STATE])] if own else "not_enough_seen"
-        if not own and self.fleet.has_model[out.row[sample]] == 0:
-            state = "no_model"
-
-        def soh(column: Result) -> float | None:
-            return _value(result[sample, column]) if own else None
-
-        charge = bool(row[Ended.KIND] > 0)
-        complete = bool(row[Ended.COMPLETE] == 1.0)
-        capacity_ah = float(row[Ended.CHARGE_AH])
-        cell = int(out.row[sample]) - asset.first_row
-        fade = self._fade(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
-        asset.fades_ms[cell] = int(row[Ended.END_MS])
-        self._extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
-        if fade.acceleration is not None:
-            self._extras[sample, FADE_ACCELERATION] = fade.acceleration
-        summary = CycleSummary(
-            v=VERSION,
-            asset=asset.name,
-            cell=cell_name(cell),
-            number=int(row[Ended.NUMBER]),
-            kind="charge" if charge else "discharge",
-            start_ms=start_ms,
-            end_ms=int(row[Ended.END_MS]),
-            complete=complete,
-            capacity_ah=capacity_ah,
-            energy_wh=float(row[Ended.ENERGY_WH]),
-            duration_s=float(row[Ended.END_MS] - row[Ended.START_MS]) / 1000.0,
-            voltage_start_v=_value(row[Ended.VOLTAGE_START_V]),
-            voltage_end_v=_value(row[Ended.VOLTAGE_END_V]),
-            current_mean_a=_value(row[Ended.CURRENT_MEAN_A]),
-            temperature_mean_c=_value(row[Ended.TEMPERATURE_MEAN_C]),
-            temperature_max_c=_value(row[Ended.TEMPERATURE_MAX_C]),
-            resistance_ohm=_value(row[Ended.R60_OHM]),
-            soh=soh(Result.SOH),
-            soh_low=soh(Result.SOH_LOW),
-            soh_high=soh(Result.SOH_HIGH),
-            soh_state=state,
-            fade_per_cycle=fade.slope_per_cycle,
-            fade_acceleration=fade.acceleration,
-            knee_cycle=fade.knee_cycle,
-        )
-        return FinishedCycle(summary, out.ended_histogram[k, :BINS].copy())
-
-    def _fade(
-        self, asset: Asset, cell: int, charge: bool, complete: bool, capacity_ah: float,
-        soh: float | None,
-    ) -> Fade:  # fmt: skip
-        """Tell a cell's trackers of a half-cycle that ended."""
-        fade = asset.fades.setdefault(cell, CellFade())
-        if charge:
-            # Rounded: a model's last bits hang on the size of the batch, a knee must not.
-            fade.charged(None if soh is None else round(soh, 5))
-        else:
-            known = complete and asset.configured
-            fade.discharged(capacity_ah / asset.config.nominal_capacity_ah if known else None)
-        return fade.now()
 
     def _discover(self, item: FrameIn) -> Asset:
         """An asset that sent a frame before any config: conservative limits, flagged."""
@@ -929,26 +751,3 @@ def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:
         columns.temperatures, columns.temperatures_from[taken], columns.temperatures_count[taken],
         columns.new_segment[taken],
     )  # fmt: skip
-
-
-def _fade_reading(asset: Asset) -> FadeReading:
-    cells = range(asset.cells)
-    now = [asset.fades[cell].now() if cell in asset.fades else None for cell in cells]
-    return FadeReading(
-        [asset.fades_ms.get(cell) for cell in cells],
-        [None if fade is None else fade.slope_per_cycle for fade in now],
-        [None if fade is None else fade.acceleration for fade in now],
-        [None if fade is None else fade.knee_cycle for fade in now],
-    )
-
-
-def _value(x: np.floating) -> float | None:
-    return None if np.isnan(x) else float(x)
-
-
-def _readings(values: list[float]) -> Readings:
-    return [x if x == x else None for x in values]
-
-
-def _times(values: list[int]) -> Times:
-    return [x if x >= 0 else None for x in values]

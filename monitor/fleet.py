@@ -40,6 +40,7 @@ class Asset:
 
     @property
     def cells(self) -> int:
+        """How many cells, as the config says."""
         return self.config.cells
 
 

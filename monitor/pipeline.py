@@ -89,9 +89,11 @@ class Publisher(Protocol):
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
         expiry_s: int | None = None,
-    ) -> None: ...  # fmt: skip
+    ) -> None:  # fmt: skip
+        """Send a message; with `expiry_s` the broker drops it after so many seconds."""
 
-    def acknowledge(self, messages: Sequence[Message]) -> None: ...
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these are stored."""
 
 
 class Pipeline:

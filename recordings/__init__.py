@@ -1,0 +1,1 @@
+"""Readers of published and generic recordings of cells."""

@@ -20,8 +20,10 @@ import python_calamine
 from numpy.typing import NDArray
 
 from recordings import archive
+from recordings.errors import FormatError, NotFoundError, RecordingError, SamplesError, reason_of
+from recordings.messages import Message, Place, Words, at_row
 from recordings.sheets import refuse_claims, small_parts
-from recordings.types import Floats, RecordingError
+from recordings.types import Floats
 
 _NEEDED = (
     "Test_Time(s)",
@@ -83,6 +85,7 @@ def workbooks(path: Path) -> Iterator[tuple[str, archive.Member, Path]]:
 def peek(name: str, member: archive.Member, path: Path) -> Workbook:
     """When the workbook's test began, and the CRC of its sheets, without reading the samples."""
     holder = Workbook(name, path, member, datetime.min, (), 0)
+    where = Place(name)
     try:
         content = holder.read()
         with zipfile.ZipFile(content) as book_zip:
@@ -94,14 +97,14 @@ def peek(name: str, member: archive.Member, path: Path) -> Workbook:
     except RecordingError:
         raise
     except Exception as error:  # zipfile raises many kinds on damaged bytes
-        raise RecordingError(f"{name}: {_reason(error)}") from None
+        raise FormatError(Message("passed_on", reason=reason_of(error)), where) from None
     inflated = sum(entry.file_size for entry in sheets)
-    start = _stated_start(_open_book(small_parts(content, name), name), name)
+    start = _stated_start(_open_book(small_parts(content, where), where), where)
     if start is None:
-        refuse_claims(content, name)
-        book = _open_book(content, name)
-        dates = _sheet_columns(book, _data_sheets(book, name)[0], name)["Date_Time"]
-        start = _moment(dates[0], name)
+        refuse_claims(content, where)
+        book = _open_book(content, where)
+        dates = _sheet_columns(book, _data_sheets(book, where)[0], where)["Date_Time"]
+        start = _moment(dates[0], where)
     data = sorted(sheets, key=lambda entry: entry.file_size)[1:] or sheets
     return Workbook(
         name,
@@ -113,31 +116,36 @@ def peek(name: str, member: archive.Member, path: Path) -> Workbook:
     )
 
 
-def in_order(books: list[Workbook]) -> tuple[list[Workbook], tuple[str, ...]]:
+def in_order(books: list[Workbook]) -> tuple[list[Workbook], tuple[Words, ...]]:
     """Workbooks by start, of several with one start the longest, and what was left out."""
     kept: list[Workbook] = []
-    said: list[str] = []
+    said: list[Words] = []
     for book in sorted(books, key=lambda one: (one.start, -one.size, one.name)):
         if kept and kept[-1].start == book.start:
             same = kept[-1].checks == book.checks
-            reason = "holds the same data as" if same else "starts with, and is shorter than,"
-            said.append(f"{book.name} {reason} {kept[-1].name}: left out")
+            said.append(
+                Message(
+                    "problem.same_workbook" if same else "problem.shorter_workbook",
+                    left_out=book.name,
+                    kept=kept[-1].name,
+                )
+            )
         else:
             kept.append(book)
     return kept, tuple(said)
 
 
-def _open_book(content: Path | io.BytesIO, name: str) -> Any:
+def _open_book(content: Path | io.BytesIO, where: Place) -> Any:
     if isinstance(content, io.BytesIO):
         content.seek(0)
-    with _calamine(name):
+    with _calamine(where):
         return python_calamine.load_workbook(content)
 
 
 class _calamine:  # noqa: N801  (used like a function)
     """Turns whatever calamine raises on damaged bytes, Rust panics too, into RecordingError."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: Place) -> None:
         self._where = where
 
     def __enter__(self) -> None:
@@ -149,15 +157,14 @@ class _calamine:  # noqa: N801  (used like a function)
         if error is None or isinstance(error, RecordingError):
             return
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise RecordingError(
-                f"{self._where}: not a readable workbook: {_reason(error)}"
-            ) from None
+            message = Message("workbook.damaged", reason=reason_of(error))
+            raise FormatError(message, self._where) from None
 
 
-def _stated_start(book: Any, name: str) -> datetime | None:
+def _stated_start(book: Any, where: Place) -> datetime | None:
     if "Info" not in book.sheet_names:
         return None
-    with _calamine(f"{name}, sheet Info"):
+    with _calamine(where.at(Message("at.sheet", sheet="Info"))):
         rows = book.get_sheet_by_name("Info").to_python()
     for head, values in itertools.pairwise(rows):
         if _START_CELL in head and isinstance(values[head.index(_START_CELL)], datetime):
@@ -166,58 +173,59 @@ def _stated_start(book: Any, name: str) -> datetime | None:
     return None
 
 
-def _data_sheets(book: Any, name: str) -> list[str]:
+def _data_sheets(book: Any, where: Place) -> list[str]:
     sheets = [sheet for sheet in book.sheet_names if sheet.lower().startswith("channel")]
     if not sheets:
-        raise RecordingError(
-            f"{name}: no sheet named Channel...; found {', '.join(book.sheet_names)}"
-        )
+        found = ", ".join(book.sheet_names)
+        raise NotFoundError(Message("workbook.no_channel", found=found), where)
     return sheets
 
 
-def _sheet_columns(book: Any, sheet: str, name: str) -> dict[str, tuple[Any, ...]]:
+def _sheet_columns(book: Any, sheet: str, around: Place) -> dict[str, tuple[Any, ...]]:
     """The needed columns of one sheet, cells as calamine gives them."""
-    where = f"{name}, sheet {sheet}"
+    where = around.at(Message("at.sheet", sheet=sheet))
     with _calamine(where):
         rows: list[list[Any]] = book.get_sheet_by_name(sheet).to_python()
     if len(rows) < 2:
-        raise RecordingError(f"{where}: no rows")
+        raise SamplesError(Message("table.no_rows"), where)
     missing = [column for column in _NEEDED if column not in rows[0]]
     if missing:
-        raise RecordingError(f"{where}: no column {', '.join(missing)}")
+        raise FormatError(Message("table.no_column", column=", ".join(missing)), where)
     columns = list(zip(*rows[1:], strict=True))
     return {column: columns[rows[0].index(column)] for column in _NEEDED}
 
 
-def _moment(value: Any, name: str) -> datetime:
+def _moment(value: Any, where: Place) -> datetime:
     if not isinstance(value, datetime):
-        raise RecordingError(f"{name}: the first Date_Time is {value!r}, not a date and time")
+        raise SamplesError(Message("workbook.first_date", found=value), where)
     return value
 
 
 def read_rows(book: Workbook, cycles_before: int) -> Rows:
     """All samples of one workbook; raises RecordingError naming sheet and row."""
     content = book.read()
-    refuse_claims(content, book.name)
-    opened = _open_book(content, book.name)
+    where = Place(book.name)
+    refuse_claims(content, where)
+    opened = _open_book(content, where)
     first_date: Any = None
     parts: dict[str, list[Floats]] = {name: [] for name in _NEEDED if name != "Date_Time"}
-    for sheet in _data_sheets(opened, book.name):
-        found = _sheet_columns(opened, sheet, book.name)
+    for sheet in _data_sheets(opened, where):
+        found = _sheet_columns(opened, sheet, where)
         first_date = found["Date_Time"][0] if first_date is None else first_date
         for name, chunks in parts.items():
-            chunks.append(_numbers(found[name], name, f"{book.name}, sheet {sheet}"))
+            chunks.append(_numbers(found[name], name, where.at(Message("at.sheet", sheet=sheet))))
     columns = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     elapsed_s = columns["Test_Time(s)"] - columns["Test_Time(s)"][0]
     if not (np.abs(columns["Cycle_Index"]) < 2.0**31).all():
-        raise RecordingError(f"{book.name}: a Cycle_Index that cannot be")
+        raise SamplesError(Message("workbook.impossible", column="Cycle_Index"), where)
     index = columns["Cycle_Index"].astype(np.int64)
     if not np.isfinite(elapsed_s).all() or np.abs(elapsed_s).max() > _LONGEST_S:
-        raise RecordingError(f"{book.name}: a Test_Time(s) that cannot be")
+        raise SamplesError(Message("workbook.impossible", column="Test_Time(s)"), where)
     steps = np.flatnonzero(np.diff(index) < 0)
     if len(steps):
-        raise RecordingError(f"{book.name}, row {int(steps[0]) + 3}: Cycle_Index runs backwards")
-    start = _moment(first_date, book.name).replace(tzinfo=UTC)
+        at = where.at(at_row(int(steps[0]) + 3))
+        raise SamplesError(Message("workbook.cycle_backwards"), at)
+    start = _moment(first_date, where).replace(tzinfo=UTC)
     return Rows(
         start_ms=round(start.timestamp() * 1000),
         elapsed_s=elapsed_s,
@@ -228,13 +236,9 @@ def read_rows(book: Workbook, cycles_before: int) -> Rows:
     )
 
 
-def _numbers(cells: tuple[Any, ...], name: str, where: str) -> Floats:
+def _numbers(cells: tuple[Any, ...], name: str, where: Place) -> Floats:
     if not set(map(type, cells)) <= {float, int}:
         row = next(i for i, cell in enumerate(cells) if type(cell) not in (float, int))
-        raise RecordingError(f"{where}, row {row + 2}: {name} is {cells[row]!r}, not a number")
+        message = Message("table.not_a_number", column=name, found=cells[row])
+        raise SamplesError(message, where.at(at_row(row + 2)))
     return np.array(cells, dtype=np.float64)
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

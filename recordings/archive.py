@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from recordings.types import RecordingError
+from recordings.errors import FormatError, RecordingError, TooLargeError, reason_of
+from recordings.messages import Message, Place
 
 MAX_MEMBER_BYTES = 512 * 1024 * 1024  # inflated; the publishers' largest is 70 MB
 MAX_INFLATED_BYTES = 2 * 1024 * 1024 * 1024  # of zips inside a zip, all together
@@ -21,19 +22,21 @@ Member = tuple[str, ...]
 
 def members(path: Path, suffix: str) -> list[Member]:
     """The files that end in `suffix`, in order of name. Raises RecordingError if it is no zip."""
-    with _zip(path, str(path)) as archive:
-        found = _Walk(suffix.lower()).members(archive, str(path), 1)
+    where = Place(str(path))
+    with _zip(path, where) as archive:
+        found = _Walk(suffix.lower()).members(archive, where, 1)
         return sorted(found, key=lambda member: member[-1])
 
 
 def read(path: Path, member: Member) -> io.BytesIO:
     """One member, inflated into memory. Raises RecordingError if it is damaged."""
     content: Path | io.BytesIO = path
+    where = Place(str(path))
     for name in member:
-        with _zip(content, str(path)) as archive:
-            content = _read(archive, name, str(path))
+        with _zip(content, where) as archive:
+            content = _read(archive, name, where)
     if isinstance(content, Path):
-        raise RecordingError(f"{path}: no member named")
+        raise FormatError(Message("zip.no_member"), where)
     return content
 
 
@@ -45,62 +48,54 @@ class _Walk:
         self._inflated = self._seen = self._repeated = 0
 
     def members(
-        self, archive: zipfile.ZipFile, where: str, depth: int, around: int = 0
+        self, archive: zipfile.ZipFile, where: Place, depth: int, around: int = 0
     ) -> Iterator[Member]:
         for entry in archive.infolist():
             name = entry.filename
             base = name.rsplit("/", 1)[-1]
             self._seen += 1
             if self._seen > MAX_MEMBERS:
-                raise RecordingError(f"{where}: more than {MAX_MEMBERS:,} files in the zip")
+                raise TooLargeError(Message("zip.files", most=MAX_MEMBERS), where)
             # A nameless entry ends the zipfile module's own `is_dir`.
             if not base or base.startswith(("._", "~$")):
                 continue
             if base.lower().endswith(self._suffix):
                 self._repeated += around
                 if self._repeated > MAX_REPEATED_BYTES:
-                    raise RecordingError(
-                        f"{where}: to read each of its files, more than "
-                        f"{MAX_REPEATED_BYTES // 2**30} GiB would be inflated; unpack it first"
-                    )
+                    most = MAX_REPEATED_BYTES // 2**30
+                    raise TooLargeError(Message("zip.repeated", most=most), where)
                 yield (name,)
             elif base.lower().endswith(".zip"):
                 if depth >= MAX_DEPTH:
-                    raise RecordingError(f"{where}: zips inside zips, more than {MAX_DEPTH} deep")
+                    raise TooLargeError(Message("zip.depth", most=MAX_DEPTH), where)
                 self._inflated += entry.file_size
                 if self._inflated > MAX_INFLATED_BYTES:
-                    raise RecordingError(
-                        f"{where}: the zips in it are more than "
-                        f"{MAX_INFLATED_BYTES // 2**20:,} MiB when inflated"
-                    )
-                inside = f"{where}, {name}"
+                    most = MAX_INFLATED_BYTES // 2**20
+                    raise TooLargeError(Message("zip.inner_zips", most=most), where)
+                inside = where.at(name)
                 with _zip(_read(archive, name, where), inside) as inner:
                     held = around + entry.file_size
                     for found in self.members(inner, inside, depth + 1, held):
                         yield (name, *found)
 
 
-def _zip(content: Path | io.BytesIO, where: str) -> zipfile.ZipFile:
+def _zip(content: Path | io.BytesIO, where: Place) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(content)
     except Exception as error:  # zipfile raises many kinds on damaged bytes
-        raise RecordingError(f"{where}: not a readable zip: {_reason(error)}") from None
+        raise FormatError(Message("zip.damaged", reason=reason_of(error)), where) from None
 
 
-def _read(archive: zipfile.ZipFile, name: str, where: str) -> io.BytesIO:
+def _read(archive: zipfile.ZipFile, name: str, where: Place) -> io.BytesIO:
     try:
         size = archive.getinfo(name).file_size  # no more than this is inflated, whatever follows
         if size > MAX_MEMBER_BYTES:
-            raise RecordingError(
-                f"{where}, {name}: {size / 2**20:,.0f} MiB when inflated; at most "
-                f"{MAX_MEMBER_BYTES // 2**20} MiB are read"
+            most = MAX_MEMBER_BYTES // 2**20
+            raise TooLargeError(
+                Message("zip.member", found=size / 2**20, most=most), where.at(name)
             )
         return io.BytesIO(archive.read(name))
     except RecordingError:
         raise
     except Exception as error:  # as above, and zlib's own
-        raise RecordingError(f"{where}, {name}: damaged: {_reason(error)}") from None
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+        raise FormatError(Message("damaged", reason=reason_of(error)), where.at(name)) from None

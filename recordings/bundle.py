@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -22,6 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recordings.checking import OnBad, checked, raise_or_report
+from recordings.errors import (
+    FormatError,
+    MappingError,
+    RecordingError,
+    UnplacedError,
+    reason_of,
+)
+from recordings.messages import KINDS, Message, Place, known_again
 from recordings.parquet import arrow_errors, floats, opened
 from recordings.types import (
     MAX_OPERATION_ROWS,
@@ -31,7 +39,6 @@ from recordings.types import (
     Operation,
     OperationKind,
     Recording,
-    RecordingError,
     RecordingInfo,
 )
 
@@ -108,9 +115,8 @@ def write_bundle(path: Path, recordings: Iterable[Recording]) -> None:
             seen: set[str] = set()
             for recording in recordings:
                 if recording.info.asset in seen:
-                    raise RecordingError(
-                        f"{path.name}: two recordings named {recording.info.asset}"
-                    )
+                    message = Message("bundle.two_of_name", asset=recording.info.asset)
+                    raise MappingError(message, Place(path.name))
                 seen.add(recording.info.asset)
                 assets.append(_write_asset(writer, groups, recording))
             meta = json.dumps({"version": VERSION, "assets": assets}, sort_keys=True)
@@ -142,7 +148,7 @@ def _write_asset(writer: pq.ParquetWriter, groups: _Groups, recording: Recording
             rows,
             operation.capacity_ah,
             operation.fault,
-            list(operation.notes),
+            [str(note) for note in operation.notes],
         )
         entries.append(asdict(entry))
         pending.append(_table(recording.info.asset, operation))
@@ -152,7 +158,8 @@ def _write_asset(writer: pq.ParquetWriter, groups: _Groups, recording: Recording
             _write_group(writer, groups, pending)
             rows = 0
     _write_group(writer, groups, pending)
-    return {"info": asdict(recording.info), "operations": entries}
+    info = replace(recording.info, problems=tuple(map(str, recording.info.problems)))
+    return {"info": asdict(info), "operations": entries}
 
 
 def _write_group(writer: pq.ParquetWriter, groups: _Groups, pending: list[pa.Table]) -> None:
@@ -203,6 +210,7 @@ class BundleRecording:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -214,9 +222,9 @@ class BundleRecording:
                 self.share = place / len(self._entries)
                 if entry.index < start:
                     continue
-                where = (
-                    f"{self._path.name}, {self._info.asset}, operation {entry.index} ({entry.kind})"
-                )
+                kind = KINDS[entry.kind]
+                part = Message("at.operation_kind", operation=entry.index, kind=kind)
+                where = Place(self._path.name).at(self._info.asset, part)
                 try:
                     if at != entry.row_group or group is None:
                         group = None
@@ -233,11 +241,11 @@ class BundleRecording:
                     continue
                 yield operation
 
-    def _operation(self, group: pa.Table, entry: _Entry, where: str) -> Operation:
+    def _operation(self, group: pa.Table, entry: _Entry, where: Place) -> Operation:
         with arrow_errors(where):
             rows = group.slice(entry.row, entry.rows)
             if rows.num_rows != entry.rows or entry.rows == 0:
-                raise ValueError("fewer rows than announced")
+                raise UnplacedError(Message("bundle.fewer_rows"))
             ambient = rows.column("ambient_c")
             active = rows.column("fault_active")
             operation = Operation(
@@ -255,30 +263,29 @@ class BundleRecording:
                 fault_active=(
                     None if active.null_count == entry.rows else np.nan_to_num(floats(active)) != 0
                 ),
-                notes=tuple(entry.notes),
+                notes=tuple(map(known_again, entry.notes)),
             )
         return checked(operation, where)
 
 
 def open_bundle(path: Path, *, on_bad: OnBad | None = None) -> list[BundleRecording]:
     """The assets of a bundle, in the order they were written. Raises RecordingError."""
+    where = Place(path.name)
     with opened(path) as file:
         meta = (file.metadata.metadata or {}).get(METADATA_KEY)
     if meta is None:
-        raise RecordingError(f"{path.name}: not a Cellpulse recording (no {METADATA_KEY.decode()})")
+        raise FormatError(Message("bundle.none", key=METADATA_KEY.decode()), where)
     try:
         version = msgspec.json.decode(meta, type=_Version).version
         if version != VERSION:
-            raise RecordingError(
-                f"{path.name}: recording version {version}, this program reads {VERSION}"
-            )
+            raise FormatError(Message("bundle.version", found=version, expected=VERSION), where)
         content = msgspec.json.decode(meta, type=_Content)
         return [
             BundleRecording(path, _info(asset.info, path), asset.operations, on_bad)
             for asset in content.assets
         ]
     except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
-        raise RecordingError(f"{path.name}: damaged recording metadata: {error}") from None
+        raise FormatError(Message("bundle.metadata", reason=reason_of(error)), where) from None
 
 
 class _Version(msgspec.Struct):
@@ -286,17 +293,21 @@ class _Version(msgspec.Struct):
 
 
 def _info(fields: dict[str, Any], path: Path) -> RecordingInfo:
-    return msgspec.convert({**fields, "source": str(path)}, RecordingInfo)
+    problems = msgspec.convert(fields.get("problems", []), list[str])
+    info = msgspec.convert({**fields, "problems": [], "source": str(path)}, RecordingInfo)
+    return replace(info, problems=tuple(map(known_again, problems)))
 
 
 def _refuse_huge(file: pq.ParquetFile, number: int) -> None:
     """A row group is read whole, and its head may claim anything."""
     if number >= file.metadata.num_row_groups:
-        raise ValueError(f"no row group {number}")
+        raise UnplacedError(Message("bundle.no_row_group", number=number))
     group = file.metadata.row_group(number)
     values = sum(group.column(place).num_values for place in range(group.num_columns))
     if values > MAX_VALUES:
-        raise ValueError(f"row group {number} has {values:,} values; at most {MAX_VALUES:,}")
+        raise UnplacedError(
+            Message("bundle.row_group", number=number, found=values, most=MAX_VALUES)
+        )
 
 
 def _refuse_other_types(found: pa.Schema) -> None:
@@ -312,11 +323,15 @@ def _refuse_other_types(found: pa.Schema) -> None:
                 or pa.types.is_boolean(numbers)
             )
         ):
-            raise ValueError(f"column {field.name!r} is {there}, not {field.type}")
+            raise UnplacedError(
+                Message(
+                    "bundle.type", column=field.name, found=str(there), expected=str(field.type)
+                )
+            )
 
 
 def _matrix(column: pa.ChunkedArray, n: int, width: int) -> Floats:
     flat = cast("pa.Array", column.combine_chunks()).flatten()
     if len(flat) != n * width:
-        raise ValueError(f"{len(flat)} values where {n} x {width} belong")
+        raise UnplacedError(Message("bundle.values", found=len(flat), rows=n, width=width))
     return floats(flat).reshape(n, width)

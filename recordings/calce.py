@@ -27,7 +27,9 @@ import numpy as np
 
 from recordings.arbin import Rows, Workbook, in_order, peek, read_rows, workbooks
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
-from recordings.types import Floats, Operation, OperationKind, RecordingError, RecordingInfo
+from recordings.errors import NotFoundError, RecordingError, SamplesError
+from recordings.messages import KINDS, Message, Place, Words
+from recordings.types import Floats, Operation, OperationKind, RecordingInfo
 
 CITATION = (
     "Center for Advanced Life Cycle Engineering (CALCE), University of Maryland: CS2 cells. "
@@ -41,7 +43,7 @@ COMPLETE_BELOW_V = 2.75  # a discharge that got here reached its cut-off of 2.7 
 _NAME = re.compile(r"(?P<cell>.+?)_\d{1,2}_\d{1,2}_\d{2,4}\Z")
 
 
-def cell_info(asset: str, source: str, problems: tuple[str, ...] = ()) -> RecordingInfo:
+def cell_info(asset: str, source: str, problems: tuple[Words, ...] = ()) -> RecordingInfo:
     """The description of a CALCE cell by its name (CS2: 1.1 Ah; CX2: 1.35 Ah)."""
     is_cs2 = asset.upper().startswith("CS2")
     return RecordingInfo(
@@ -55,7 +57,7 @@ def cell_info(asset: str, source: str, problems: tuple[str, ...] = ()) -> Record
         discharge_voltage_v=2.7,
         citation=CITATION,
         source=source,
-        problems=("no temperature was recorded", *problems),
+        problems=(Message("problem.no_temperature"), *problems),
     )
 
 
@@ -79,16 +81,18 @@ def split_cycle(current_a: Floats) -> list[tuple[OperationKind, slice]]:
 
 def discharge_capacity(
     moved_ah: float, voltage_v: Floats, current_a: Floats
-) -> tuple[float | None, tuple[str, ...]]:
+) -> tuple[float | None, tuple[Words, ...]]:
     """The capacity that a discharge tells, in Ah, or None and the reason."""
     loaded = voltage_v[(current_a < -RESTING_A) & np.isfinite(voltage_v)]
     lowest = float(np.nanmin(loaded)) if len(loaded) else np.nan
     if lowest <= COMPLETE_BELOW_V:
         return moved_ah, ()
-    return None, (f"discharge cut short at {lowest:.2f} V after {moved_ah:.3f} Ah: no capacity",)
+    return None, (Message("note.cut_short", lowest_v=lowest, moved_ah=moved_ah),)
 
 
-def operations_of(rows: Rows, where: str, index: int, on_bad: OnBad | None) -> Iterator[Operation]:
+def operations_of(
+    rows: Rows, where: Place, index: int, on_bad: OnBad | None
+) -> Iterator[Operation]:
     """The operations in `rows`, numbered from `index`."""
     edges = np.flatnonzero(np.diff(rows.cycle)) + 1
     for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(rows.cycle)], strict=True):
@@ -97,12 +101,16 @@ def operations_of(rows: Rows, where: str, index: int, on_bad: OnBad | None) -> I
             time_s = rows.elapsed_s[cut] - rows.elapsed_s[cut.start]
             current_a, voltage_v = rows.current_a[cut], rows.voltage_v[cut]
             capacity_ah: float | None = None
-            notes: tuple[str, ...] = ()
+            notes: tuple[Words, ...] = ()
             if kind == "discharge":
                 before = rows.discharged_ah[cut.start - 1] if cut.start else 0.0
                 moved = float(rows.discharged_ah[cut.stop - 1] - before)
                 capacity_ah, notes = discharge_capacity(moved, voltage_v, current_a)
             cycle = int(rows.cycle[first])
+            at = Message(
+                "at.operation_from_row", operation=index, kind=KINDS[kind],
+                cycle=cycle, first_row=cut.start,
+            )  # fmt: skip
             try:
                 operation = checked(
                     Operation(
@@ -117,7 +125,7 @@ def operations_of(rows: Rows, where: str, index: int, on_bad: OnBad | None) -> I
                         capacity_ah=capacity_ah,
                         notes=notes,
                     ),
-                    f"{where}, operation {index} ({kind} of cycle {cycle}, row {cut.start})",
+                    where.at(at),
                 )
             except RecordingError as error:
                 raise_or_report(error, on_bad)
@@ -140,6 +148,7 @@ class CalceRecording:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -157,13 +166,13 @@ class CalceRecording:
             try:
                 rows = read_rows(book, cycle)
                 if rows.start_ms < previous_end_ms:
-                    raise RecordingError(f"{book.name}: begins before the workbook before it ends")
+                    raise SamplesError(Message("workbook.overlaps"), Place(book.name))
             except RecordingError as error:
                 raise_or_report(error, self._on_bad)
                 continue
             previous_end_ms = rows.start_ms + round(float(rows.elapsed_s[-1]) * 1000)
             first, cycles = index, int(rows.cycle[-1]) - cycle
-            for operation in operations_of(rows, book.name, index, self._on_bad):
+            for operation in operations_of(rows, Place(book.name), index, self._on_bad):
                 index = operation.index + 1
                 part = (operation.start_ms - rows.start_ms) / max(
                     1, previous_end_ms - rows.start_ms
@@ -196,7 +205,7 @@ def open_calce(path: Path, *, on_bad: OnBad | None = None) -> list[CalceRecordin
     if not books and len(refused) == 1:
         raise refused[0]
     if not books:
-        raise RecordingError(f"{path}: neither a NASA .mat nor an Arbin .xlsx workbook in it")
+        raise NotFoundError(Message("nothing.mat_or_xlsx"), Place(str(path)))
     return [
         CalceRecording(asset_name(cell), found, path, on_bad)
         for cell, found in sorted(books.items())

@@ -15,14 +15,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recordings.types import (
-    MAX_OPERATION_ROWS,
-    MAX_TEXT,
-    Floats,
-    Operation,
-    RecordingError,
-    is_asset_name,
-)
+from recordings.errors import RecordingError, SamplesError, TooLargeError
+from recordings.messages import Message, Place, at_row
+from recordings.types import MAX_OPERATION_ROWS, MAX_TEXT, Floats, Operation, is_asset_name
 
 OnBad = Callable[[RecordingError], None]
 """Called with the error of each operation or file that was skipped."""
@@ -32,7 +27,7 @@ LONGEST_S = 1e9  # thirty years
 EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 4_102_444_800_000  # 1900 to 2100
 
 
-def checked(operation: Operation, where: str) -> Operation:
+def checked(operation: Operation, where: Place) -> Operation:
     """The operation with every promise of `Operation` kept.
 
     Numbers that no instrument reads (from 1e30 on) become missing; rows without any measurement
@@ -42,9 +37,8 @@ def checked(operation: Operation, where: str) -> Operation:
     """
     n = len(operation.time_s)
     if n > MAX_OPERATION_ROWS:
-        raise RecordingError(
-            f"{where}: {n:,} rows; at most {MAX_OPERATION_ROWS:,} of one charge or discharge are "
-            "read"
+        raise TooLargeError(
+            Message("limit.operation_rows", found=n, most=MAX_OPERATION_ROWS), where
         )
     columns: dict[str, Floats | NDArray[np.bool_] | None] = {
         "current": operation.current_a,
@@ -55,24 +49,27 @@ def checked(operation: Operation, where: str) -> Operation:
     }
     for name, column in columns.items():
         if column is not None and len(column) != n:
-            raise RecordingError(f"{where}: {n} times but {len(column)} {name} values")
+            raise SamplesError(
+                Message("samples.lengths", expected=n, found=len(column), name=name), where
+            )
     if not np.isfinite(operation.time_s).all():
         row = int(np.flatnonzero(~np.isfinite(operation.time_s))[0])
-        raise RecordingError(f"{where}, row {row}: the time is not a number")
+        raise SamplesError(Message("samples.time_not_a_number"), where.at(at_row(row)))
     if n and float(np.abs(operation.time_s).max()) > LONGEST_S:
         row = int(np.abs(operation.time_s).argmax())
-        raise RecordingError(
-            f"{where}, row {row}: a time of {operation.time_s[row]:g} s cannot be; "
-            "it is counted in seconds from the start"
+        raise SamplesError(
+            Message("samples.time_impossible", found=float(operation.time_s[row])),
+            where.at(at_row(row)),
         )
     if not EARLIEST_MS <= operation.start_ms <= LATEST_MS:
-        raise RecordingError(f"{where}: a start {operation.start_ms:g} ms from 1970 cannot be")
+        raise SamplesError(Message("samples.start_impossible", found=operation.start_ms), where)
     backwards = np.flatnonzero(np.diff(operation.time_s) < 0)
     if len(backwards):
         row = int(backwards[0]) + 1
-        raise RecordingError(
-            f"{where}, row {row}: time runs backwards, from {operation.time_s[row - 1]:g} s "
-            f"to {operation.time_s[row]:g} s"
+        before_s, found_s = operation.time_s[row - 1 : row + 1].tolist()
+        raise SamplesError(
+            Message("samples.time_backwards", before=before_s, found=found_s),
+            where.at(at_row(row)),
         )
     operation = _readings(operation)
     measured = (
@@ -81,7 +78,7 @@ def checked(operation: Operation, where: str) -> Operation:
         | np.isfinite(operation.temperature_c).any(axis=1)
     )
     if not measured.any():
-        raise RecordingError(f"{where}: no row with a measurement")
+        raise SamplesError(Message("samples.no_measurement"), where)
     if measured.all():
         return operation
     empty = int((~measured).sum())
@@ -95,7 +92,7 @@ def checked(operation: Operation, where: str) -> Operation:
         fault_active=None if operation.fault_active is None else operation.fault_active[measured],
         notes=(
             *operation.notes,
-            f"{empty} row{'s' * (empty > 1)} without any measurement left out",
+            Message("note.empty_row" if empty == 1 else "note.empty_rows", found=empty),
         ),
     )
 
@@ -114,7 +111,7 @@ def _readings(operation: Operation) -> Operation:
             arrays[name] = np.where(huge, np.nan, array)
     if not wrong:
         return operation
-    note = f"{wrong} number{'s' * (wrong > 1)} that no instrument reads left out"
+    note = Message("note.no_reading" if wrong == 1 else "note.no_readings", found=wrong)
     return replace(operation, notes=(*operation.notes, note), **arrays)  # type: ignore[arg-type]
 
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from recordings import archive
 from recordings.catalogue import Dataset, Download
-from recordings.types import RecordingError
+from recordings.errors import RecordingError
+from recordings.messages import Message, Place, Words
 
 CHUNK_BYTES = 1 << 18
 ATTEMPTS = 6  # in a row without a byte gained
@@ -75,7 +76,8 @@ def fetch(
                 _finish(dataset, download, path)
             found += _unpack(path, folder) if dataset.name == "nasa" else [path]
     except OSError as error:
-        raise FetchError(f"{folder}: {error.strerror or error}") from None
+        message = Message("passed_on", reason=error.strerror or str(error))
+        raise FetchError(message, Place(str(folder))) from None
     return found
 
 
@@ -83,12 +85,12 @@ def verify(path: Path) -> Record:
     """The record of a finished download, its bytes compared with it. Raises FetchError."""
     record = _record(path)
     if record is None:
-        raise FetchError(f"{path}: no record of its download beside it")
+        raise FetchError(Message("fetch.no_record"), Place(str(path)))
     digest = _sha256(path)
     if digest != record.sha256:
         raise FetchError(
-            f"{path}: its SHA-256 is {digest}, it was {record.sha256} when it was fetched on "
-            f"{record.fetched}; delete the file and fetch it again"
+            Message("fetch.changed", found=digest, expected=record.sha256, fetched=record.fetched),
+            Place(str(path)),
         )
     return record
 
@@ -98,7 +100,7 @@ def _named(dataset: Dataset, name: str) -> Download:
         if name.lower() in (download.name.lower(), Path(download.name).stem.lower()):
             return download
     known = ", ".join(Path(download.name).stem for download in dataset.downloads)
-    raise FetchError(f"{dataset.name} has no {name!r}; it has {known}")
+    raise FetchError(Message("fetch.unknown", dataset=dataset.name, found=name, expected=known))
 
 
 def _is_there(path: Path, download: Download) -> bool:
@@ -106,7 +108,8 @@ def _is_there(path: Path, download: Download) -> bool:
     if record is None or not path.exists():
         return False
     if download.sha256 is not None and record.sha256 != download.sha256:
-        raise FetchError(f"{path}: its SHA-256 is {record.sha256}, not {download.sha256}")
+        message = Message("fetch.other_hash", found=record.sha256, expected=download.sha256)
+        raise FetchError(message, Place(str(path)))
     verify(path)
     return True
 
@@ -118,7 +121,8 @@ def _record(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise FetchError(f"{beside}: not a readable record: {error}") from None
+        message = Message("fetch.record_damaged", reason=str(error))
+        raise FetchError(message, Place(str(beside))) from None
 
 
 @dataclass(slots=True)
@@ -149,6 +153,7 @@ def _download(
     download: Download, path: Path, progress: Progress | None, wait: Callable[[float], None]
 ) -> None:
     part = _Part.of(path)
+    where = Place(download.url)
     failures, pause_s = 0, _FIRST_WAIT_S
     while True:
         before = part.size
@@ -160,23 +165,23 @@ def _download(
                 failures, pause_s = 0, _FIRST_WAIT_S
             failures += 1
             if failures >= ATTEMPTS or cut.final:
-                kept = f"{part.size} bytes are kept, fetch again to go on"
-                raise FetchError(f"{download.url}: {cut.reason}; {kept}") from None
+                message = Message("fetch.cut", reason=cut.reason, kept=part.size)
+                raise FetchError(message, where) from None
             wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
     if total is not None and part.size != total:
         part.drop()
-        raise FetchError(f"{download.url}: more bytes came than the {total} announced")
+        raise FetchError(Message("fetch.more_bytes", expected=total), where)
     if download.size is not None and part.size != download.size:
         size = part.size
         part.drop()
-        raise FetchError(f"{download.url}: {size} bytes, {download.size} were expected")
+        raise FetchError(Message("fetch.bytes", found=size, expected=download.size), where)
     os.replace(part.path, path)
     part.mark_path.unlink(missing_ok=True)
 
 
 class _CutError(Exception):
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: Words, *, final: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.final = reason, final
 
@@ -214,7 +219,7 @@ def _read_on(download: Download, part: _Part, progress: Progress | None) -> int 
             f"HTTP {error.code} {error.reason}", final=error.code in (401, 403, 404, 410)
         ) from None
     except http.client.IncompleteRead:
-        raise _CutError("the connection was cut") from None
+        raise _CutError(Message("fetch.connection_cut")) from None
     except (
         urllib.error.URLError,
         http.client.HTTPException,
@@ -223,7 +228,7 @@ def _read_on(download: Download, part: _Part, progress: Progress | None) -> int 
     ) as error:
         raise _CutError(str(getattr(error, "reason", error)) or type(error).__name__) from None
     if total is not None and have < total:
-        raise _CutError("the connection was cut")
+        raise _CutError(Message("fetch.connection_cut"))
     return total
 
 
@@ -236,12 +241,12 @@ def _finish(dataset: Dataset, download: Download, path: Path) -> None:
     digest = _sha256(path)
     problem = None
     if download.sha256 is not None and digest != download.sha256:
-        problem = f"its SHA-256 is {digest}, not {download.sha256}"
+        problem = Message("fetch.other_hash", found=digest, expected=download.sha256)
     elif not zipfile.is_zipfile(path):
-        problem = "not a zip; the publisher may have moved it"
+        problem = Message("fetch.not_a_zip")
     if problem is not None:
         path.unlink()
-        raise FetchError(f"{download.url}: {problem}")
+        raise FetchError(problem, Place(download.url))
     record = Record(
         url=download.url,
         size=path.stat().st_size,
@@ -269,7 +274,7 @@ def _unpack(path: Path, folder: Path) -> list[Path]:
             os.replace(part, target)
         out[name] = target
     if not out:
-        raise FetchError(f"{path}: no .mat file in it")
+        raise FetchError(Message("fetch.no_mat"), Place(str(path)))
     return [out[name] for name in sorted(out)]
 
 

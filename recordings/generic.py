@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from recordings.checking import NO_READING, OnBad, checked, raise_or_report
+from recordings.errors import MappingError, RecordingError, SamplesError
 from recordings.mapping import (
     Column,
     Mapping,
@@ -23,9 +24,10 @@ from recordings.mapping import (
     resolve,
     sidecar,
 )
+from recordings.messages import KINDS, Message, Place, at_row
 from recordings.segmenting import Batch, kind_of, segments
 from recordings.tables import Table, open_table
-from recordings.types import Floats, Operation, RecordingError, RecordingInfo
+from recordings.types import Floats, Operation, RecordingInfo
 
 _COMPLETE_WITHIN_V = 0.05
 _LAST_CYCLE = 2**31 - 1
@@ -53,7 +55,7 @@ class GenericRecording:
             content = {} if beside is None else load_mapping(beside)
         else:
             content = mapping if isinstance(mapping, dict) else load_mapping(mapping)
-        refuse_no_tables(path.name, content)
+        refuse_no_tables(Place(path.name), content)
         self._path = path
         self._on_bad = on_bad
         self._table: Table = open_table(path, content)
@@ -64,6 +66,7 @@ class GenericRecording:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -83,7 +86,8 @@ class GenericRecording:
                 discharges += kind == "discharge"
                 if index < start:
                     continue
-                where = f"{self._path.name}, operation {index} ({kind})"
+                at = Message("at.operation_kind", operation=index, kind=KINDS[kind])
+                where = Place(self._path.name).at(at)
                 try:
                     operation = self._operation(rows, index, cycle, where)
                 except RecordingError as error:
@@ -93,7 +97,7 @@ class GenericRecording:
         except RecordingError as error:  # the file itself: nothing follows
             raise_or_report(error, self._on_bad)
 
-    def _operation(self, rows: Batch, index: int, cycle: int, where: str) -> Operation:
+    def _operation(self, rows: Batch, index: int, cycle: int, where: Place) -> Operation:
         elapsed_s, current_a, voltage_v = rows["elapsed_s"], rows["current_a"], rows["voltage_v"]
         kind = kind_of(elapsed_s, current_a, self._info.nominal_capacity_ah)
         clock_ms = rows.get("clock_ms")
@@ -101,7 +105,7 @@ class GenericRecording:
         if clock_ms is not None:
             start_ms = float(clock_ms[0])
         if not np.isfinite(start_ms):
-            raise RecordingError(f"{where}, row 0: no date and time")
+            raise SamplesError(Message("samples.no_date"), where.at(at_row(0)))
         capacity_ah: float | None = None
         drawn = rows.get("discharged_ah")
         if kind == "discharge" and drawn is not None and np.isfinite(drawn).any():
@@ -127,6 +131,7 @@ class GenericRecording:
     def _rows(self) -> Iterator[Batch]:
         """The file's batches in our names, units and sign."""
         mapping, info = self._mapping, self._info
+        where = Place(self._path.name)
         done = 0
         first_ms: float | None = None
         for table in self._table.batches(mapping.names(), mapping):
@@ -137,10 +142,8 @@ class GenericRecording:
                 if first_ms is None and len(finite):
                     first_ms = float(finite[0])
                     if abs(first_ms) < _EARLIEST_MS:
-                        raise RecordingError(
-                            f"{self._path.name}: column {mapping.clock.name!r} is numbers; say "
-                            "[units] clock as unix_s or unix_ms"
-                        )
+                        message = Message("mapping.clock_unit", column=mapping.clock.name)
+                        raise MappingError(message, where)
             if mapping.time is not None:
                 elapsed = _scaled(table, mapping.time)
                 rows["elapsed_s"] = np.clip(elapsed, -_NO_TIME_S, _NO_TIME_S)
@@ -156,9 +159,10 @@ class GenericRecording:
             rows["temperature_c"] = _matrix(table, mapping.temperature, n)
             for name, width in (("voltage_v", info.cells), ("temperature_c", info.sensors)):
                 if rows[name].shape[1] != width:
-                    raise RecordingError(
-                        f"{self._path.name}, after row {done}: {rows[name].shape[1]:,} values of "
-                        f"{name} a row where the first row has {width:,}"
+                    found = rows[name].shape[1]
+                    raise SamplesError(
+                        Message("samples.width", found=found, name=name, expected=width),
+                        where.at(Message("at.after_row", row=done)),
                     )
             done += n
             if mapping.ambient is not None:

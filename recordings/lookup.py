@@ -14,8 +14,10 @@ import numpy as np
 
 from recordings import nasa_cells
 from recordings.catalogue import search_path
+from recordings.errors import NotFoundError, RecordingError, SamplesError
+from recordings.messages import Message, Place, Words, counted
 from recordings.open import open_recording
-from recordings.types import Recording, RecordingError, RecordingInfo
+from recordings.types import Recording, RecordingInfo
 
 _SUFFIXES = (".mat", ".parquet", ".zip", ".bdf", ".h5", ".hdf5")
 
@@ -70,16 +72,15 @@ def find(name: str, folders: list[Path] | None = None) -> list[Recording]:
         opened = open_recording(here[wanted].path)
         return [one for one in opened if normal_id(one.info.asset) == wanted]
     if wanted.upper() in nasa_cells.CELLS:
-        raise RecordingError(
-            f"{name}: a NASA cell that is not on this machine; `cellpulse data fetch nasa`, or "
-            "name the folder that has it in CELLPULSE_DATA"
-        )
+        raise NotFoundError(Message("nothing.nasa_cell"), Place(name))
     known = sorted({*here, *(cell.lower() for cell in nasa_cells.CELLS)})
     near = _near(wanted, known)
     shown = [here[one].info.asset if one in here else one.upper() for one in near]
-    hint = f"; near: {', '.join(shown)}" if shown else ""
     looked = ", ".join(str(place) for place in places)
-    raise RecordingError(f"{name}: no such file, and no battery of this name in {looked}{hint}")
+    if not shown:
+        raise NotFoundError(Message("nothing.named", folders=looked), Place(name))
+    near_ones = ", ".join(shown)
+    raise NotFoundError(Message("nothing.named_near", folders=looked, near=near_ones), Place(name))
 
 
 def _near(wanted: str, known: list[str]) -> list[str]:
@@ -171,7 +172,7 @@ def protocol(info: RecordingInfo) -> str:
 def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
     """Read a recording to its end. `skipped` is what its reader reported and left out."""
     kinds: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
+    notes: list[Words] = []
     capacities: list[float] = []
     ambients: set[float] = set()
     samples = unknown = last_cycle = 0
@@ -184,8 +185,8 @@ def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
         last_cycle = max(last_cycle, op.cycle)
         starts = [*starts[:1], op.start_ms]
         if op.fault is not None:
-            notes[f"holds a synthetic fault: {op.fault}"] += 1
-        notes.update(re.sub(r"\d[\d.e+-]*", "…", note) for note in op.notes)
+            notes.append(Message("note.synthetic_fault", fault=op.fault))
+        notes.extend(op.notes)
         if op.kind == "discharge":
             if op.capacity_ah is None:
                 unknown += 1
@@ -200,7 +201,7 @@ def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
             lowest = min(lowest, float(np.nanmin(op.voltage_v)))
             highest = max(highest, float(np.nanmax(op.voltage_v)))
     if not starts:
-        raise RecordingError(f"{recording.info.source}: no operation could be read")
+        raise SamplesError(Message("nothing.operations"), Place(recording.info.source))
     return Survey(
         info=recording.info,
         charges=kinds["charge"],
@@ -217,7 +218,7 @@ def survey(recording: Recording, skipped: list[str] | None = None) -> Survey:
         hottest_c=hottest,
         lowest_v=lowest if np.isfinite(lowest) else None,
         highest_v=highest if np.isfinite(highest) else None,
-        notes=tuple(f"{note} ({count} times)" for note, count in notes.most_common()),
+        notes=tuple(counted(notes)),
         skipped=tuple(skipped or ()),
     )
 

@@ -43,7 +43,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from recordings.types import RecordingError, RecordingInfo, refuse_too_many
+from recordings.errors import MappingError, UnplacedError, reason_of
+from recordings.messages import LONGEST_SHOWN, Message, Place, Words, at_columns, listed
+from recordings.types import RecordingInfo, refuse_too_many
 
 _UNITS: dict[str, dict[str, tuple[float, float]]] = {  # unit -> scale, offset into ours
     "time": {
@@ -91,7 +93,6 @@ _DEFAULT = {
     "discharged": "ah",
     "cycle": "1",
 }
-MOST_SHOWN, LONGEST_SHOWN = 20, 40
 _MAX_MAPPING_BYTES = 1 << 20
 _COUNTED: tuple[tuple[str, Literal["cells", "sensors"]], ...] = (
     ("voltage", "cells"),
@@ -175,20 +176,13 @@ class Mapping:
     delimiter: str | None = None
     decimal: str | None = None
     skip_rows: int = 0
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[Words, ...] = field(default=())
 
     def names(self) -> list[str]:
         """Every column that is read, once."""
         single = (self.time, self.clock, self.current, self.ambient, self.cycle, self.discharged)
         found = [*self.voltage, *self.temperature, *(one for one in single if one is not None)]
         return list(dict.fromkeys(column.name for column in found))
-
-
-def listed(names: list[str]) -> str:
-    """Columns' names for a message: the first of many, the start of a long one."""
-    shown = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names]
-    more = f" and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else ""
-    return ", ".join(shown[:MOST_SHOWN]) + more
 
 
 def is_bdf(names: list[str]) -> bool:
@@ -237,20 +231,19 @@ def load_mapping(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > _MAX_MAPPING_BYTES:
-            raise ValueError(f"{size:,} bytes; at most {_MAX_MAPPING_BYTES:,} are read")
+            raise UnplacedError(Message("limit.bytes", found=size, most=_MAX_MAPPING_BYTES))
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # numbers and lists of any size too
-        raise RecordingError(f"{path}: not a readable mapping: {error}") from None
+        message = Message("mapping.damaged", reason=reason_of(error))
+        raise MappingError(message, Place(str(path))) from None
 
 
-def refuse_no_tables(where: str, content: dict[str, Any]) -> None:
+def refuse_no_tables(where: Place, content: dict[str, Any]) -> None:
     """Raise RecordingError if a section of a mapping is something else than a table."""
     for section, value in content.items():
         if not isinstance(value, dict):
-            raise RecordingError(
-                f"{where}: [{section}] of its mapping is {str(value)[:LONGEST_SHOWN]!r}, not a "
-                "table of keys and values"
-            )
+            shown = str(value)[:LONGEST_SHOWN]
+            raise MappingError(Message("mapping.no_table", key=section, found=shown), where)
 
 
 def resolve(
@@ -260,47 +253,46 @@ def resolve(
 
     Raises RecordingError that names the key, the value and what would be right.
     """
-    where, names = path.name, table.names
+    where, names = Place(path.name), table.names
     for section in content:
         if section not in ("info", "columns", "units", "options"):
-            raise RecordingError(f"{where}: unknown section [{section}] in its mapping")
+            raise MappingError(Message("mapping.section", found=section), where)
     columns: dict[str, Any] = dict(content.get("columns", {}))
     units: dict[str, str] = {key: str(unit) for key, unit in content.get("units", {}).items()}
     if not columns and is_bdf(names):
         columns = _bdf_columns(names)
-    problems: list[str] = []
+    problems: list[Words] = []
     if not columns:
         columns = dict(plain_columns(names))
         if columns:
-            told = ", ".join(f"{name!r} is {quantity}" for quantity, name in columns.items())
-            problems.append(f"columns told by their names: {told}; positive current charges")
+            told = tuple(
+                Message("problem_column", column=name, quantity=quantity)
+                for quantity, name in columns.items()
+            )
+            problems.append(Message("problem.columns_by_name", columns=told))
     if not columns:
-        raise RecordingError(
-            f"{where}: the columns are not known: {listed(names)}. Name them such as `time_s` (or "
-            "`timestamp`), `voltage_v`, `current_a` and `temperature_c`, or write "
-            f"{path.stem}.toml beside it with [info] nominal_capacity_ah and [columns]"
-        )
+        message = Message("mapping.unknown_columns", found=listed(names), stem=path.stem)
+        raise MappingError(message, where)
     for key in (*columns, *units):
         if key not in _UNITS:
-            raise RecordingError(f"{where}: unknown column {key!r}; known: {', '.join(_UNITS)}")
+            known = ", ".join(_UNITS)
+            raise MappingError(Message("mapping.column", found=key, expected=known), where)
     found = {
         key: _columns(where, key, value, names, units.get(key), problems)
         for key, value in columns.items()
     }
     if "voltage" not in found or not ("time" in found or "clock" in found):
-        raise RecordingError(f"{where}: the mapping needs `voltage`, and `time` or `clock`")
+        raise MappingError(Message("mapping.needs"), where)
     for key, columns_found in found.items():
         if key not in ("voltage", "temperature") and table.width(columns_found[0].name) != 1:
-            raise RecordingError(
-                f"{where}: column {columns_found[0].name!r} for `{key}` holds lists; one value a "
-                "row belongs there"
-            )
+            message = Message("mapping.lists", column=columns_found[0].name, key=key)
+            raise MappingError(message, where)
     options = _Options(where, content.get("options", {}))
     single = {
         key: value[0] for key, value in found.items() if key not in ("voltage", "temperature")
     }
     if "clock" not in found and not options.start_ms:
-        problems.append("no date was recorded: it is laid at 1970-01-01")
+        problems.append(Message("problem.no_date"))
     return Mapping(
         info=_info(path, content.get("info", {}), found, nominal_capacity_ah, table),
         voltage=found["voltage"],
@@ -329,25 +321,26 @@ def _bdf_columns(names: list[str]) -> dict[str, Any]:
 
 
 def _columns(
-    where: str, key: str, value: Any, names: list[str], unit: str | None, problems: list[str]
+    where: Place, key: str, value: Any, names: list[str], unit: str | None, problems: list[Words]
 ) -> tuple[Column, ...]:
     wanted = value if isinstance(value, list) else [value]
     if not wanted or (len(wanted) > 1 and key not in ("voltage", "temperature")):
-        raise RecordingError(f"{where}: `{key}` takes one column, not {len(wanted)}")
+        raise MappingError(Message("mapping.one_column", key=key, found=len(wanted)), where)
     out = []
     for name in wanted:
         if name not in names:
-            raise RecordingError(
-                f"{where}: no column {name!r} for `{key}`; its columns are {listed(names)}"
+            raise MappingError(
+                Message("mapping.no_column", column=name, key=key, found=listed(names)), where
             )
         chosen = unit or _unit_in(name, key)
         if chosen is None:
             chosen = _DEFAULT[key]
             if key not in ("cycle", "clock"):
-                problems.append(f"column {name!r} states no unit: {chosen} is assumed")
+                problems.append(Message("problem.no_unit", column=name, unit=chosen))
         if chosen.lower() not in _UNITS[key]:
-            raise RecordingError(
-                f"{where}: unknown unit {chosen!r} for `{key}`; known: {', '.join(_UNITS[key])}"
+            known = ", ".join(_UNITS[key])
+            raise MappingError(
+                Message("mapping.unit", found=chosen, key=key, expected=known), where
             )
         out.append(Column(name, *_UNITS[key][chosen.lower()]))
     return tuple(out)
@@ -362,36 +355,36 @@ def _unit_in(name: str, key: str) -> str | None:
 
 
 class _Options:
-    def __init__(self, where: str, content: dict[str, Any]) -> None:
+    def __init__(self, where: Place, content: dict[str, Any]) -> None:
         known = {"positive_current", "start", "delimiter", "decimal", "skip_rows"}
         for key in content:
             if key not in known:
-                raise RecordingError(f"{where}: unknown option {key!r}; known: {sorted(known)}")
+                message = Message("mapping.option", found=key, expected=sorted(known))
+                raise MappingError(message, where)
         sign = content.get("positive_current", "charges")
         if sign not in ("charges", "discharges"):
-            raise RecordingError(
-                f"{where}: positive_current is {sign!r}; it is `charges` or `discharges`"
-            )
+            raise MappingError(Message("mapping.sign", found=sign), where)
         self.charges_positive = sign == "charges"
         start = content.get("start")
         if start is not None and not isinstance(start, datetime):
-            raise RecordingError(f"{where}: start is {start!r}, not a date and time")
+            raise MappingError(Message("mapping.start", found=start), where)
         self.start_ms = 0
         if start is not None:
             zoned = start if start.tzinfo else start.replace(tzinfo=UTC)
             try:
                 self.start_ms = round(zoned.timestamp() * 1000)
             except (OverflowError, ValueError):
-                raise RecordingError(f"{where}: start is {start}, which cannot be") from None
+                message = Message("mapping.start_impossible", found=str(start))
+                raise MappingError(message, where) from None
         self.delimiter: str | None = content.get("delimiter")
         self.decimal: str | None = content.get("decimal")
         for key in ("delimiter", "decimal"):
             value = content.get(key)
             if value is not None and (not isinstance(value, str) or len(value) != 1):
-                raise RecordingError(f"{where}: {key} is {value!r}, not one character")
+                raise MappingError(Message("mapping.character", key=key, found=value), where)
         skip = content.get("skip_rows", 0)
         if not isinstance(skip, int) or isinstance(skip, bool) or skip < 0:
-            raise RecordingError(f"{where}: skip_rows is {skip!r}, not a number of rows")
+            raise MappingError(Message("mapping.skip_rows", found=skip), where)
         self.skip_rows = skip
 
 
@@ -404,24 +397,22 @@ def _info(
 ) -> RecordingInfo:
     from recordings.checking import asset_name
 
+    where = Place(path.name)
     types = {one.name: one.type for one in fields(RecordingInfo)}
     taken = {"cells", "sensors", "source", "problems"}
     checks = {"str": str, "float": (int, float), "int": int, "bool": bool, "str | None": str}
     for key, value in content.items():
         if key not in types or key in taken:
-            raise RecordingError(
-                f"{path.name}: unknown field {key!r} in [info]; known: "
-                f"{', '.join(sorted(set(types) - taken))}"
-            )
+            known = ", ".join(sorted(set(types) - taken))
+            raise MappingError(Message("info.field", found=key, expected=known), where)
         if not isinstance(value, checks[str(types[key])]):  # type: ignore[arg-type]
-            raise RecordingError(f"{path.name}: {key} is {value!r}, which is not {types[key]}")
+            raise MappingError(
+                Message("info.type", key=key, found=value, expected=str(types[key])), where
+            )
     nominal = nominal_capacity_ah or content.get("nominal_capacity_ah")
     if nominal is None or not nominal > 0:
-        raise RecordingError(
-            f"{path.name}: the nominal capacity is not known; say it in "
-            f"{path.name.partition('.')[0]}.toml: [info] nominal_capacity_ah = 2.0, "
-            "with --nominal, or in the field on the page"
-        )
+        stem = path.name.partition(".")[0]
+        raise MappingError(Message("info.no_capacity", stem=stem), where)
     given = {key: value for key, value in content.items() if key != "nominal_capacity_ah"}
     defaults = {
         "asset": path.name.partition(".")[0],
@@ -433,8 +424,8 @@ def _info(
     for key, what in _COUNTED:
         columns = [column.name for column in found.get(key, ())]
         counts[what] = sum(table.width(name) for name in columns)
-        where = f"{path.name}, column{'s' * (len(columns) > 1)} {listed(columns)}"
-        refuse_too_many(where, counts[what], what)
+        if columns:
+            refuse_too_many(where.at(at_columns(columns)), counts[what], what)
     try:
         capacity_ah = float(nominal)
     except OverflowError:

@@ -23,6 +23,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from recordings.errors import UnplacedError
+from recordings.messages import Message
+
 _HEADER_BYTES = 128
 _CHUNK_BYTES = 1 << 16
 _MAX_FIELD_BYTES = 1 << 27  # all fields of one operation; real ones are below 1 MB
@@ -48,7 +51,7 @@ _TEXT = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18:
 _STRUCT_CLASS, _CHAR_CLASS, _NUMBER_CLASSES = 2, 4, range(6, 16)
 
 
-class Mat5Error(ValueError):
+class Mat5Error(UnplacedError):
     """The bytes are not a level 5 MAT file, or are cut short or damaged."""
 
 
@@ -72,7 +75,7 @@ class Raw:
         if head.kind == _CHAR_CLASS:
             kind, body = _read_element(source, self.order, _MAX_TEXT_BYTES)
             if kind not in _TEXT:
-                raise Mat5Error(f"text stored as data type {kind}")
+                raise Mat5Error(Message("mat.text_type", found=kind))
             codec = _TEXT[kind]
             if codec in ("utf-16", "utf-32"):
                 codec += "-le" if self.order == "<" else "-be"
@@ -88,23 +91,23 @@ class Raw:
         """The element as a flat array of real numbers; raises Mat5Error if it is something else."""
         value = self.value()
         if not isinstance(value, np.ndarray):
-            raise Mat5Error("numbers expected")
+            raise Mat5Error(Message("mat.numbers_expected"))
         if np.iscomplexobj(value):
-            raise Mat5Error("real numbers expected, found complex ones")
+            raise Mat5Error(Message("mat.real_expected"))
         return value.astype(np.float64, copy=False)
 
     def text(self) -> str:
         """The element as text; raises Mat5Error if it is something else."""
         value = self.value()
         if not isinstance(value, str):
-            raise Mat5Error("text expected")
+            raise Mat5Error(Message("mat.text_expected"))
         return value
 
     def fields(self) -> dict[str, Raw]:
         """The element as a struct's fields; raises Mat5Error if it is something else."""
         value = self.value()
         if not isinstance(value, dict):
-            raise Mat5Error("struct expected")
+            raise Mat5Error(Message("mat.struct_expected"))
         return value
 
 
@@ -134,7 +137,7 @@ class _Bytes:
     def read(self, count: int) -> bytes:
         end = self._at + count
         if end > len(self._data):
-            raise Mat5Error("an element reaches past the end of what holds it")
+            raise Mat5Error(Message("mat.past_end"))
         out = self._data[self._at : end]
         self._at = end
         return out
@@ -151,7 +154,7 @@ class _Inflated:
 
     def read(self, count: int) -> bytes:
         if count > _MAX_FIELD_BYTES:
-            raise Mat5Error(f"an element claims {count:,} bytes; at most {_MAX_FIELD_BYTES:,}")
+            raise Mat5Error(Message("mat.claims", found=count, most=_MAX_FIELD_BYTES))
         while len(self._ready) < count:
             self._ready += self._more()
         out = bytes(self._ready[:count])
@@ -162,16 +165,16 @@ class _Inflated:
         if not self.compressed:
             chunk = self.file.read(_CHUNK_BYTES)
             if not chunk:
-                raise Mat5Error("the file ends too early")
+                raise Mat5Error(Message("mat.file_ends"))
             return chunk
         tail = self._inflate.unconsumed_tail
         chunk = tail or self.file.read(_CHUNK_BYTES)
         if not chunk or self._inflate.eof:
-            raise Mat5Error("the compressed data end too early")
+            raise Mat5Error(Message("mat.data_end"))
         try:
             return self._inflate.decompress(chunk, 16 * _CHUNK_BYTES)
         except zlib.error as error:
-            raise Mat5Error(f"the compressed data are damaged ({error})") from None
+            raise Mat5Error(Message("mat.data_damaged", reason=str(error))) from None
 
 
 _Source = _Bytes | _Inflated
@@ -196,16 +199,16 @@ def open_struct_array(file: BinaryIO, field_name: str) -> StructArray:
     while True:
         tag = file.read(8)
         if len(tag) < 8:
-            raise Mat5Error(f"no variable with a field {field_name!r}")
+            raise Mat5Error(Message("mat.no_variable", field=field_name))
         kind, size = struct.unpack(order + "II", tag)
         after = file.tell() + size
         if kind not in (_MATRIX, _COMPRESSED):
-            raise Mat5Error(f"unknown element type {kind}")
+            raise Mat5Error(Message("mat.element_type", found=kind))
         source = _Inflated(file, compressed=kind == _COMPRESSED)
         if kind == _COMPRESSED:
             inner, _ = _read_tag(source, order)
             if inner != _MATRIX:
-                raise Mat5Error(f"unknown compressed element type {inner}")
+                raise Mat5Error(Message("mat.compressed_type", found=inner))
         head = _read_matrix_head(source, order)
         if head.kind == _STRUCT_CLASS and field_name in head.field_names and head.count == 1:
             return _descend(source, order, head, field_name)
@@ -216,19 +219,18 @@ def _descend(source: _Inflated, order: str, head: _MatrixHead, field_name: str) 
     for name in head.field_names:
         kind, size = _read_tag(source, order)
         if kind != _MATRIX:
-            raise Mat5Error(f"field {name!r} is not a matrix")
+            raise Mat5Error(Message("mat.not_a_matrix", field=name))
         if name == field_name:
             inner = _read_matrix_head(source, order)
             if inner.kind != _STRUCT_CLASS:
-                raise Mat5Error(f"field {name!r} is not a struct array")
+                raise Mat5Error(Message("mat.not_a_struct_array", field=name))
             if inner.count > _MAX_ELEMENTS:
                 raise Mat5Error(
-                    f"field {name!r} has {inner.count:,} elements; at most {_MAX_ELEMENTS:,} are "
-                    "read"
+                    Message("mat.elements", field=name, found=inner.count, most=_MAX_ELEMENTS)
                 )
             return StructArray(head.name, inner.count, _elements(source, order, inner))
         source.read(size)
-    raise Mat5Error(f"no field {field_name!r}")
+    raise Mat5Error(Message("mat.no_field", field=field_name))
 
 
 def _elements(source: _Inflated, order: str, head: _MatrixHead) -> Iterator[dict[str, Raw]]:
@@ -239,17 +241,17 @@ def _elements(source: _Inflated, order: str, head: _MatrixHead) -> Iterator[dict
 def _read_file_head(file: BinaryIO) -> str:
     head = file.read(_HEADER_BYTES)
     if len(head) < _HEADER_BYTES:
-        raise Mat5Error("too short for a MAT file")
+        raise Mat5Error(Message("mat.too_short"))
     mark = head[126:128]
     if mark == b"IM":
         order = "<"
     elif mark == b"MI":
         order = ">"
     else:
-        raise Mat5Error("no MAT level 5 mark in its head")
+        raise Mat5Error(Message("mat.no_mark"))
     (version,) = struct.unpack(order + "H", head[124:126])
     if version != 0x0100:
-        raise Mat5Error(f"MAT version {version:#06x}, only level 5 (0x0100) is read")
+        raise Mat5Error(Message("mat.version", found=version))
     return order
 
 
@@ -265,11 +267,11 @@ def _read_element(source: _Source, order: str, most: int = _MAX_FIELD_BYTES) -> 
     if first >> 16:  # the small form: up to 4 bytes inside the tag
         size = first >> 16
         if size > 4:
-            raise Mat5Error("a small element with more than 4 bytes")
+            raise Mat5Error(Message("mat.small_element"))
         return first & 0xFFFF, tag[4 : 4 + size]
     (size,) = struct.unpack(order + "I", tag[4:])
     if size > most:
-        raise Mat5Error(f"an element of {size:,} bytes where at most {most:,} belong")
+        raise Mat5Error(Message("mat.element", found=size, most=most))
     body = source.read(size)
     source.read(-size % 8)
     return first, body
@@ -278,29 +280,29 @@ def _read_element(source: _Source, order: str, most: int = _MAX_FIELD_BYTES) -> 
 def _read_matrix_head(source: _Source, order: str) -> _MatrixHead:
     kind, flags = _read_element(source, order)
     if kind != 6 or len(flags) != 8:
-        raise Mat5Error("array flags expected")
+        raise Mat5Error(Message("mat.flags_expected"))
     (bits,) = struct.unpack(order + "I", flags[:4])
     kind, dims = _read_element(source, order, 4 * _MAX_DIMENSIONS)
     if kind != 5 or len(dims) % 4 or len(dims) < 8:
-        raise Mat5Error("array dimensions expected")
+        raise Mat5Error(Message("mat.dimensions_expected"))
     sizes = struct.unpack(order + f"{len(dims) // 4}i", dims)
     if min(sizes) < 0:
-        raise Mat5Error("a negative array dimension")
+        raise Mat5Error(Message("mat.negative_dimension"))
     kind, name = _read_element(source, order, _MAX_NAME_BYTES)
     if kind not in _TEXT:
-        raise Mat5Error("array name expected")
+        raise Mat5Error(Message("mat.name_expected"))
     head = _MatrixHead(bits & 0xFF, bool(bits & 0x800), sizes, name.decode("latin-1"))
     if head.kind != _STRUCT_CLASS:
         return head
     kind, width_bytes = _read_element(source, order)
     if kind != 5 or len(width_bytes) != 4:
-        raise Mat5Error("field name length expected")
+        raise Mat5Error(Message("mat.name_length_expected"))
     (width,) = struct.unpack(order + "i", width_bytes)
     if not 0 < width <= _MAX_NAME_BYTES:
-        raise Mat5Error(f"field names of {width} bytes; 1 to {_MAX_NAME_BYTES} belong there")
+        raise Mat5Error(Message("mat.name_length", found=width, most=_MAX_NAME_BYTES))
     _, names = _read_element(source, order, width * _MAX_FIELDS)
     if len(names) % width:
-        raise Mat5Error("field names do not fit their length")
+        raise Mat5Error(Message("mat.names_misfit"))
     field_names = tuple(
         names[i : i + width].split(b"\0")[0].decode("latin-1") for i in range(0, len(names), width)
     )
@@ -313,10 +315,10 @@ def _read_fields(source: _Source, head: _MatrixHead, order: str) -> dict[str, Ra
     for name in head.field_names:
         kind, size = _read_tag(source, order)
         if kind != _MATRIX:
-            raise Mat5Error(f"field {name!r} is not a matrix (data type {kind})")
+            raise Mat5Error(Message("mat.not_a_matrix_but", field=name, found=kind))
         left -= size
         if left < 0:
-            raise Mat5Error(f"the fields of an element take more than {_MAX_FIELD_BYTES:,} bytes")
+            raise Mat5Error(Message("mat.fields", most=_MAX_FIELD_BYTES))
         fields[name] = Raw(source.read(size), order)
     return fields
 
@@ -324,8 +326,8 @@ def _read_fields(source: _Source, head: _MatrixHead, order: str) -> dict[str, Ra
 def _read_numbers(source: _Source, order: str, count: int) -> NDArray[np.float64]:
     kind, body = _read_element(source, order)
     if kind not in _NUMBER:
-        raise Mat5Error(f"numbers stored as data type {kind}")
+        raise Mat5Error(Message("mat.number_type", found=kind))
     dtype = np.dtype(order + _NUMBER[kind])
     if len(body) != count * dtype.itemsize:
-        raise Mat5Error(f"{count} numbers announced, {len(body)} bytes found")
+        raise Mat5Error(Message("mat.numbers", expected=count, found=len(body)))
     return np.frombuffer(body, dtype).astype(np.float64)

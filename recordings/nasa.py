@@ -29,8 +29,10 @@ from numpy.typing import NDArray
 
 from recordings import archive, nasa_cells
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
+from recordings.errors import FormatError, RecordingError, SamplesError
 from recordings.mat5 import Mat5Error, Raw, open_struct_array
-from recordings.types import Operation, RecordingError, RecordingInfo
+from recordings.messages import KINDS, Message, Place, Words
+from recordings.types import Operation, RecordingInfo
 
 _SMALLEST_CAPACITY_AH = 0.01
 _LARGEST_CAPACITY_AH = 1.1 * nasa_cells.NOMINAL_CAPACITY_AH
@@ -56,6 +58,7 @@ class Impedance:
 
     @property
     def sane(self) -> bool:
+        """Whether both resistances are between 0 and 1 ohm."""
         fits = (self.electrolyte_ohm, self.charge_transfer_ohm)
         return all(fit is not None and 0 < fit < 1 for fit in fits)
 
@@ -88,21 +91,20 @@ class NasaRecording:
             try:
                 array = open_struct_array(file, "cycle")
             except Mat5Error as error:
-                raise RecordingError(
-                    f"{self._name}: not a NASA battery .mat file: {error}"
-                ) from None
+                message = Message("nasa.not_one", reason=error.message)
+                raise FormatError(message, Place(self._name)) from None
         self.records = array.count
         if array.count == 0:
-            raise RecordingError(f"{self._name}: no operations in it")
+            raise SamplesError(Message("nasa.no_operations"), Place(self._name))
         info = nasa_info(asset_name(array.variable or Path(self._name).stem), str(path))
         if ".reconstructed" in self._name:
-            rebuilt = "rebuilt from CSV, not the publisher's own bytes"
-            info = replace(info, problems=(rebuilt, *info.problems))
+            info = replace(info, problems=(Message("problem.rebuilt"), *info.problems))
         self._info = info
         self.share = 0.0
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -114,7 +116,11 @@ class NasaRecording:
             index += 1
             if index < start:
                 continue
-            where = f"{self._name}, operation {index} (record {record.number}, {record.kind})"
+            at = Message(
+                "at.operation_record", operation=index, record=record.number,
+                kind=KINDS[record.kind],
+            )  # fmt: skip
+            where = Place(self._name).at(at)
             try:
                 operation = _operation(record, index, where)
             except RecordingError as error:
@@ -127,7 +133,7 @@ class NasaRecording:
         for record in self._records():
             if record.kind != "impedance":
                 continue
-            where = f"{self._name}, record {record.number} (impedance)"
+            where = Place(self._name).at(Message("at.impedance", record=record.number))
             try:
                 measurement = _impedance(record, where)
             except RecordingError as error:
@@ -141,7 +147,8 @@ class NasaRecording:
         try:
             return self._path.open("rb")
         except OSError as error:
-            raise RecordingError(f"{self._path}: {error.strerror or error}") from None
+            message = Message("passed_on", reason=error.strerror or str(error))
+            raise RecordingError(message, Place(str(self._path))) from None
 
     def _records(self) -> Iterator[_Record]:
         """Records one by one; damage in the stream itself ends the run, as nothing follows it."""
@@ -151,18 +158,16 @@ class NasaRecording:
             try:
                 for number, fields in enumerate(open_struct_array(file, "cycle").elements):
                     if "type" not in fields or "data" not in fields:
-                        raise Mat5Error("no `type` or no `data`")
+                        raise Mat5Error(Message("nasa.no_type_or_data"))
                     kind = fields["type"].text().strip()
                     if kind not in _KINDS and kind != "impedance":
-                        raise Mat5Error(f"an operation of unknown type {kind[:40]!r}")
+                        raise Mat5Error(Message("nasa.unknown_type", found=kind[:40]))
                     self.share = number / self.records
                     yield _Record(number, kind, discharges + 1, fields)
                     discharges += kind == "discharge"
             except Mat5Error as error:
-                raise_or_report(
-                    RecordingError(f"{self._name}, after record {number}: {error}"),
-                    self._on_bad,
-                )
+                where = Place(self._name).at(Message("at.after_record", record=number))
+                raise_or_report(FormatError(error.message, where), self._on_bad)
 
 
 def nasa_info(asset: str, source: str) -> RecordingInfo:
@@ -181,34 +186,34 @@ def nasa_info(asset: str, source: str) -> RecordingInfo:
     )
 
 
-def usable_capacity(published_ah: float | None) -> tuple[float | None, tuple[str, ...]]:
+def usable_capacity(published_ah: float | None) -> tuple[float | None, tuple[Words, ...]]:
     """A published capacity in Ah if it can be one, and a note if it cannot."""
     if published_ah is None or not np.isfinite(published_ah):
-        return None, ("no capacity was published",)
+        return None, (Message("note.no_capacity"),)
     if published_ah <= _SMALLEST_CAPACITY_AH:
-        return None, (f"published capacity {published_ah:.4g} Ah is no measurement, left out",)
+        return None, (Message("note.capacity_no_measurement", published_ah=published_ah),)
     if published_ah > _LARGEST_CAPACITY_AH:
-        return None, (f"published capacity {published_ah:.4g} Ah is impossible, left out",)
+        return None, (Message("note.capacity_impossible", published_ah=published_ah),)
     return float(published_ah), ()
 
 
-def _operation(record: _Record, index: int, where: str) -> Operation:
+def _operation(record: _Record, index: int, where: Place) -> Operation:
     try:
         data = record.fields["data"].fields()
         columns = {}
         for name in ("Time", "Voltage_measured", "Current_measured", "Temperature_measured"):
             if name not in data:
-                raise RecordingError(f"{where}: no `{name}`")
+                raise FormatError(Message("nasa.no_field", field=name), where)
             columns[name] = data[name].numbers()
         capacity_ah: float | None = None
-        notes: tuple[str, ...] = ()
+        notes: tuple[Words, ...] = ()
         if record.kind == "discharge":
             published = data["Capacity"].numbers() if "Capacity" in data else np.empty(0)
             capacity_ah, notes = usable_capacity(float(published[0]) if published.size else None)
         ambient = _scalar(record.fields.get("ambient_temperature"))
         start_ms = _start_ms(record.fields.get("time"), where)
     except Mat5Error as error:
-        raise RecordingError(f"{where}: {error}") from None
+        raise FormatError(error.message, where) from None
     time_s = columns["Time"]
     return checked(
         Operation(
@@ -228,7 +233,7 @@ def _operation(record: _Record, index: int, where: str) -> Operation:
     )
 
 
-def _impedance(record: _Record, where: str) -> Impedance:
+def _impedance(record: _Record, where: Place) -> Impedance:
     try:
         data = record.fields["data"].fields()
         return Impedance(
@@ -242,7 +247,7 @@ def _impedance(record: _Record, where: str) -> Impedance:
             rectified_ohm=_complex(data.get("Rectified_Impedance")),
         )
     except Mat5Error as error:
-        raise RecordingError(f"{where}: {error}") from None
+        raise FormatError(error.message, where) from None
 
 
 def _scalar(raw: Raw | None) -> float | None:
@@ -260,15 +265,15 @@ def _complex(raw: Raw | None) -> NDArray[np.complex128]:
     return value.astype(np.complex128) if isinstance(value, np.ndarray) else np.empty(0, complex)
 
 
-def _start_ms(raw: Raw | None, where: str) -> int:
+def _start_ms(raw: Raw | None, where: Place) -> int:
     """A MATLAB date vector [year, month, day, hour, minute, second] as UTC milliseconds."""
     if raw is None:
-        raise RecordingError(f"{where}: no `time`")
+        raise FormatError(Message("nasa.no_field", field="time"), where)
     vector = raw.numbers()[:6]
     try:
         year, month, day, hour, minute = (int(part) for part in vector[:5])
         moment = datetime(year, month, day, hour, minute, tzinfo=UTC)
         moment += timedelta(milliseconds=round(float(vector[5]) * 1000))
     except (ValueError, IndexError, OverflowError):
-        raise RecordingError(f"{where}: {vector.tolist()} is not a date and time") from None
+        raise SamplesError(Message("nasa.no_date", found=vector.tolist()), where) from None
     return round(moment.timestamp() * 1000)

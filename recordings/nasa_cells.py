@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recordings.messages import Message
+
 CITATION = (
     'B. Saha and K. Goebel (2007). "Battery Data Set", NASA Prognostics Data Repository, '
     "NASA Ames Research Center, Moffett Field, CA."
@@ -26,31 +28,25 @@ class NasaCell:
     discharge_voltage_v: float
     discharge: str
     ambient: str
-    problems: tuple[str, ...] = ()
+    problems: tuple[Message, ...] = ()
 
 
-_INTEGRAL = (
-    "published capacity is the charge drawn until the first loaded sample below 2.7 V, "
-    "whatever the real cut-off"
-)
-_FALSE_START = "the second sample of most charges shows a false current of -4.5 to -2.3 A"
-_SQUARE = (
-    "discharged with a 20 s square wave (0.05 Hz, half duty) sampled every 10 s: samples alternate "
-    "between none and full current"
-)
-_HOT = "passes 60 C in normal use"
-_IDLE = "55 % of its discharge rows are idle, after the cut-off"
-_LOW = "many discharges give less than 0.5 Ah; the publisher does not say why"
-_IMPOSSIBLE = "some published capacities are impossible (2.3 to 2.6 Ah) and are left out"
-_EIS_AMBIENT = "its impedance records say 24 C ambient though the chamber was at 4 C"
+_INTEGRAL = Message("problem.nasa_integral")
+_FALSE_START = Message("problem.nasa_false_start")
+_SQUARE = Message("problem.nasa_square_wave")
+_HOT = Message("problem.nasa_hot")
+_IDLE = Message("problem.nasa_idle")
+_LOW = Message("problem.nasa_low")
+_IMPOSSIBLE = Message("problem.nasa_impossible")
+_EIS_AMBIENT = Message("problem.nasa_impedance_ambient")
 
 
 def _group(
     cutoffs: dict[str, float],
     discharge: str,
     ambient: str,
-    problems: tuple[str, ...] = (),
-    own: dict[str, tuple[str, ...]] | None = None,
+    problems: tuple[Message, ...] = (),
+    own: dict[str, tuple[Message, ...]] | None = None,
 ) -> dict[str, NasaCell]:
     return {
         name: NasaCell(
@@ -69,9 +65,9 @@ CELLS: dict[str, NasaCell] = {
         "CC 2 A",
         "24 C",
         own={
-            "B0005": ("8.39 V spike in operation 84; its last operation is 5 false rows",),
-            "B0006": ("8.08 V spike in operation 84; its last operation is 5 false rows",),
-            "B0007": ("8.33 V spike in operation 84; its last operation is 5 false rows",),
+            "B0005": (Message("problem.nasa_spike", spike_v=8.39),),
+            "B0006": (Message("problem.nasa_spike", spike_v=8.08),),
+            "B0007": (Message("problem.nasa_spike", spike_v=8.33),),
         },
     ),
     **_group(
@@ -79,7 +75,7 @@ CELLS: dict[str, NasaCell] = {
         "4 A square wave, 0.05 Hz, half duty",
         "24 C",
         (_SQUARE,),
-        {"B0028": ("ran at 2 A though the publisher's notes say 4 A",)},
+        {"B0028": (Message("problem.nasa_at_2_a"),)},
     ),
     **_group({"B0029": 2.0, "B0030": 2.2, "B0031": 2.5, "B0032": 2.7}, "CC 4 A", "43 C", (_HOT,)),
     **_group(
@@ -87,7 +83,7 @@ CELLS: dict[str, NasaCell] = {
         "CC 4 A (B0036: 2 A)",
         "24 C",
         own={
-            "B0033": (_HOT, _IDLE, "one 0.99 V sample in operation 358"),
+            "B0033": (_HOT, _IDLE, Message("problem.nasa_dip")),
             "B0034": (_HOT, _IDLE),
         },
     ),
@@ -113,9 +109,9 @@ CELLS: dict[str, NasaCell] = {
         (_EIS_AMBIENT,),
         {
             "B0049": (_IMPOSSIBLE,),
-            "B0050": (_IMPOSSIBLE, "goes open-circuit now and then; 4 capacities are missing"),
+            "B0050": (_IMPOSSIBLE, Message("problem.nasa_open_circuit")),
             "B0051": (_IMPOSSIBLE,),
-            "B0052": ("reads 0.3 V from operation 10 on; 21 capacities are missing",),
+            "B0052": (Message("problem.nasa_dead"),),
         },
     ),
     **_group(
@@ -123,4 +119,4 @@ CELLS: dict[str, NasaCell] = {
     ),
 }
 
-UNKNOWN = NasaCell(2.7, "unknown", "unknown", ("not one of the publisher's 34 cells",))
+UNKNOWN = NasaCell(2.7, "unknown", "unknown", (Message("problem.nasa_unknown"),))

@@ -8,7 +8,9 @@ from typing import Any
 
 from recordings import archive
 from recordings.checking import OnBad, raise_or_report
-from recordings.types import Recording, RecordingError
+from recordings.errors import FormatError, MappingError, NotFoundError, NotTextError, RecordingError
+from recordings.messages import Message, Place
+from recordings.types import Recording
 
 FORMATS: dict[str, str] = {
     "nasa": "NASA PCoE .mat (MATLAB level 5), a folder or a zip of them",
@@ -36,11 +38,12 @@ def open_recording(
     the first one raises. Raises RecordingError, always with the file's name.
     """
     path = Path(path)
+    where = Place(str(path))
     if not path.exists():
-        raise RecordingError(f"{path}: no such file or folder")
+        raise NotFoundError(Message("nothing.there"), where)
     kind = format or ("generic" if mapping is not None else _detect(path))
     if kind not in FORMATS:
-        raise RecordingError(f"{path}: unknown format {kind!r}; {_formats()}")
+        raise MappingError(Message("nothing.format", found=kind, formats=Message("formats")), where)
     if kind == "nasa":
         return _open_nasa(path, on_bad)
     if kind == "calce":
@@ -64,27 +67,25 @@ def open_recording(
     return [TidyRecording(path, on_bad=on_bad)]
 
 
-def _formats() -> str:
-    return "formats read: " + "; ".join(f"{name} ({what})" for name, what in FORMATS.items())
-
-
 def _detect(path: Path) -> str:
+    where = Place(str(path))
     if path.is_dir():
         names = {file.suffix.lower() for file in path.rglob("*") if file.is_file()}
         if ".mat" in names:
             return "nasa"
         if ".xlsx" in names:
             return "calce"
-        raise RecordingError(f"{path}: no recording in this folder; {_formats()}")
+        raise NotFoundError(Message("nothing.in_folder", formats=Message("formats")), where)
     try:
         with path.open("rb") as file:
             head = file.read(128)
     except OSError as error:
-        raise RecordingError(f"{path}: {error.strerror or error}") from None
+        message = Message("passed_on", reason=error.strerror or str(error))
+        raise RecordingError(message, where) from None
     if not head:
-        raise RecordingError(f"{path}: the file is empty")
+        raise FormatError(Message("nothing.empty"), where)
     if head.startswith(b"MATLAB 7.3"):
-        raise RecordingError(f"{path}: a MATLAB 7.3 file; save it as level 5 (-v7)")
+        raise FormatError(Message("nothing.matlab_7_3"), where)
     if head.startswith(b"MATLAB 5.0"):
         return "nasa"
     if head.startswith(b"PK"):
@@ -93,13 +94,13 @@ def _detect(path: Path) -> str:
         return _detect_parquet(path)
     if head.startswith(b"\x89HDF") or _is_text(path):
         return "generic"
-    raise RecordingError(f"{path}: not a known recording; {_formats()}")
+    raise FormatError(Message("nothing.known", formats=Message("formats")), where)
 
 
 def _is_text(path: Path) -> bool:
     """Whether this is a table of two columns or more, or one that has a mapping beside it."""
     from recordings.mapping import sidecar
-    from recordings.tables import NotTextError, open_table
+    from recordings.tables import open_table
 
     if sidecar(path) is not None:
         return True
@@ -132,7 +133,7 @@ def _open_nasa(path: Path, on_bad: OnBad | None) -> list[Recording]:
     elif zipfile.is_zipfile(path):
         sources = [(path, member) for member in archive.members(path, ".mat")]
     found: list[Recording] = []
-    refused = RecordingError(f"{path}: no readable NASA .mat file in it")
+    refused: RecordingError = NotFoundError(Message("nothing.mat"), Place(str(path)))
     for file, member in sources:
         try:
             found.append(NasaRecording(file, member=member, on_bad=on_bad))

@@ -7,20 +7,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recordings.types import (
-    MAX_CELLS,
-    MAX_COLUMNS,
-    MAX_NAME,
-    MAX_OPERATION_ROWS,
-    MAX_ROWS,
-    RecordingError,
-)
+from recordings.errors import FormatError, TooLargeError, UnplacedError, reason_of
+from recordings.messages import Message, Place, at_row
+from recordings.types import MAX_CELLS, MAX_COLUMNS, MAX_NAME, MAX_OPERATION_ROWS, MAX_ROWS
 
 _BATCH_ROWS = 1 << 15
 _PICKLE = re.compile(rb"\x80[\x02-\x05].*\.\Z", re.DOTALL)  # protocols 2 to 5
@@ -29,37 +25,42 @@ Columns = dict[str, NDArray[np.generic]]
 
 
 @contextmanager
-def arrow_errors(where: str, what: str = "Parquet file") -> Iterator[None]:
-    """Whatever Arrow raises inside becomes a RecordingError that begins with `where`."""
+def arrow_errors(
+    where: Place, what: Literal["Parquet file", "text"] = "Parquet file"
+) -> Iterator[None]:
+    """Whatever Arrow raises inside becomes a FormatError that begins with `where`."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RecordingError(f"{where}: not a readable {what}: {reason}") from None
+        message = Message(
+            "text.damaged" if what == "text" else "parquet.damaged", reason=reason_of(error)
+        )
+        raise FormatError(message, where) from None
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """The file, its page checksums verified where it has them; raises RecordingError."""
-    with arrow_errors(path.name):
+    where = Place(path.name)
+    with arrow_errors(where):
         file = pq.ParquetFile(
             path, pre_buffer=False, buffer_size=1 << 18, page_checksum_verification=True
         )
     try:
-        with arrow_errors(path.name):
-            _refuse_claims(path.name, file)
-        _refuse_pickles(path.name, file.schema_arrow)
+        with arrow_errors(where):
+            _refuse_claims(where, file)
+        _refuse_pickles(where, file.schema_arrow)
         yield file
     finally:
         file.close()
 
 
-def _refuse_claims(where: str, file: pq.ParquetFile) -> None:
+def _refuse_claims(where: Place, file: pq.ParquetFile) -> None:
     """Its head says how much there is to come, and a few bytes can say very much."""
     about = file.metadata
     refuse_columns(where, file.schema_arrow.names)
     if about.num_columns > MAX_COLUMNS:
-        raise RecordingError(f"{where}: more than {MAX_COLUMNS:,} columns")
+        raise TooLargeError(Message("limit.columns", most=MAX_COLUMNS), where)
     refuse_rows(where, about.num_rows)
     for number in range(about.num_row_groups):
         group = about.row_group(number)
@@ -67,39 +68,36 @@ def _refuse_claims(where: str, file: pq.ParquetFile) -> None:
         for place in range(group.num_columns):
             column = group.column(place)
             if column.num_values > most:
-                raise RecordingError(
-                    f"{where}: column {column.path_in_schema!r} claims {column.num_values:,} "
-                    f"values in {group.num_rows:,} rows; at most {MAX_CELLS:,} a row are read"
-                )
+                raise TooLargeError(
+                    Message(
+                        "limit.row_values", column=column.path_in_schema, found=column.num_values,
+                        rows=group.num_rows, most=MAX_CELLS,
+                    ),
+                    where,
+                )  # fmt: skip
 
 
-def refuse_columns(where: str, names: Sequence[str]) -> None:
-    """Raise RecordingError if a table has more columns, or longer names, than are read."""
+def refuse_columns(where: Place, names: Sequence[str]) -> None:
+    """Raise TooLargeError if a table has more columns, or longer names, than are read."""
     if len(names) > MAX_COLUMNS:
-        raise RecordingError(f"{where}: more than {MAX_COLUMNS:,} columns")
+        raise TooLargeError(Message("limit.columns", most=MAX_COLUMNS), where)
     longest = max(names, key=len, default="")
     if len(longest) > MAX_NAME:
-        raise RecordingError(
-            f"{where}: a column's name of {len(longest):,} characters; at most {MAX_NAME:,} are "
-            "read"
-        )
+        raise TooLargeError(Message("limit.name", found=len(longest), most=MAX_NAME), where)
 
 
-def refuse_rows(where: str, rows: int) -> None:
-    """Raise RecordingError if a table claims more rows than are read."""
+def refuse_rows(where: Place, rows: int) -> None:
+    """Raise TooLargeError if a table claims more rows than are read."""
     if rows > MAX_ROWS:
-        raise RecordingError(f"{where}: {rows:,} rows; at most {MAX_ROWS:,} are read")
+        raise TooLargeError(Message("limit.rows", found=rows, most=MAX_ROWS), where)
 
 
-def _refuse_pickles(where: str, schema: pa.Schema) -> None:
+def _refuse_pickles(where: Place, schema: pa.Schema) -> None:
     """Nothing here would load a pickle; a file that brings one has no honest reason to."""
     for about in (schema.metadata, *(field.metadata for field in schema)):
         for value in (about or {}).values():
             if _PICKLE.match(value):
-                raise RecordingError(
-                    f"{where}: its metadata hold a pickled Python object; "
-                    "save the table as plain columns"
-                )
+                raise FormatError(Message("parquet.pickle"), where)
 
 
 def numpy_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.generic]:
@@ -115,7 +113,7 @@ def numpy_column(column: pa.ChunkedArray | pa.Array) -> NDArray[np.generic]:
     if pa.types.is_timestamp(kind):
         whole_ms = column.cast(pa.timestamp("ms", tz=kind.tz), safe=False).cast(pa.int64())
         if whole_ms.null_count:
-            raise ValueError("a date is missing")
+            raise UnplacedError(Message("parquet.no_date"))
         return np.from_dlpack(whole_ms).view("datetime64[ms]")
     if pa.types.is_integer(kind) and not column.null_count:
         return np.from_dlpack(column)
@@ -151,16 +149,18 @@ def runs(path: Path, names: list[str], key: str) -> Iterator[Columns]:
 
     Not more than a batch and one run are in memory. Raises RecordingError.
     """
+    where = Place(path.name)
     with opened(path) as file:
         batches = file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
         held: Columns | None = None
         row = 0
         while True:
-            with arrow_errors(f"{path.name}, after row {row}"):
+            with arrow_errors(where.at(Message("at.after_row", row=row))):
                 batch = next(batches, None)
                 if batch is None:
                     if row != file.metadata.num_rows:
-                        raise ValueError(f"{file.metadata.num_rows} rows announced, {row} found")
+                        announced = file.metadata.num_rows
+                        raise UnplacedError(Message("parquet.rows", expected=announced, found=row))
                     break
                 table = {name: numpy_column(batch.column(name)) for name in names}
             row += batch.num_rows
@@ -172,8 +172,7 @@ def runs(path: Path, names: list[str], key: str) -> Iterator[Columns]:
                 yield {name: column[first:last] for name, column in table.items()}
             held = {name: column[edges[-1] :] for name, column in table.items()}
             if len(held[key]) > MAX_OPERATION_ROWS:
-                raise RecordingError(
-                    f"{path.name}, row {row}: more than {MAX_OPERATION_ROWS:,} rows of one {key}"
-                )
+                message = Message("limit.run", most=MAX_OPERATION_ROWS, column=key)
+                raise TooLargeError(message, where.at(at_row(row)))
         if held is not None and len(held[key]):
             yield held

@@ -17,8 +17,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from recordings.analysis import Life, growth_per_cycle, ica_peaks, regenerations, track_peaks
+from recordings.errors import MappingError, RecordingError
 from recordings.knee import KneeReport, find_knee
-from recordings.types import RecordingError
+from recordings.messages import Message, Place
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2",
@@ -236,7 +237,7 @@ def sheet(life: Life, panels: Iterable[str] = (), figure: Figure | None = None) 
     names = list(panels) or list(PANELS)
     for name in names:
         if name not in PANELS:
-            raise RecordingError(f"unknown panel {name!r}; known: {', '.join(PANELS)}")
+            raise MappingError(Message("plot.panel", found=name, expected=", ".join(PANELS)))
     columns = {1: 1, 2: 2, 4: 2, 8: 4}.get(len(names), 3)
     rows = -(-len(names) // columns)
     figure = Figure(dpi=110) if figure is None else figure
@@ -264,12 +265,14 @@ def sheet(life: Life, panels: Iterable[str] = (), figure: Figure | None = None) 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as .png, .pdf or .svg. Raises RecordingError."""
     if path.suffix.lower() not in SUFFIXES:
-        raise RecordingError(f"{path}: a plot is written as {', '.join(SUFFIXES)}")
+        message = Message("plot.suffix", expected=", ".join(SUFFIXES))
+        raise MappingError(message, Place(str(path)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except OSError as error:
-        raise RecordingError(f"{path}: {error.strerror or error}") from None
+        message = Message("passed_on", reason=error.strerror or str(error))
+        raise RecordingError(message, Place(str(path))) from None
 
 
 def _ages(ax: Axes, cycles: list[int]) -> Callable[[int], tuple[float, float, float, float]]:

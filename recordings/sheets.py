@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from recordings import archive
-from recordings.types import RecordingError
+from recordings.errors import FormatError, RecordingError, TooLargeError, reason_of
+from recordings.messages import Message, Place
 
 MAX_TABLE = 1 << 25  # places of a sheet: every row that Excel has, and 32 columns
 _SMALL_TABLE = 100_000
@@ -38,24 +39,23 @@ _ROW = re.compile(rb"<(?:\w+:)?row\s[^<]*?\br\s*=\s*[\"']\s*([0-9]+)", re.ASCII)
 _PLACELESS = re.compile(rb"<(?:\w+:)?c(?=[\s>])(?![^<>]*\br\s*=)", re.ASCII)
 
 
-def refuse_claims(content: Path | io.BytesIO, name: str) -> None:
+def refuse_claims(content: Path | io.BytesIO, where: Place) -> None:
     """Raise RecordingError if the workbook is no plain `.xlsx`, or claims more than is read."""
-    with _Book(content, name) as book:
-        for entry in _parts(book, name):
+    with _Book(content, where) as book:
+        for entry in _parts(book, where):
             with book.open(entry) as part:
-                _refuse_far_cells(part, entry.file_size, f"{name}, {entry.filename}")
+                _refuse_far_cells(part, entry.file_size, where.at(entry.filename))
 
 
-def small_parts(content: Path | io.BytesIO, name: str) -> io.BytesIO:
+def small_parts(content: Path | io.BytesIO, where: Place) -> io.BytesIO:
     """The workbook with each part over 128 KiB left empty. Raises RecordingError as above."""
     out = io.BytesIO()
-    with _Book(content, name) as book, zipfile.ZipFile(out, "w") as small:
-        for entry in _parts(book, name):
+    with _Book(content, where) as book, zipfile.ZipFile(out, "w") as small:
+        for entry in _parts(book, where):
             body = _EMPTY
             if entry.file_size <= SMALL_BYTES:
                 body = book.read(entry)
-                where = f"{name}, {entry.filename}"
-                _refuse_far_cells(io.BytesIO(body), entry.file_size, where)
+                _refuse_far_cells(io.BytesIO(body), entry.file_size, where.at(entry.filename))
             small.writestr(entry.filename, body)
     out.seek(0)
     return out
@@ -64,8 +64,8 @@ def small_parts(content: Path | io.BytesIO, name: str) -> io.BytesIO:
 class _Book:
     """The zip of a workbook; whatever zipfile raises on damaged bytes is a RecordingError."""
 
-    def __init__(self, content: Path | io.BytesIO, name: str) -> None:
-        self._content, self._name = content, name
+    def __init__(self, content: Path | io.BytesIO, where: Place) -> None:
+        self._content, self._where = content, where
 
     def __enter__(self) -> zipfile.ZipFile:
         try:
@@ -80,30 +80,27 @@ class _Book:
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> RecordingError:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        return RecordingError(f"{self._name}: not a readable workbook: {words[0]}")
+        return FormatError(Message("workbook.damaged", reason=reason_of(error)), self._where)
 
 
-def _parts(book: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
+def _parts(book: zipfile.ZipFile, where: Place) -> Iterator[zipfile.ZipInfo]:
     """The parts with a name. What is no `.xlsx` calamine might read as something else."""
     entries = [entry for entry in book.infolist() if entry.filename]
     names = {entry.filename.lower() for entry in entries}
     if len(names) != len(entries):
-        raise RecordingError(f"{name}: two parts of one name in the workbook")
+        raise FormatError(Message("workbook.two_parts"), where)
     if "xl/workbook.xml" not in names or names & {"xl/workbook.bin", "content.xml"}:
-        raise RecordingError(f"{name}: not an .xlsx workbook")
+        raise FormatError(Message("workbook.not_xlsx"), where)
     if len(entries) > MAX_PARTS:
-        raise RecordingError(f"{name}: more than {MAX_PARTS:,} parts in the workbook")
+        raise TooLargeError(Message("workbook.parts", most=MAX_PARTS), where)
     inflated = sum(entry.file_size for entry in entries)
     if inflated > archive.MAX_MEMBER_BYTES:
-        raise RecordingError(
-            f"{name}: its sheets are {inflated / 2**20:,.0f} MiB when inflated; at most "
-            f"{archive.MAX_MEMBER_BYTES // 2**20} MiB are read"
-        )
+        most = archive.MAX_MEMBER_BYTES // 2**20
+        raise TooLargeError(Message("workbook.sheets", found=inflated / 2**20, most=most), where)
     yield from entries
 
 
-def _refuse_far_cells(part: IO[bytes], size: int, where: str) -> None:
+def _refuse_far_cells(part: IO[bytes], size: int, where: Place) -> None:
     """All of a part is inflated here: no more than the head of the zip says, and checked."""
     most = min(MAX_TABLE, max(_SMALL_TABLE, size))
     columns = 26  # and so many rows `far` passes over
@@ -119,9 +116,8 @@ def _refuse_far_cells(part: IO[bytes], size: int, where: str) -> None:
         if named > rows and _PLACELESS.search(piece):
             rows = named
     if rows * columns > most:
-        raise RecordingError(
-            f"{where}: cells up to row {rows:,} and column {columns:,}; a sheet of {size:,} bytes "
-            f"has at most {most:,} places"
+        raise TooLargeError(
+            Message("workbook.far_cells", rows=rows, columns=columns, bytes=size, most=most), where
         )
 
 

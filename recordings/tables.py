@@ -17,9 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from recordings.errors import (
+    FormatError,
+    MissingPackageError,
+    NotTextError,
+    RecordingError,
+    SamplesError,
+    TooLargeError,
+    reason_of,
+)
 from recordings.mapping import Mapping
+from recordings.messages import Message, Place, Words
 from recordings.parquet import arrow_errors, floats, opened, refuse_columns, refuse_rows
-from recordings.types import MAX_CELLS, MAX_COLUMNS, MAX_VALUES, Floats, RecordingError
+from recordings.types import MAX_CELLS, MAX_COLUMNS, MAX_VALUES, Floats
 
 BATCH_ROWS = 1 << 15
 _BATCH_VALUES = MAX_VALUES >> 4  # of all columns that are read
@@ -36,15 +46,12 @@ _NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]
 _HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 
 
-class NotTextError(RecordingError):
-    """The bytes are no text in a known encoding."""
-
-
 class Table(Protocol):
     """A file of columns."""
 
     @property
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
 
     @property
     def rows(self) -> int:
@@ -66,7 +73,8 @@ def open_table(path: Path, content: dict[str, Any]) -> Table:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise RecordingError(f"{path}: {error.strerror or error}") from None
+        message = Message("passed_on", reason=error.strerror or str(error))
+        raise RecordingError(message, Place(str(path))) from None
     if head.startswith(b"PAR1"):
         return _Parquet(path)
     if head == _HDF5_MARK:
@@ -82,34 +90,33 @@ class _Parquet:
             self._types = {field.name: field.type for field in file.schema_arrow}
             self.rows = int(file.metadata.num_rows)
         if len(self._types) != len(self.names):
-            raise RecordingError(f"{path.name}: two columns of one name")
+            raise FormatError(Message("table.two_columns"), Place(path.name))
 
     def width(self, name: str) -> int:
         kind = self._types[name]
         if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
             return 1
-        with opened(self._path) as file, arrow_errors(self._path.name):
+        where = Place(self._path.name)
+        with opened(self._path) as file, arrow_errors(where):
             if pa.types.is_fixed_size_list(kind):
                 return int(kind.list_size)
             if pa.types.is_nested(kind.value_type):
-                raise RecordingError(
-                    f"{self._path.name}: column {name!r} holds lists of lists; a list of numbers "
-                    "belongs there"
-                )
+                raise SamplesError(Message("table.lists_of_lists", column=name), where)
             first = next(file.iter_batches(1, columns=[name]), None)
             return 0 if first is None else len(first.column(name)[0].values or ())
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
         row = 0
+        where = Place(self._path.name)
         rows = batch_rows(sum(self.width(name) for name in names))
         with opened(self._path) as file:
             batches = file.iter_batches(rows, columns=names, use_threads=False)
             while True:
-                with arrow_errors(f"{self._path.name}, after row {row}"):
+                with arrow_errors(where.at(Message("at.after_row", row=row))):
                     batch = next(batches, None)
                 if batch is None:
                     return
-                yield {name: _numbers(batch.column(name), name, self._path.name) for name in names}
+                yield {name: _numbers(batch.column(name), name, where) for name in names}
                 row += batch.num_rows
 
 
@@ -128,14 +135,14 @@ class _Csv:
         self._encoding = "utf-8-sig"
         head = self._head()
         if len(head) <= self._skip or not head[self._skip].strip():
-            raise RecordingError(f"{path.name}: no header row")
+            raise FormatError(Message("table.no_header"), Place(path.name))
         line = head[self._skip]
         rows = head[self._skip + 1 :]
         self._delimiter = _one(options.get("delimiter")) or max(",;\t|", key=line.count)
         comma = self._delimiter != "," and any(re.search(r"\d,\d", row) for row in rows[:5])
         self._decimal = _one(options.get("decimal")) or ("," if comma else ".")
         self.names = [name.strip().strip('"') for name in line.split(self._delimiter)]
-        refuse_columns(path.name, self.names)
+        refuse_columns(Place(path.name), self.names)
         first = rows[0].split(self._delimiter) if rows else []
         self._durations = {
             name
@@ -146,7 +153,7 @@ class _Csv:
         self.rows = round(path.stat().st_size / mean_bytes)
 
     def _head(self) -> list[str]:
-        with arrow_errors(self._path.name, "text"), self._stream() as stream:
+        with arrow_errors(Place(self._path.name), "text"), self._stream() as stream:
             start = bytes(stream.read(_HEAD_BYTES))
         whole = len(start) < _HEAD_BYTES
         for encoding in _encodings(start):
@@ -158,9 +165,7 @@ class _Csv:
                 continue  # nearly all bytes are something in it
             self._encoding = encoding
             return text.splitlines()
-        raise NotTextError(
-            f"{self._path.name}: neither a known recording nor text in UTF-8, UTF-16 or GB 18030"
-        )
+        raise NotTextError(Message("nothing.text"), Place(self._path.name))
 
     def width(self, name: str) -> int:
         return 1
@@ -170,8 +175,9 @@ class _Csv:
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
         clock = mapping.clock.name if mapping.clock is not None else None
+        where = Place(self._path.name)
         row = 0
-        with _csv_errors(self._path.name, row, self.names):
+        with _csv_errors(where, row, self.names):
             reader = pa.csv.open_csv(
                 self._stream(),
                 read_options=pa.csv.ReadOptions(
@@ -196,14 +202,14 @@ class _Csv:
                 ),
             )
         while True:
-            with _csv_errors(self._path.name, row, self.names):
+            with _csv_errors(where, row, self.names):
                 batch = next(iter(reader), None)
             if batch is None:
                 return
             yield {
-                name: _seconds(batch.column(name), name, self._path.name)
+                name: _seconds(batch.column(name), name, where)
                 if name in self._durations and name != clock
-                else _numbers(batch.column(name), name, self._path.name)
+                else _numbers(batch.column(name), name, where)
                 for name in names
             }
             row += batch.num_rows
@@ -221,7 +227,7 @@ def _encodings(start: bytes) -> tuple[str, ...]:
     return ("utf-8-sig", "gb18030")
 
 
-def _seconds(column: Any, name: str, where: str) -> Floats:
+def _seconds(column: Any, name: str, where: Place) -> Floats:
     """Times such as `1:02:03.5`, or `2-01:02:03` with days, as seconds."""
     out = np.full(len(column), np.nan)
     for k, text in enumerate(column.to_pylist()):
@@ -229,9 +235,7 @@ def _seconds(column: Any, name: str, where: str) -> Floats:
             continue
         found = _DURATION.match(text.strip())
         if found is None:
-            raise RecordingError(
-                f"{where}: column {name!r} has {text!r}, not hours:minutes:seconds"
-            )
+            raise SamplesError(Message("table.not_a_duration", column=name, found=text), where)
         days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
         out[k] = days * 86_400 + hours * 3_600 + minutes * 60 + seconds
     return out
@@ -240,8 +244,8 @@ def _seconds(column: Any, name: str, where: str) -> Floats:
 class _csv_errors:  # noqa: N801  (used like a function)
     """Arrow's CSV errors as RecordingError with the line of the file."""
 
-    def __init__(self, name: str, row: int, columns: list[str]) -> None:
-        self._name, self._row, self._columns = name, row, columns
+    def __init__(self, where: Place, row: int, columns: list[str]) -> None:
+        self._where, self._row, self._columns = where, row, columns
 
     def __enter__(self) -> None:
         return None
@@ -252,17 +256,35 @@ class _csv_errors:  # noqa: N801  (used like a function)
         if isinstance(error, pa.ArrowException | OSError | ValueError):
             text = (str(error).strip().splitlines() or ["unreadable"])[0]
             place = re.search(r"column #(\d+): (?:Row #(\d+): )?(.*)", text)
-            at = f"after row {self._row}"
-            if place is not None:
-                if place[2] is not None:
-                    at = f"line {place[2]}"  # Arrow counts the skipped lines too
-                text = f"column {self._columns[int(place[1])]!r}: {place[3]}"
-            if "straddling" in text:
-                text = "a line of over 1 MB"
-            if len(text) > _LONGEST:
-                text = f"{text[:_LONGEST]}…"
-            text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-            raise RecordingError(f"{self._name}, {at}: {text}") from None
+            at = Message("at.after_row", row=self._row)
+            if place is not None and place[2] is not None:
+                at = Message("at.line", row=int(place[2]))  # Arrow counts the skipped lines too
+            message = _arrow_said(place[3] if place is not None else text)
+            if place is not None and "straddling" not in text:
+                column = self._columns[int(place[1])]
+                message = Message("csv.column", column=column, reason=message)
+            raise SamplesError(message, self._where.at(at)) from None
+
+
+def _arrow_said(text: str) -> Message:
+    """What Arrow says of a line of text, cut to a bound."""
+    if "straddling" in text:
+        return Message("csv.long_line")
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    value = re.fullmatch(r"CSV conversion error to (\S+): invalid value (.*)", text)
+    if value is not None and value[1] == "double":
+        return Message("csv.not_a_number", found=value[2])
+    if value is not None:
+        return Message("csv.not_a_value", expected=value[1], found=value[2])
+    count = re.fullmatch(
+        r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+): (.*)", text
+    )
+    if count is not None and count[1] is not None:
+        return Message(
+            "csv.row_width", line=count[1], expected=count[2], found=count[3], text=count[4]
+        )
+    return Message("passed_on", reason=text)
 
 
 class _Hdf5:
@@ -272,22 +294,22 @@ class _Hdf5:
         self._path = path
         with self._open() as file:
             self.names = self._walk(file)
-            refuse_columns(path.name, self.names)
+            refuse_columns(Place(path.name), self.names)
             self.rows = max((self._rows(file, name) for name in self.names), default=0)
             self._widths = {name: self._width(file, name) for name in self.names}
-        refuse_rows(path.name, self.rows)
+        refuse_rows(Place(path.name), self.rows)
 
     def _open(self) -> Any:
+        where = Place(self._path.name)
         try:
             import h5py  # heavy, and needed for this format only
         except ImportError:
-            raise RecordingError(
-                f"{self._path.name}: HDF5 needs h5py: pip install 'cellpulse[data]'"
-            ) from None
+            raise MissingPackageError(Message("hdf5.no_h5py"), where) from None
         try:
             return h5py.File(self._path, "r", rdcc_nbytes=_MAX_CHUNK_BYTES)
         except Exception as error:  # h5py raises many kinds on damaged bytes
-            raise RecordingError(f"{self._path.name}: not a readable HDF5 file: {error}") from None
+            message = Message("hdf5.not_readable", reason=reason_of(error))
+            raise FormatError(message, where) from None
 
     def _walk(self, file: Any) -> list[str]:
         import h5py
@@ -312,15 +334,14 @@ class _Hdf5:
             else:
                 names.append(name)
 
+        where = Place(self._path.name)
         try:
             file.visititems(visit)
         except Exception as error:
-            raise RecordingError(f"{self._path.name}: damaged HDF5 file: {error}") from None
+            message = Message("hdf5.damaged", reason=reason_of(error))
+            raise FormatError(message, where) from None
         if outside:
-            raise RecordingError(
-                f"{self._path.name}: dataset {outside[0]!r} keeps its values in another file; "
-                "only values in the file itself are read"
-            )
+            raise FormatError(Message("hdf5.outside", dataset=outside[0]), where)
         return names
 
     def batches(self, names: list[str], mapping: Mapping) -> Iterator[dict[str, Floats]]:
@@ -328,7 +349,8 @@ class _Hdf5:
             rows = {name: self._rows(file, name) for name in names}
             if len(set(rows.values())) > 1:
                 shown = dict(list(rows.items())[:8])
-                raise RecordingError(f"{self._path.name}: datasets of different length: {shown}")
+                message = Message("hdf5.lengths", found=shown)
+                raise SamplesError(message, Place(self._path.name))
             columns = {name: self._found(file, name) for name in names}  # each keeps its chunks
             for name in names:
                 self._refuse_claims(*columns[name], name)
@@ -354,26 +376,26 @@ class _Hdf5:
     def _rows(self, file: Any, name: str) -> int:
         return int(self._found(file, name)[0].shape[0])
 
+    def _at(self, name: str, *further: Words) -> Place:
+        return Place(self._path.name).at(Message("at.dataset", dataset=name), *further)
+
     def _refuse_claims(self, table: Any, part: str | None, name: str) -> None:
         """A dataset's head says how much there is to come, and few bytes can say very much."""
-        where = f"{self._path.name}, dataset {name!r}"
+        where = self._at(name)
         kind = (table.dtype if part is None else table.dtype[part]).base
         if kind.kind not in "iufb":
-            raise RecordingError(f"{where}: its values are {kind}, not numbers")
+            raise SamplesError(Message("hdf5.not_numbers", found=str(kind)), where)
         row_bytes = math.prod(table.shape[1:]) * table.dtype.itemsize
         if row_bytes > MAX_CELLS * 64:
-            raise RecordingError(f"{where}: {row_bytes:,} bytes a row cannot be")
+            raise TooLargeError(Message("hdf5.row_bytes", found=row_bytes), where)
         chunk_bytes = math.prod(table.chunks or ()) * table.dtype.itemsize
         if chunk_bytes > _MAX_CHUNK_BYTES:
-            raise RecordingError(
-                f"{where}: chunks of {chunk_bytes:,} bytes; at most {_MAX_CHUNK_BYTES:,} are read"
-            )
+            message = Message("hdf5.chunk", found=chunk_bytes, most=_MAX_CHUNK_BYTES)
+            raise TooLargeError(message, where)
         stored = table.id.get_storage_size()
         if table.shape[0] > _FEW_ROWS and table.shape[0] * row_bytes > _MOST_DENSE * stored:
-            raise RecordingError(
-                f"{where}: {table.shape[0]:,} rows claimed and {stored:,} bytes stored: most of "
-                "it is not there"
-            )
+            message = Message("hdf5.not_there", rows=table.shape[0], stored=stored)
+            raise FormatError(message, where)
 
     def _slice(self, table: Any, part: str | None, name: str, first: int, rows: int) -> Floats:
         try:
@@ -384,12 +406,11 @@ class _Hdf5:
             width = self._widths[name]
             return found.reshape(len(found), width) if width != 1 else found.reshape(-1)
         except Exception as error:
-            raise RecordingError(
-                f"{self._path.name}, dataset {name!r}, after row {first}: {error}"
-            ) from None
+            where = self._at(name, Message("at.after_row", row=first))
+            raise FormatError(Message("passed_on", reason=reason_of(error)), where) from None
 
 
-def _numbers(column: Any, name: str, where: str) -> Floats:
+def _numbers(column: Any, name: str, where: Place) -> Floats:
     """An Arrow column as float64, a list column as (n, k), a date as milliseconds since 1970."""
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -408,4 +429,5 @@ def _numbers(column: Any, name: str, where: str) -> Floats:
             return _numbers(column.cast(pa.timestamp("ms")), name, where)
         return floats(column)
     except (pa.ArrowException, ValueError) as error:
-        raise RecordingError(f"{where}: column {name!r} is not numbers: {error}") from None
+        message = Message("table.not_numbers", column=name, reason=reason_of(error))
+        raise SamplesError(message, where) from None

@@ -19,9 +19,11 @@ import pyarrow as pa
 from recordings import calce
 from recordings.arbin import Rows
 from recordings.checking import OnBad, asset_name, checked, raise_or_report
+from recordings.errors import FormatError, RecordingError, SamplesError, UnplacedError, reason_of
+from recordings.messages import KINDS, Message, Place, Words
 from recordings.nasa import nasa_info, usable_capacity
 from recordings.parquet import Columns, arrow_errors, numpy_column, opened, runs
-from recordings.types import Floats, Operation, OperationKind, RecordingError, RecordingInfo
+from recordings.types import Floats, Operation, OperationKind, RecordingInfo
 
 REQUIRED = frozenset(
     {"cell_id", "cycle", "step", "time_s", "voltage_v", "current_a", "temperature_c"}
@@ -31,7 +33,7 @@ _SENSORS = ("temperature_c", "temp2_c", "temp3_c", "temp4_c", "temp5_c", "temp6_
 _READ = frozenset((*REQUIRED, *_SENSORS, "op_index", "timestamp", "capacity_ah", "ambient_c"))
 _PAUSE_MS = 3_600_000
 _LATEST_MS = 1e15  # so that a millisecond is one; the bounds of a date are in `checking`
-_NO_CLOCK = "no date was recorded: operations are laid an hour apart from 1970-01-01 on"
+_NO_CLOCK = Message("problem.no_clock")
 
 _DMEGC_CITATION = (
     "Wang et al. (2025), electro-thermal discharge data of DMEGC INR18650-26E cells, MIT licence."
@@ -49,20 +51,18 @@ class TidyRecording:
         """Reads the head and the first rows. Raises RecordingError if this is no tidy file."""
         self._path = path
         self._on_bad = on_bad
+        where = Place(path.name)
         with opened(path) as file:
             names = set(file.schema_arrow.names)
             if not names >= REQUIRED:
                 lacking = ", ".join(sorted(REQUIRED - names))
-                raise RecordingError(f"{path.name}: not a tidy recording: no column {lacking}")
+                raise FormatError(Message("tidy.no_column", column=lacking), where)
             if file.metadata.num_rows == 0:
-                raise RecordingError(f"{path.name}: no rows")
+                raise SamplesError(Message("table.no_rows"), where)
             for field in file.schema_arrow:
                 if field.name in _READ and pa.types.is_nested(field.type):
-                    raise RecordingError(
-                        f"{path.name}: column {field.name!r} holds lists; one value a row belongs "
-                        "there"
-                    )
-            with arrow_errors(path.name):
+                    raise SamplesError(Message("table.lists", column=field.name), where)
+            with arrow_errors(where):
                 first = next(file.iter_batches(1, columns=["cell_id"]))
                 cell = str(numpy_column(first.column("cell_id"))[0])
             self._row_count = file.metadata.num_rows
@@ -87,6 +87,7 @@ class TidyRecording:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
         return self._info
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
@@ -100,10 +101,13 @@ class TidyRecording:
         except RecordingError as error:  # the file itself is broken: nothing follows
             raise_or_report(error, self._on_bad)
         except (ValueError, OverflowError, TypeError) as error:  # a null or NaN where none can be
-            raise_or_report(RecordingError(f"{self._path.name}: {error}"), self._on_bad)
+            message = Message("passed_on", reason=reason_of(error))
+            raise_or_report(SamplesError(message, Place(self._path.name)), self._on_bad)
 
-    def _where(self, index: int, kind: str, cycle: int) -> str:
-        return f"{self._path.name}, operation {index} ({kind} of cycle {cycle})"
+    def _where(self, index: int, kind: OperationKind, cycle: int) -> Place:
+        return Place(self._path.name).at(
+            Message("at.operation_cycle", operation=index, kind=KINDS[kind], cycle=cycle)
+        )
 
     def _runs(self, extra: list[str], key: str) -> Iterator[Columns]:
         done = 0
@@ -113,7 +117,8 @@ class TidyRecording:
             others = run["cell_id"] != self._cell
             if others.any():
                 other = run["cell_id"][others][0]
-                raise RecordingError(f"{self._path.name}: rows of {other} among {self._cell}'s")
+                message = Message("tidy.another_cell", found=other, expected=self._cell)
+                raise SamplesError(message, Place(self._path.name))
             yield run
 
     def _nasa(self) -> Iterator[Operation | RecordingError]:
@@ -122,7 +127,7 @@ class TidyRecording:
             kind: OperationKind = "discharge" if run["step"][0] == "discharge" else "charge"
             time_s = _floats(run["time_s"])
             capacity_ah: float | None = None
-            notes: tuple[str, ...] = ()
+            notes: tuple[Words, ...] = ()
             if kind == "discharge":
                 capacity_ah, notes = usable_capacity(float(_floats(run["capacity_ah"])[0]))
             cycle = int(run["cycle"][0])
@@ -163,7 +168,7 @@ class TidyRecording:
                 discharged_ah=discharged,
             )
             first = index
-            yield from calce.operations_of(rows, self._path.name, first, bad.append)
+            yield from calce.operations_of(rows, Place(self._path.name), first, bad.append)
             yield from bad
             bad.clear()
             index = first + len(calce.split_cycle(current_a))
@@ -193,7 +198,7 @@ class TidyRecording:
             start_ms += round(float(time_s[-1]) * 1000) + _PAUSE_MS
 
 
-def _try(operation: Operation, where: str) -> Operation | RecordingError:
+def _try(operation: Operation, where: Place) -> Operation | RecordingError:
     try:
         return checked(operation, where)
     except RecordingError as error:
@@ -216,7 +221,7 @@ def _ms(column: object) -> list[int]:
     values = np.asarray(column)
     if values.dtype.kind == "f":
         if not (np.abs(values) < _LATEST_MS).all():
-            raise ValueError("a timestamp is not a date and time")
+            raise UnplacedError(Message("tidy.timestamp"))
         values = values.astype(np.int64)
     out: list[int] = np.asarray(values, dtype="datetime64[ms]").astype(np.int64).tolist()
     return out
@@ -231,16 +236,16 @@ def _dmegc_info(asset: str, source: str) -> RecordingInfo:
         discharge_voltage_v=2.5,
         citation=_DMEGC_CITATION if asset.startswith("DMEGC") else "",
         source=source,
-        problems=(_NO_CLOCK, "discharges only: the charges between them were not published"),
+        problems=(_NO_CLOCK, Message("problem.discharges_only")),
     )
 
 
 def _abuse_info(asset: str, source: str) -> RecordingInfo:
     stated = re.search(r"(\d+(?:\.\d+)?)(mAh|Ah)", asset)
-    problems = [_NO_CLOCK, "no current was recorded"]
+    problems = [_NO_CLOCK, Message("problem.no_current")]
     nominal_ah = 1.0
     if stated is None:
-        problems.append("no capacity is stated; 1 Ah is assumed")
+        problems.append(Message("problem.no_capacity"))
     else:
         nominal_ah = float(stated[1]) / (1000 if stated[2] == "mAh" else 1)
     return RecordingInfo(

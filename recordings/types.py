@@ -21,6 +21,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recordings.errors import MappingError, RecordingError, SamplesError, TooLargeError
+from recordings.messages import Message, Place, Words
+
+__all__ = ["RecordingError"]  # where callers have always found it
+
 OperationKind = Literal["charge", "discharge", "rest", "mixed"]
 Floats = NDArray[np.float64]
 
@@ -34,21 +39,7 @@ MAX_TEXT = 2_000  # characters of whatever a recording says of itself
 MIN_CAPACITY_AH, MAX_CAPACITY_AH = 1e-6, 1e6
 MAX_VOLTAGE_V = 1e5
 MAX_TEMPERATURE_C = 1e4
-_LONGEST_WORDS = 1_500
 _ASSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
-class RecordingError(Exception):
-    """A recording cannot be read; names the file and, where known, the operation and the row.
-
-    The sentence may quote what the file holds: it is cut after 1,500 characters, and characters
-    that would steer a terminal are written out.
-    """
-
-    def __init__(self, words: str) -> None:
-        if len(words) > _LONGEST_WORDS:
-            words = f"{words[:_LONGEST_WORDS]}…"
-        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in words))
 
 
 def is_asset_name(text: str) -> bool:
@@ -63,10 +54,12 @@ def _finite(value: float) -> bool:
         return False
 
 
-def refuse_too_many(where: str, count: int, what: Literal["cells", "sensors"]) -> None:
-    """Raise RecordingError, beginning with `where`, if a pack cannot have so many of them."""
+def refuse_too_many(where: Place, count: int, what: Literal["cells", "sensors"]) -> None:
+    """Raise TooLargeError, beginning with `where`, if a pack cannot have so many of them."""
+    if count > MAX_CELLS and what == "cells":
+        raise TooLargeError(Message("limit.cells", found=count, most=MAX_CELLS), where)
     if count > MAX_CELLS:
-        raise RecordingError(f"{where}: {count:,} {what}; a pack has at most {MAX_CELLS:,}")
+        raise TooLargeError(Message("limit.sensors", found=count, most=MAX_CELLS), where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +67,7 @@ class RecordingInfo:
     """What is known of a recorded battery before its first sample.
 
     `cell_type` names the family that a SOH model was trained on (`nasa-18650`, `calce-cs2`), or is
-    None where no model of ours claims the cell. `problems` are sentences on what was found wrong.
+    None where no model of ours claims the cell. `problems` say what was found wrong.
     Raises RecordingError where a number or a text cannot be: more than `MAX_CELLS` cells or
     sensors, a capacity that is none.
     """
@@ -92,23 +85,20 @@ class RecordingInfo:
     synthetic: bool = False
     citation: str = ""
     source: str = ""  # the path it was read from
-    problems: tuple[str, ...] = ()
+    problems: tuple[Words, ...] = ()
 
     def __post_init__(self) -> None:
-        where = Path(self.source).name if self.source else self.asset
+        where = Place(Path(self.source).name if self.source else self.asset)
         if not is_asset_name(self.asset):
-            raise RecordingError(
-                f"{where}: asset {self.asset!r} is no name; up to 64 letters, digits, '.', '_' "
-                "and '-', a letter or digit first"
-            )
+            raise MappingError(Message("info.asset", found=self.asset), where)
         counts: tuple[tuple[Literal["cells", "sensors"], int, int], ...] = (
             ("cells", self.cells, 1),
             ("sensors", self.sensors, 0),
         )
         for what, count, least in counts:
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
-                raise RecordingError(
-                    f"{where}: {what} is {count!r}, not a whole number from {least} on"
+                raise MappingError(
+                    Message("info.whole_number", key=what, found=count, least=least), where
                 )
             refuse_too_many(where, count, what)
         for name, value, low, high in (
@@ -118,8 +108,8 @@ class RecordingInfo:
             ("temperature_max_c", self.temperature_max_c, -273.15, MAX_TEMPERATURE_C),
         ):
             if not (_finite(value) and low < value <= high):
-                raise RecordingError(
-                    f"{where}: {name} is {value!r}, not a number over {low:g} and up to {high:g}"
+                raise MappingError(
+                    Message("info.range", key=name, found=value, low=low, high=high), where
                 )
         for name, text in (
             ("dataset", self.dataset),
@@ -128,8 +118,8 @@ class RecordingInfo:
             ("citation", self.citation),
         ):
             if text is not None and len(text) > MAX_TEXT:
-                raise RecordingError(
-                    f"{where}: {name} has {len(text):,} characters; at most {MAX_TEXT:,} are read"
+                raise TooLargeError(
+                    Message("limit.text", key=name, found=len(text), most=MAX_TEXT), where
                 )
 
 
@@ -152,9 +142,10 @@ class Operation:
     capacity_ah: float | None = None  # the publisher's own figure for this operation
     fault: str | None = None  # label of an injected fault; the recording is synthetic then
     fault_active: NDArray[np.bool_] | None = None  # (n,)
-    notes: tuple[str, ...] = ()  # what the reader found wrong here, and what it did about it
+    notes: tuple[Words, ...] = ()  # what the reader found wrong here, and what it did about it
 
     def __post_init__(self) -> None:
+        where = Place().at(Message("at.operation", operation=self.index))
         for name, array, dimensions in (
             ("time_s", self.time_s, 1),
             ("current_a", self.current_a, 1),
@@ -164,12 +155,14 @@ class Operation:
             ("fault_active", self.fault_active, 1),
         ):
             if array is not None and array.ndim != dimensions:
-                belongs = "one value" if dimensions == 1 else "a list of values"
-                raise RecordingError(
-                    f"operation {self.index}: {name} has the shape {array.shape}; {belongs} a row "
-                    "belongs there"
+                raise SamplesError(
+                    Message(
+                        "samples.shape_one" if dimensions == 1 else "samples.shape_list",
+                        name=name,
+                        found=array.shape,
+                    ),
+                    where,
                 )
-        where = f"operation {self.index}"
         refuse_too_many(where, self.voltage_v.shape[1], "cells")
         refuse_too_many(where, self.temperature_c.shape[1], "sensors")
 
@@ -185,7 +178,8 @@ class Recording(Protocol):
     """
 
     @property
-    def info(self) -> RecordingInfo: ...
+    def info(self) -> RecordingInfo:
+        """What the recording says of itself."""
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
         """Operations in time order from number `start` on, read as they are asked for.

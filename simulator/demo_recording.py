@@ -63,6 +63,7 @@ class MadeRecording:
     made: tuple[Operation, ...]
 
     def operations(self, start: int = 0) -> Iterator[Operation]:
+        """The operations from number `start` on."""
         return iter(self.made[start:])
 
 
@@ -121,6 +122,7 @@ def _info(cell: _Cell) -> RecordingInfo:
 
 
 def main() -> None:
+    """The command line of `python -m simulator.demo_recording`."""
     parser = argparse.ArgumentParser(prog="python -m simulator.demo_recording", description=__doc__)
     parser.add_argument("path", nargs="?", type=Path, default=demo_recording())
     parser.add_argument("--seed", type=int, default=0)

@@ -24,7 +24,8 @@ class CellFault(Protocol):
     """A fault of a cell."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """The fault's name in the truth."""
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
         """Change the conditions of the next step, column by column.
@@ -59,6 +60,7 @@ class InternalShort:
         return np.where(since_s < 0, np.inf, resistance)
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """A resistance across the cell's terminals inside."""
         conditions.short_s[:] += 1.0 / self.resistance_ohm(since_onset_s)
 
 
@@ -71,6 +73,7 @@ class CoolingLoss:
     label: str = "cooling"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """Less cooling, down to the share that remains."""
         begun = since_onset_s >= 0
         lost = (1.0 - self.remaining) * _grown(since_onset_s, self.growth_s)
         conditions.cooling[:] *= np.where(begun, 1.0 - lost, 1.0)
@@ -85,6 +88,7 @@ class ExternalHeating:
     label: str = "heating"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """Heat from outside, W."""
         begun = since_onset_s >= 0
         heat_w = self.heat_w * _grown(since_onset_s, self.growth_s)
         conditions.external_heat_w[:] += np.where(begun, heat_w, 0.0)
@@ -98,6 +102,7 @@ class Overcharge:
     label: str = "overcharge"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """The charger goes on past its voltage."""
         conditions.voltage_max_v[:] += np.where(since_onset_s >= 0, self.excess_v, 0.0)
 
 
@@ -110,6 +115,7 @@ class CapacityDrop:
     label: str = "plating"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """Capacity is lost, a share of it a second."""
         running = (since_onset_s >= 0) & (since_onset_s < self.growth_s)
         conditions.loss_per_s[:] += np.where(running, self.loss / self.growth_s, 0.0)
 
@@ -123,6 +129,7 @@ class ContactResistance:
     label: str = "contact"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """A resistance in series, ohm."""
         begun = since_onset_s >= 0
         ohm = self.end_ohm * _grown(since_onset_s, self.growth_s)
         conditions.contact_ohm[:] += np.where(begun, ohm, 0.0)
@@ -143,6 +150,7 @@ class Runaway:
     label: str = "runaway"
 
     def apply_inplace(self, conditions: Conditions, since_onset_s: Floats) -> None:
+        """A short that ends in decomposition."""
         short = InternalShort(self.start_ohm, self.end_ohm, self.growth_s)
         short.apply_inplace(conditions, since_onset_s)
         CoolingLoss(self.cooling_left, self.growth_s).apply_inplace(conditions, since_onset_s)

@@ -28,6 +28,7 @@ class RecordedCell:
 
     @classmethod
     def of(cls, operation: Operation, cell: int, info: RecordingInfo) -> RecordedCell:
+        """One cell of an operation, gaps filled."""
         current_a = _filled(operation.current_a, 0.0)
         voltage_v = _filled(operation.voltage_v[:, cell - 1], 3.7)
         column = sensor_of(operation, cell)

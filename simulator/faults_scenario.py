@@ -70,6 +70,7 @@ class FaultSpec:
 
     @property
     def label(self) -> str:
+        """The fault's name in the truth."""
         return f"{self.kind}-{self.channel}" if self.kind in SENSOR_KINDS else self.kind
 
     def cell_fault(self) -> CellFault | None:

@@ -39,6 +39,7 @@ class SensorFault:
 
     @property
     def label(self) -> str:
+        """The fault's name in the truth."""
         return f"{self.kind}-{self.channel}"
 
     def distort(self, values: Floats, since_onset_s: Floats) -> Floats:

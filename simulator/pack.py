@@ -38,6 +38,7 @@ class StackedPack:
 
     @property
     def info(self) -> RecordingInfo:
+        """What the pack says of itself: the shortest cell's limits, all cells' names."""
         names = ", ".join(recording.info.asset for recording in self.cells)
         return replace(
             self.cells[0].info,

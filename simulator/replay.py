@@ -50,7 +50,8 @@ class Timed(NamedTuple):
 class FaultyLink(Protocol):
     """A recording whose messages are lost, late or wrongly stamped on their way."""
 
-    def distort(self, messages: Iterator[Timed]) -> Iterator[Timed]: ...
+    def distort(self, messages: Iterator[Timed]) -> Iterator[Timed]:
+        """The messages with the fault in them, in order."""
 
 
 def asset_config(info: RecordingInfo, options: ReplayOptions, gateway: str) -> AssetConfig:

@@ -77,10 +77,12 @@ class TwinState:
 
     @property
     def n(self) -> int:
+        """How many cells."""
         return int(self.values.shape[1])
 
     @property
     def temperature_c(self) -> Floats:
+        """Temperature of the core, degC. (n,)"""
         return _row(self.values, k.TEMPERATURE_C)
 
     @property
@@ -114,6 +116,7 @@ class TwinState:
         return np.asarray(1.0 - self.discharged_ah / capacity_ah)
 
     def copy(self) -> TwinState:
+        """A state of its own."""
         return TwinState(self.values.copy())
 
 
@@ -138,18 +141,22 @@ class Conditions:
 
     @property
     def setpoint(self) -> Floats:
+        """Current, A, or power, W, that is asked for. (n,)"""
         return _row(self.values, k.SETPOINT)
 
     @property
     def is_power(self) -> Floats:
+        """1 where `setpoint` is a power. (n,)"""
         return _row(self.values, k.IS_POWER)
 
     @property
     def voltage_max_v(self) -> Floats:
+        """The charger's voltage, V. (n,)"""
         return _row(self.values, k.VOLTAGE_MAX_V)
 
     @property
     def ambient_c(self) -> Floats:
+        """Ambient temperature, degC. (n,)"""
         return _row(self.values, k.AMBIENT_C)
 
     @property
@@ -164,6 +171,7 @@ class Conditions:
 
     @property
     def external_heat_w(self) -> Floats:
+        """Heat from outside, W. (n,)"""
         return _row(self.values, k.EXTERNAL_HEAT_W)
 
     @property
@@ -185,6 +193,7 @@ class Output:
 
     @property
     def voltage_v(self) -> Floats:
+        """Terminal voltage, V. (n,)"""
         return _row(self.values, k.VOLTAGE_V)
 
     @property
@@ -199,6 +208,7 @@ class Output:
 
     @property
     def heat_w(self) -> Floats:
+        """Heat made in the cell, W. (n,)"""
         return _row(self.values, k.HEAT_W)
 
     @property
@@ -213,6 +223,7 @@ class Output:
 
     @property
     def loss_to_ambient_w(self) -> Floats:
+        """Heat given to the ambient, W. (n,)"""
         return _row(self.values, k.LOSS_TO_AMBIENT_W)
 
 

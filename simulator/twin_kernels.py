@@ -1,5 +1,5 @@
-"""The twin's equations, compiled. All jitted functions stand here, since a cached kernel does not
-notice that a callee in another file changed.
+"""The twin's equations, compiled. All its jitted functions stand here, since the cache on disk is
+keyed by this file (see `monitor.kernels.cache`).
 
 Rows of the arrays are quantities, columns are cells: see `twin.TwinState` and `twin.Conditions`.
 
@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.kernels.jit import njit
 
 Floats = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,11 +83,6 @@ class Tables(NamedTuple):
     sei_reference: float  # z0 of the anode reaction's damping
     melt_c: float
     melted_s: float  # conductance of the short circuit through a melted separator
-
-
-def njit(function: F) -> F:
-    """Compile, cache on disk, release the GIL, divide as IEEE 754 does."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def inlined(function: F) -> F:

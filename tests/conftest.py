@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI") == "true"
+if "PYTEST_XDIST_WORKER" in os.environ:  # it is measured, and what its tests start is not
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 def need(present: bool, what: str) -> None:
@@ -51,10 +54,7 @@ def mosquitto_binary() -> str:
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @pytest.fixture
@@ -84,12 +84,20 @@ def mosquitto(mosquitto_binary: str, free_port: int, tmp_path: Path) -> Iterator
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago, all different."""
+    """Loopback ports that were free a moment ago, all different.
+
+    Below those that the system gives to clients, so that no connection takes one before its server
+    is there; drawn, so that two test runs at once do not meet.
+    """
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        found: list[int] = []
+        while len(found) < count:
+            port = random.SystemRandom().randrange(10_000, 32_000)
+            probe = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # taken
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.forecast import forecaster
 from analysis.process import analyse
@@ -40,6 +42,7 @@ from monitor.contract import (
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.live.feed import Feed, wall_clock_ms
 from monitor.dashboard.live.hub import Hub
+from monitor.kernels.features import BINS
 from monitor.models.folder import models_folder
 from monitor.mqtt.client import Client
 from monitor.store.history import History, StoredAsset, Trace
@@ -48,7 +51,7 @@ TOPICS = Topics()
 START_MS = 1_700_000_000_000
 
 
-def make_config(cells: int = 1, **more: object) -> AssetConfig:
+def make_config(cells: int = 1, **more: Any) -> AssetConfig:
     """A config as a simulated NASA cell or pack would publish it."""
     return AssetConfig(
         v=1,
@@ -59,7 +62,7 @@ def make_config(cells: int = 1, **more: object) -> AssetConfig:
         limits=Limits(temperature_max_c=60.0),
         gateway="world",
         provenance=Provenance(source="test world", replay=True, synthetic=True, speed=60.0),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -210,6 +213,14 @@ class FakeHistory:
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
         return [make_cycle(asset, n, cell=cell) for n in range(1, self.cycle_count + 1)][-limit:]
 
+    def histograms(
+        self, asset: str, cell: int, limit: int = 1_000
+    ) -> Sequence[tuple[int, str, NDArray[np.float32]]]:
+        return [
+            (cycle.start_ms, cycle.kind, np.zeros(BINS, np.float32))
+            for cycle in self.cycles(asset, cell, limit)
+        ]
+
     def events(
         self, asset: str | None = None, limit: int = 200, *, members: bool = True
     ) -> Sequence[Event]:
@@ -293,19 +304,21 @@ class World:
         async for message in self.client.messages:
             asset, rest = TOPICS.split(message.topic.value)
             if asset == "_simulator":
-                control = decode(SimulatorCommand, bytes(message.payload))  # type: ignore[arg-type]
+                control = decode(SimulatorCommand, bytes(message.payload))
                 self.replay_commands.append(control)
                 continue
-            command = decode(Command, bytes(message.payload))  # type: ignore[arg-type]
+            command = decode(Command, bytes(message.payload))
             self.commands.append((asset, rest[1], command))
             reply = Reply(v=1, id=command.id, result="done", user=rest[1])
             await self.publish(TOPICS.of(asset, "reply"), encode(reply))
 
 
 @contextlib.asynccontextmanager
-async def background(*coroutines: object) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def background(
+    *coroutines: Coroutine[Any, Any, None],
+) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Tasks that run while the block does."""
-    tasks = [asyncio.create_task(c) for c in coroutines]  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(c) for c in coroutines]
     try:
         yield tasks
     finally:

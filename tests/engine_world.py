@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,12 +21,12 @@ from monitor.mqtt.link import Message
 T0 = 1_700_000_000_000
 
 
-def _card(name: str, data: bytes, inputs: Sequence[tuple[str, str]], **more: object) -> Card:
+def _card(name: str, data: bytes, inputs: Sequence[tuple[str, str]], **more: Any) -> Card:
     return Card(
         card_version=CARD_VERSION, name=name, description="made by a test",
         onnx_sha256=hashlib.sha256(data).hexdigest(), opset=17, inputs=list(inputs),
         outputs=[], training_data={}, protocol="none", metrics={}, seed=0, versions={},
-        command="none", limits=[], **more,  # type: ignore[arg-type]
+        command="none", limits=[], **more,
     )  # fmt: skip
 
 
@@ -101,13 +102,13 @@ def thermal_model() -> ThermalModel:
 
 
 def make_config(cells: int = 1, **more: object) -> AssetConfig:
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "nominal_capacity_ah": 2.0,
         "cell_type": "tiny",
         "limits": Limits(temperature_max_c=45.0),
         "provenance": Provenance(replay=True),
     }
-    return AssetConfig(v=1, cells=cells, **(settings | more))  # type: ignore[arg-type]
+    return AssetConfig(v=1, cells=cells, **(settings | more))
 
 
 def frame_in(asset: str, frame: Frame, arrival_ms: int | None = None) -> FrameIn:
@@ -156,7 +157,7 @@ def cycling(
 class FakePublisher:
     """Keeps what is published and acknowledged, in order, and refuses what a broker would."""
 
-    log: list[tuple[object, ...]] = field(default_factory=list)
+    log: list[tuple[Any, ...]] = field(default_factory=list)
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
@@ -172,7 +173,7 @@ class FakePublisher:
     def published(self, end: str) -> list[tuple[str, bytes]]:
         """What went to topics that end so."""
         return [
-            (str(entry[1]), bytes(entry[2]))  # type: ignore[arg-type]
+            (str(entry[1]), bytes(entry[2]))
             for entry in self.log
             if entry[0] == "publish" and str(entry[1]).endswith(end)
         ]

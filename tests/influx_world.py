@@ -56,7 +56,7 @@ class InfluxWorld:
             f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n'
             "[monitor]\nstore-enabled = false\n[logging]\nlevel = \"error\"\n"
         )  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._shim = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._shim.server_port}"
         self._thread = threading.Thread(target=self._shim.serve_forever, args=(0.02,))
@@ -66,19 +66,19 @@ class InfluxWorld:
         """Start influxd and make the database where it is not there."""
         binary = shutil.which("influxd")
         assert binary is not None
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [binary, "-config", str(self._config)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_for_port(self.port, self._process)
+        wait_for_port(self.port, self.process)
         self.query(f'CREATE DATABASE "{BUCKET}"')
 
     def stop(self, *, kill: bool = False) -> None:
         """End influxd; its data stay."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-            self._process.wait(20)
-            self._process = None
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+            self.process.wait(20)
+            self.process = None
 
     def close(self) -> None:
         """End everything."""
@@ -116,7 +116,9 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def _handler(world: InfluxWorld) -> type[BaseHTTPRequestHandler]:
+def _handler(  # noqa: C901 - a server of several paths in one closure
+    world: InfluxWorld,
+) -> type[BaseHTTPRequestHandler]:
     class Shim(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True

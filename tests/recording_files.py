@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -136,7 +137,7 @@ def arbin_workbook(
     start: datetime | None = None,
 ) -> Path:
     """Write a minimal `.xlsx` with an Info sheet (if `start` is given) and one data sheet."""
-    sheets = {sheet: [list(head or ARBIN_HEAD), *rows]}
+    sheets: dict[str, list[list[Any]]] = {sheet: [list(head or ARBIN_HEAD), *rows]}
     if start is not None:
         sheets = {"Info": [["Channel", "Start_DateTime"], [8.0, start]], **sheets}
     names = list(sheets)
@@ -239,7 +240,9 @@ def bdf_columns(preferred: bool = True) -> dict[str, list[float]]:
     return {names[0 if preferred else 1]: column.tolist() for names, column in columns.items()}
 
 
-def csv(path: Path, columns: dict[str, list], delimiter: str = ",", decimal: str = ".") -> Path:
+def csv(
+    path: Path, columns: dict[str, list[Any]], delimiter: str = ",", decimal: str = "."
+) -> Path:
     """Write columns as text."""
 
     def text(value: object) -> str:

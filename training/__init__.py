@@ -1,0 +1,1 @@
+"""The models: trained, judged and written with their cards."""

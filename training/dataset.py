@@ -80,6 +80,7 @@ class HalfCycle:
 
     @property
     def usable(self) -> bool:
+        """Whether the label is used."""
         return not self.excluded
 
     @property

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.messages import AnalysisMessage
 from analysis.newest import Newest
 from analysis.replayed import Replayed, file_sha256
 from analysis.report.samples import Samples
 from monitor.contract import VERSION, AssetConfig, CycleSummary, Event, Frame
 from monitor.errors import ConfigurationError
 from monitor.fleet import DEFAULT_CAPACITY_AH
-from recordings.types import RecordingError
+from recordings.errors import SamplesError
+from recordings.messages import Place
 
 if TYPE_CHECKING:
     from monitor.engine import Results
@@ -86,7 +88,7 @@ def from_recording(
     for frames, results in replayed.results():
         material.take(frames, results)
     if not material.samples.frames:
-        raise RecordingError(f"{path}: the file holds no samples")
+        raise SamplesError(AnalysisMessage("no_samples"), Place(str(path)))
     material.finish(replayed)
     material.rejected = list(rejected)
     return material

@@ -45,7 +45,7 @@ def source(week: int, language: str) -> Path:
 
 def execute(path: Path) -> nbformat.NotebookNode:
     """The notebook with its outputs. Raises CellExecutionError, which names the cell."""
-    notebook = jupytext.read(path)
+    notebook: nbformat.NotebookNode = jupytext.read(path)
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.startswith("%%"):
             raise ValueError(f"{path}: a shell command would be run; mark its block `console`")
@@ -92,7 +92,7 @@ def as_markdown(notebook: nbformat.NotebookNode, pictures: Path, prefix: str) ->
 
 def with_outputs_of(run: nbformat.NotebookNode, path: Path) -> nbformat.NotebookNode:
     """A notebook's text with the outputs of its twin, whose code cells are the same."""
-    notebook = jupytext.read(path)
+    notebook: nbformat.NotebookNode = jupytext.read(path)
     ran = [cell for cell in run.cells if cell.cell_type == "code"]
     own = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [cell.source for cell in ran] != [cell.source for cell in own]:

@@ -28,6 +28,7 @@ class Box:
     height: int
     title: dict[str, str]
     detail: dict[str, str]
+    folder: str  # where its code is
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +42,47 @@ class Arrow:
     label: dict[str, str]
 
 
-def _box(
+def _box(  # noqa: PLR0913 - a row of a table
     key: str, kind: str, x: int, y: int, width: int, height: int,
-    en: str, zh: str, detail_en: str, detail_zh: str,
+    en: str, zh: str, detail_en: str, detail_zh: str, folder: str = "",
 ) -> Box:  # fmt: skip
     return Box(
-        key, kind, x, y, width, height, {"en": en, "zh": zh}, {"en": detail_en, "zh": detail_zh}
-    )
+        key, kind, x, y, width, height,
+        {"en": en, "zh": zh}, {"en": detail_en, "zh": detail_zh}, folder,
+    )  # fmt: skip
 
 
 BOXES = (
     _box("recordings", "source", 20, 40, 210, 90, "Recordings", "实验记录",
-         "NASA, CALCE, your files", "NASA、CALCE、自己的文件"),
+         "NASA, CALCE, your files", "NASA、CALCE、自己的文件",
+         "recordings/"),
     _box("twin", "source", 20, 190, 210, 90, "Digital twin", "数字孪生",
-         "cells, packs, injected faults", "单体、电池组、注入故障"),
+         "cells, packs, injected faults", "单体、电池组、注入故障",
+         "simulator/"),
     _box("bridge", "source", 20, 340, 210, 90, "A real BMS", "真实 BMS",
-         "serial, CAN, Modbus, BLE", "串口、CAN、Modbus、蓝牙"),
+         "serial, CAN, Modbus, BLE", "串口、CAN、Modbus、蓝牙",
+         "bridge/"),
     _box("broker", "wire", 320, 190, 150, 90, "MQTT", "MQTT",
-         "one frame contract", "统一的消息约定"),
+         "one frame contract", "统一的消息约定",
+         "monitor/contract"),
     _box("features", "pure", 560, 40, 250, 90, "Features", "特征",
-         "ICA histogram, heat balance", "ICA 直方图、热平衡"),
+         "ICA histogram, heat balance", "ICA 直方图、热平衡",
+         "monitor/kernels/"),
     _box("models", "pure", 560, 190, 250, 90, "ONNX models", "ONNX 模型",
-         "SOH with interval, thermal score", "SOH 与区间、热异常分"),
+         "SOH with interval, thermal score", "SOH 与区间、热异常分",
+         "monitor/models/"),
     _box("alarms", "pure", 560, 340, 250, 90, "Alarms", "告警",
-         "ISA-18.2 life cycle", "ISA-18.2 生命周期"),
+         "ISA-18.2 life cycle", "ISA-18.2 生命周期",
+         "monitor/alarms/"),
     _box("journal", "keep", 920, 40, 260, 90, "Journal", "日志库",
-         "SQLite, then InfluxDB", "SQLite，再到 InfluxDB"),
+         "SQLite, then InfluxDB", "SQLite，再到 InfluxDB",
+         "monitor/store/"),
     _box("page", "see", 920, 190, 260, 90, "Live page, report", "实时页面与报告",
-         "pushed, English and Chinese", "推送、中英双语"),
+         "pushed, English and Chinese", "推送、中英双语",
+         "monitor/dashboard/ · analysis/"),
     _box("people", "see", 920, 340, 260, 90, "Topics, webhook, HA", "主题、Webhook、HA",
-         "acknowledge, shelve, notify", "确认、搁置、通知"),
+         "acknowledge, shelve, notify", "确认、搁置、通知",
+         "monitor/mqtt/ · monitor/notify/"),
 )  # fmt: skip
 
 ARROWS = (
@@ -120,8 +132,9 @@ def svg(language: str) -> str:
             f'fill="{FILL[box.kind]}" stroke="{LINE}"/>'
         )
         middle = box.x + box.width / 2
-        parts.append(_text(middle, box.y + 38, box.title[language], 20, INK, bold=True))
-        parts.append(_text(middle, box.y + 66, box.detail[language], 15, INK))
+        parts.append(_text(middle, box.y + 31, box.title[language], 20, INK, bold=True))
+        parts.append(_text(middle, box.y + 56, box.detail[language], 15, INK))
+        parts.append(_text(middle, box.y + 78, box.folder, 12, LINE))
     parts.append(_text(WIDTH / 2, HEIGHT - 20, NOTE[language], 16, INK))
     return "".join([*parts, "</svg>"])
 

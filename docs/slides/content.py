@@ -40,7 +40,7 @@ def figures(page: str) -> list[Figure]:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         verdict = cells[3].strip("*").lower() if len(cells) in (4, 5) else ""
         if line.startswith("|") and cells[0] != "figure" and verdict in ("met", "missed"):
-            found.append(Figure(*cells[:3], verdict == "met", page))
+            found.append(Figure(cells[0], cells[1], cells[2], verdict == "met", page))
     if not found:
         raise MissingResultError(f"docs/{page}: no table of targets; write it anew by its command")
     return found

@@ -125,8 +125,8 @@ def _picture(slide: Any, language: str) -> None:
             left + at(arrow.x2), top + at(arrow.y2),
         )  # fmt: skip
         line.line.color.rgb = RGBColor.from_string(architecture.LINE[1:].upper())
-        tip = line.line._get_or_add_ln().makeelement(qn("a:tailEnd"), {"type": "triangle"})
-        line.line._get_or_add_ln().append(tip)
+        stroke = line.line._get_or_add_ln()  # noqa: SLF001 - arrow tips have no public name
+        stroke.append(stroke.makeelement(qn("a:tailEnd"), {"type": "triangle"}))
     for box in architecture.BOXES:
         shape = slide.shapes.add_shape(
             MSO_SHAPE.ROUNDED_RECTANGLE, left + at(box.x), top + at(box.y),
@@ -138,6 +138,7 @@ def _picture(slide: Any, language: str) -> None:
         shape.text_frame.word_wrap = True
         _write(shape.text_frame, box.title[language], 15, language, bold=True)
         _run(shape.text_frame.add_paragraph(), box.detail[language], 11, language)
+        _run(shape.text_frame.add_paragraph(), box.folder, 9, language)
     note = slide.shapes.add_textbox(left, top + at(470), Inches(12.1), Inches(0.5)).text_frame
     _write(note, architecture.NOTE[language], 16, language)
 

@@ -178,6 +178,7 @@ class AlarmBook:
 
     @staticmethod
     def empty() -> AlarmBook:
+        """A book without alarms."""
         return AlarmBook({}, {})
 
     def condition(

@@ -42,6 +42,7 @@ class AssetLimit:
     sign: float = 1.0
 
     def __call__(self, config: AssetConfig) -> float | None:
+        """The limit of an asset, None where its config has none."""
         value: float | None = getattr(config.limits, self.name)
         return None if value is None else self.sign * value + self.offset
 
@@ -53,6 +54,7 @@ class FixedLimit:
     value: float
 
     def __call__(self, config: AssetConfig) -> float:
+        """The same limit for every asset."""
         return self.value
 
 

@@ -18,9 +18,11 @@ import dash_mantine_components as dmc
 import msgspec
 from dash import Dash, dcc, html
 from fastapi import FastAPI
+from msgspec import Struct
 from starlette.responses import Response
 
-from monitor.dashboard.analysis import mount_upload
+from monitor.contract import Limits
+from monitor.dashboard.analysis import MAX_UPLOAD_BYTES, mount_upload
 from monitor.dashboard.callbacks import (
     Actions,
     add_action_callback,
@@ -31,12 +33,15 @@ from monitor.dashboard.callbacks import (
     add_service_callback,
     add_shell_callbacks,
 )
+from monitor.dashboard.history import SPANS_MS
 from monitor.dashboard.live.feed import wall_clock_ms
 from monitor.dashboard.live.hub import Hub
 from monitor.dashboard.live.socket import STANDS_S, Live, mount_live
+from monitor.dashboard.pages.asset import REPLAY_SPEEDS
 from monitor.dashboard.reports import KeptReports, mount_reports
 from monitor.dashboard.texts import LANGUAGES, table
 from monitor.store.history import History
+from monitor.store.thinning import SILENCE_MS, SILENCE_STEPS
 from monitor.supervisor import Supervisor
 from monitor.web.login import Logins
 from monitor.web.login_guard import LoginGuard
@@ -63,9 +68,33 @@ INDEX = """<!DOCTYPE html>
 <div id="banner" role="alert" class="cp-banner cp-hidden"></div>
 {%app_entry%}
 <script type="application/json" id="cp-texts">__TEXTS__</script>
+<script type="application/json" id="cp-settings">__SETTINGS__</script>
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
 </html>"""
+
+
+class PageSettings(Struct, frozen=True):
+    """What the page's scripts are told once, so that no number stands here and there."""
+
+    spans_ms: dict[str, int]  # the named ranges of a trace
+    gap_ms: int  # a line is broken after so long without a sample,
+    gap_steps: int  # and after so many usual steps
+    limits: dict[str, Any]  # the contract's, which a config leaves out
+    speeds: list[float]  # of a replay, those that are offered
+    upload_bytes: int  # the largest file that is analysed
+
+
+def page_settings() -> PageSettings:
+    """The settings of every page."""
+    return PageSettings(
+        SPANS_MS,
+        SILENCE_MS,
+        SILENCE_STEPS,
+        msgspec.structs.asdict(Limits()),
+        [float(speed) for speed in REPLAY_SPEEDS],
+        MAX_UPLOAD_BYTES,
+    )
 
 
 def make_app(
@@ -99,7 +128,9 @@ def make_app(
         update_title="",
         serve_locally=True,
         assets_folder=str(HERE / "assets"),
-        index_string=INDEX.replace("__TEXTS__", texts.replace("<", "\\u003c")),
+        index_string=INDEX.replace("__TEXTS__", texts.replace("<", "\\u003c")).replace(
+            "__SETTINGS__", msgspec.json.encode(page_settings()).decode()
+        ),
         suppress_callback_exceptions=True,
         meta_tags=[
             {"name": "viewport", "content": "width=device-width, initial-scale=1"},
@@ -123,7 +154,7 @@ def make_app(
         add_replay_callback(app, hub, actions.simulator)
     # Dash finds its callbacks and assets at the first request to `/`; on FastAPI a first request
     # to another page, such as a bookmarked asset, would get a page without scripts.
-    app._setup_server()  # type: ignore[no-untyped-call]
+    app._setup_server()  # type: ignore[no-untyped-call]  # noqa: SLF001
     return app
 
 

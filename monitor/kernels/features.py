@@ -472,6 +472,7 @@ class CellState:
 
     @property
     def rows(self) -> int:
+        """How many cells there is room for."""
         return len(self.scalars)
 
     def bytes_per_cell(self) -> int:

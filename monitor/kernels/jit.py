@@ -4,8 +4,7 @@ A kernel checks no index: with a wrong size it would read or write other memory.
 behind a plain function that raises where sizes or indices do not fit. On the hot path a kernel
 compares them itself before it touches anything (about a nanosecond a sample, where Python would
 take microseconds a batch) and says that they do not fit. `NUMBA_BOUNDSCHECK=1` makes the kernels
-check every index too, for tests; the cache on disk is not keyed by it, so it wants a
-NUMBA_CACHE_DIR of its own.
+check every index too, for tests (a cache of its own: see `cache`).
 """
 
 from __future__ import annotations
@@ -17,16 +16,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.kernels.cache import keep_on_disk
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def njit(function: F) -> F:
     """Compile on first call, keep the machine code on disk, release the GIL, follow IEEE 754.
 
-    The cache does not notice a change in a jitted callee of another file, so a kernel and what it
-    calls stand in one module.
+    What is compiled may use constants and jitted functions of its own file and of `monitor.kernels`
+    and no others: by these the cache knows it again (see `cache`).
     """
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy")(function)))
 
 
 def kernel(function: F) -> F:
@@ -37,7 +38,12 @@ def kernel(function: F) -> F:
     calls must be a kernel too.
     """
     uncounted: dict[str, Any] = {"_nrt": False}
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", **uncounted)(function))
+    return _kept(cast(F, numba.njit(nogil=True, error_model="numpy", **uncounted)(function)))
+
+
+def _kept(compiled: F) -> F:
+    keep_on_disk(compiled)
+    return compiled
 
 
 def unfit(what: str, **arrays: NDArray[np.generic]) -> ValueError:

@@ -31,6 +31,7 @@ class RuleColumns:
 
     @staticmethod
     def of(rules: Sequence[Rule]) -> RuleColumns:
+        """The rules' columns, in the rules' order."""
         return RuleColumns(
             np.array([int(rule.quantity) for rule in rules], np.int64),
             np.array([1.0 if rule.above else -1.0 for rule in rules]),

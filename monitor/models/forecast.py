@@ -45,6 +45,7 @@ class Forecast:
 
     @property
     def seen(self) -> int:
+        """How many cycles were seen."""
         return len(self.history)
 
 

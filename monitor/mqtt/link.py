@@ -72,7 +72,7 @@ class Message(NamedTuple):
 class MqttLink:
     """One client with a will. Start it with `open`; `close` says goodbye with `farewell`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of a connection, each with a default
         self,
         address: BrokerAddress,
         client_id: str,

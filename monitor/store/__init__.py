@@ -1,0 +1,1 @@
+"""What is kept: the journal, its checkpoints, and the way to InfluxDB."""

@@ -68,7 +68,8 @@ class RefusedError(Exception):
 class Writer(Protocol):
     """One request: raises RefusedError for the lines, AwayError for the server."""
 
-    def write(self, lines: Sequence[str]) -> None: ...
+    def write(self, lines: Sequence[str]) -> None:
+        """Write lines; raises StoreError, AwayError."""
 
 
 class InfluxWriter:

@@ -53,6 +53,7 @@ class InfluxHistory:
         self._query = InfluxQuery(target)
 
     def assets(self) -> Sequence[StoredAsset]:
+        """As `History.assets` says."""
         first, last, configs = self._query.ask(
             'SELECT first("arrival_ms") FROM "telemetry" GROUP BY "asset"',
             'SELECT last("arrival_ms") FROM "telemetry" GROUP BY "asset"',
@@ -68,6 +69,7 @@ class InfluxHistory:
     def trace(
         self, asset: str, cell: int, start_ms: int, end_ms: int, points: int = 2_000
     ) -> Trace:
+        """As `History.trace` says."""
         if not is_asset_name(asset):
             return empty_trace()
         this = f'"asset" = {text(asset)}'
@@ -99,12 +101,14 @@ class InfluxHistory:
         return self._stretches(conditions, names, sensor, *ends, points)
 
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
+        """As `History.cycles` says."""
         rows = self._of_cell(["record"], asset, cell, limit)
         return [msgspec.json.decode(record, type=CycleSummary) for _, record in rows]
 
     def histograms(
         self, asset: str, cell: int, limit: int = 1_000
     ) -> Sequence[tuple[int, str, NDArray[np.float32]]]:
+        """As `History.histograms` says."""
         return [
             (start_ms, kind, np.frombuffer(base64.b64decode(histogram), np.float32))
             for start_ms, kind, histogram in self._of_cell(
@@ -115,6 +119,7 @@ class InfluxHistory:
     def events(
         self, asset: str | None = None, limit: int = 200, *, members: bool = True
     ) -> Sequence[Event]:
+        """As `History.events` says."""
         if asset is not None and not is_asset_name(asset):
             return []
         conditions = [] if members else ['"grouped" = 0']

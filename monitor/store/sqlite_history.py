@@ -44,6 +44,7 @@ class SqliteHistory:
         self._path = path
 
     def assets(self) -> Sequence[StoredAsset]:
+        """As `History.assets` says."""
         raw = "FROM frame_time WHERE asset_id = asset.id"
         minute = "FROM minute WHERE asset_id = asset.id AND cell = 0 ORDER BY minute"
         columns = f"""(SELECT min(timestamp_ms) {raw}), (SELECT max(timestamp_ms) {raw}),
@@ -71,6 +72,7 @@ class SqliteHistory:
     def trace(
         self, asset: str, cell: int, start_ms: int, end_ms: int, points: int = 2_000
     ) -> Trace:
+        """As `History.trace` says."""
         with self._snapshot() as ask:
             rows = ask("SELECT id FROM asset WHERE name = ?", (asset,))
             if not rows:
@@ -91,6 +93,7 @@ class SqliteHistory:
         return trace_of(times[keep], table[keep])
 
     def cycles(self, asset: str, cell: int, limit: int = 1_000) -> Sequence[CycleSummary]:
+        """As `History.cycles` says."""
         rows = self._query(
             """SELECT summary FROM cycle
                WHERE asset_id = (SELECT id FROM asset WHERE name = ?) AND cell = ?
@@ -102,6 +105,7 @@ class SqliteHistory:
     def events(
         self, asset: str | None = None, limit: int = 200, *, members: bool = True
     ) -> Sequence[Event]:
+        """As `History.events` says."""
         where = "WHERE 1" if members else "WHERE json_extract(record, '$.group') IS NULL"
         if asset is not None:
             where += " AND asset_id = (SELECT id FROM asset WHERE name = ?)"
@@ -114,6 +118,7 @@ class SqliteHistory:
     def histograms(
         self, asset: str, cell: int, limit: int = 1_000
     ) -> Sequence[tuple[int, str, NDArray[np.float32]]]:
+        """As `History.histograms` says."""
         rows = self._query(
             """SELECT start_ms, kind, histogram FROM cycle
                WHERE asset_id = (SELECT id FROM asset WHERE name = ?) AND cell = ?

@@ -1,4 +1,8 @@
-"""Fewer points for a plot without losing a peak or a silence."""
+"""Fewer points for a plot without losing a peak or a silence; pure.
+
+Of columns (a store's) or of rows (the page's, whose missing values are None). The page's own
+script applies the same two rules to what it has drawn (`dashboard/assets/2-series.js`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+Record = tuple[float | None, ...]  # a row: its time, ms, then values
 
 SILENCE_MS = 600_000
 SILENCE_STEPS = 20
@@ -62,3 +68,39 @@ def keep_extremes(series: Sequence[NDArray[np.float64]], points: int) -> NDArray
             there = np.flatnonzero(known & (values == extremes[stretch]))
             kept.append(there[np.unique(stretch[there], return_index=True)[1]])
     return np.unique(np.concatenate(kept))
+
+
+def mark_silences(rows: Sequence[Record], most: int) -> list[Record]:
+    """The rows, with one that is empty but for its time wherever nothing was heard for long.
+
+    The first value of a row is its time, ms. At most `most` are marked, the longest.
+    """
+    times = np.array([row[0] for row in rows], np.int64)
+    out: list[Record] = []
+    begin = 0
+    for at in silences(times, most).tolist():
+        out.extend(rows[begin:at])
+        out.append((int(times[at - 1]) + 1, *[None] * (len(rows[at]) - 1)))
+        begin = at
+    out.extend(rows[begin:])
+    return out
+
+
+def thin_rows(rows: Sequence[Record], limit: int, columns: Sequence[int]) -> Sequence[Record]:
+    """At most about `limit` of the rows, in order: `keep_extremes` of some of their columns.
+
+    Rows that are empty but for their time stay with their neighbours, of many those before the
+    longest silences: there a line is broken.
+    """
+    if len(rows) <= limit:
+        return rows
+    table = np.array(rows, np.float64)  # None becomes NaN
+    marks = np.flatnonzero(np.isnan(table[:, 1:]).all(axis=1))
+    if len(marks) > limit // 6:
+        silent_ms = np.diff(table[:, 0], append=table[-1, 0])[marks]
+        shorter = marks[np.argsort(-silent_ms, kind="stable")[limit // 6 :]]
+        stay = np.setdiff1d(np.arange(len(table)), shorter)
+    else:
+        stay = np.arange(len(table))
+    kept = keep_extremes([table[stay, column] for column in columns], limit)
+    return [rows[index] for index in stay[kept].tolist()]

@@ -34,15 +34,19 @@ class Waiting(Protocol):
     dropped: int
 
     @property
-    def taken_over(self) -> int: ...
+    def taken_over(self) -> int:
+        """How often another client took our id."""
 
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> int:
+        """How many messages wait to be taken."""
 
     @property
-    def waiting_bytes(self) -> int: ...
+    def waiting_bytes(self) -> int:
+        """How many bytes of them."""
 
-    def oldest_ms(self) -> int | None: ...
+    def oldest_ms(self) -> int | None:
+        """Arrival of the oldest that waits, ms; None where none does."""
 
 
 class Health:

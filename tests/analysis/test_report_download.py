@@ -26,8 +26,8 @@ from monitor.dashboard.reports import KEPT_S, MAX_KEPT, KeptReports, mount_repor
 from monitor.dashboard.texts import Language
 from monitor.errors import CellpulseError
 from recordings.bundle import write_bundle
-from tests.conftest import need
-from tests.monitor.dashboard.test_page import CHROMIUM_ARGS, find_port
+from tests.conftest import free_ports, need
+from tests.monitor.dashboard.test_page import CHROMIUM_ARGS
 from tests.report_world import shorting, write_store
 
 expect.set_options(timeout=60_000)
@@ -132,7 +132,7 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
     store = tmp_path / "store.sqlite"
     await asyncio.to_thread(write_store, store, shorting())
     actions = Actions(analyse=analyse, reports=ReportMaker(store))
-    port, started = find_port(), asyncio.Event()
+    port, started = free_ports(1)[0], asyncio.Event()
     app = make_app(Hub(), None, actions=actions)
     task = asyncio.create_task(serve(app, "127.0.0.1", port, started=started))
     await started.wait()
@@ -154,7 +154,7 @@ async def downloaded(tab: Tab, link: str) -> tuple[str, str]:
     path = await download.path()
     assert (await asyncio.to_thread(path.read_bytes)).startswith(b"%PDF-1.7")
     done = await asyncio.to_thread(
-        subprocess.run, ["pdftotext", "-layout", path, "-"], capture_output=True, check=True
+        lambda: subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True)
     )
     return download.suggested_filename, done.stdout.decode()
 

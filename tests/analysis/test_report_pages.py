@@ -114,7 +114,7 @@ def test_a_page_shows_its_plots(pdfs: dict[Language, bytes], tmp_path: Path) -> 
         head, pixels = page.read_bytes().split(b"\n255\n", 1)
         width, height = map(int, head.split()[1:3])
         assert height > width > 300
-        colours = {tuple(pixels[k : k + 3]) for k in range(0, len(pixels), 3)}
+        colours = {(pixels[k], pixels[k + 1], pixels[k + 2]) for k in range(0, len(pixels), 3)}
         assert len(colours) > 20, page
         seen |= colours
     assert any(b > 140 and r < 60 for r, g, b in seen)  # measured, blue

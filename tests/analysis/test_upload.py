@@ -233,7 +233,7 @@ async def test_who_cancels_ends_the_work(own_temp: None, free_port: int) -> None
     await started.wait()
     for count in range(1, 4):  # more than there are places
         _, writer = await begun(free_port, b"xyz", 3)
-        await until(lambda count=count: len(running) == count)  # type: ignore[misc]
+        await until(lambda count=count: len(running) == count)  # type: ignore[misc]  # a default binds the loop's value
         writer.transport.abort()
         await until(lambda: ended == running and left_over() == [])
     task.cancel()
@@ -309,7 +309,7 @@ async def test_pickled_metadata_in_a_parquet_file_are_refused_and_never_loaded(
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (touched,)  # type: ignore[return-value]
+            return Path.touch, (touched,)  # type: ignore[return-value]  # as pickle takes it
 
     table = pa.table({"time_s": [0.0, 1.0, 2.0], "current_a": [1.0] * 3, "voltage_v": [3.7] * 3})
     evil = pickle.dumps(Evil())

@@ -27,6 +27,8 @@ from tests.conftest import need
 from tests.engine_world import T0, FakePublisher, make_config
 from tests.monitor.test_pipeline import message
 
+pytestmark = pytest.mark.alone
+
 
 async def run(
     recordings: Path, frames: int, kills: int, folder: Path, pace: Pace = USUAL

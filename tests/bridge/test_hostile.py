@@ -334,7 +334,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_polling() -> None:
         def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
-    recorder = Recorder(Full(), Choices())  # type: ignore[arg-type]
+    recorder = Recorder(Full(), Choices())  # type: ignore[arg-type]  # a fake of what is called
     recorder.tap("tx", b"\1", NOW)
     recorder.tap("rx", b"\1", NOW)
 
@@ -398,7 +398,7 @@ def test_a_simulated_board_survives_every_pack(name: str) -> None:
         cycles=10**9,
     )
     for reading in (huge, Reading(cell_voltage_v=(3.3,), current_a=1e9)):
-        board = Board(name, lambda reading=reading: reading)  # type: ignore[misc]
+        board = Board(name, lambda reading=reading: reading)  # type: ignore[misc]  # a default binds the loop's value
         spoken = protocol(name)
         for start in (spoken.identify, spoken.poll):
             conversation = start()
@@ -433,7 +433,7 @@ async def test_a_batch_is_bounded_by_its_bytes_and_not_by_its_first_frame() -> N
         outbox.telemetry("pack1", frame)
     client = Sent()
     while outbox.depth:
-        await outbox._send_next(client)  # type: ignore[arg-type]
+        await outbox._send_next(client)  # type: ignore[arg-type]  # a fake of what is called
     assert [one for raw in client.payloads for one in decode_telemetry(raw)] == frames
     assert outbox._queued_bytes == 0
 
@@ -461,7 +461,7 @@ def test_a_line_that_never_falls_silent_is_read_in_pieces() -> None:
         def read(self, count: int) -> bytes:
             return b"\xdd" * count
 
-    link = SerialLink(Endless(), None, "port")  # type: ignore[arg-type]
+    link = SerialLink(Endless(), None, "port")  # type: ignore[arg-type]  # a fake of what is called
     assert len(link._read(1.0)) <= 2 * 8_192
 
 
@@ -643,7 +643,7 @@ async def test_the_process_stays_and_translates_the_next_good_message(
                     for retain in (True, False):
                         await client.publish(topic, payload, qos=1, retain=retain)
                     await client.publish(*good, qos=1)
-                    await heard.until(lambda count=count: len(heard.on(frames)) > count)  # type: ignore[misc]
+                    await heard.until(lambda count=count: len(heard.on(frames)) > count)  # type: ignore[misc]  # a default binds the loop's value
                 await heard.until(
                     lambda: b"input_quarantined" in b"".join(heard.on("bms/d/device_alarm"))
                 )

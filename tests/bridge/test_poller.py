@@ -9,6 +9,7 @@ import asyncio
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,12 +146,12 @@ class Notes:
             self.order.append("online" if online else "offline")
 
 
-def gateway(notes: Notes, **told: object) -> Gateway:
-    return Gateway(notes, replace(Told("pack1", "gw1"), **told), "s1")  # type: ignore[arg-type]
+def gateway(notes: Notes, **told: Any) -> Gateway:
+    return Gateway(notes, replace(Told("pack1", "gw1"), **told), "s1")
 
 
 async def run(
-    wire: Wire, notes: Notes, name: str = "jbd", rhythm: Rhythm | None = None, **options: object
+    wire: Wire, notes: Notes, name: str = "jbd", rhythm: Rhythm | None = None, **options: Any
 ) -> Poller:
     poller = Poller(
         wire.open,
@@ -158,7 +159,7 @@ async def run(
         gateway(notes),
         wire.clock,
         rhythm=rhythm,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     with pytest.raises(asyncio.CancelledError):
         await poller.run()
@@ -291,7 +292,7 @@ async def test_a_reading_that_contradicts_itself_costs_one_poll() -> None:
         wire.pack = replace(PACK, cell_voltage_v=(3.3,) * cells)
         return receive_as_it_is(data)
 
-    wire.board.receive = receive  # type: ignore[method-assign]
+    wire.board.receive = receive  # type: ignore[method-assign]  # a fault put in
     poller = await run(wire, notes)
     assert poller.counters.bad_frames == 1
     assert len(notes.frames) == 4
@@ -320,7 +321,7 @@ async def test_alarms_are_told_once_each_way() -> None:
         )
         return receive(data)
 
-    wire.board.receive = raising  # type: ignore[method-assign]
+    wire.board.receive = raising  # type: ignore[method-assign]  # a fault put in
     await run(wire, notes)
     # At the start every name is told as not active: an alarm may have ended unheard.
     told = [(alarm.name, alarm.active) for alarm in notes.alarms]

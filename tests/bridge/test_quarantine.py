@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bridge import jbd, run_ble, sparkplug
+from bridge.ble import reading_of
 from bridge.conversation import Ask, Conversation
 from bridge.device import Told
 from bridge.errors import FrameError
@@ -78,7 +79,7 @@ def test_counted_logged_at_powers_of_ten_and_kept(caplog: pytest.LogCaptureFixtu
             aside.set_aside(f"cell {number}: no number", "a/topic", b"\x01\x02", "pack1")
         aside.set_aside(FrameError("cut off"), "b\n\x1b[2J/topic", b"x" * 500)
     assert aside.count == 251
-    assert [record.args[1] for record in caplog.records] == [1, 10, 100, 1]  # type: ignore[index]
+    assert [record.args[1] for record in caplog.records] == [1, 10, 100, 1]  # type: ignore[index]  # a tuple
     assert len(aside.newest) == KEPT
     last = aside.newest[-1]
     assert (last.reason, last.source, len(last.start)) == ("cut off", "b ?[2J/topic", 64)
@@ -209,7 +210,7 @@ async def test_a_decoder_that_never_reads_does_not_play_for_ever(tmp_path: Path)
 
     def nothing() -> Conversation[Identity]:
         raise ZeroDivisionError("injected")
-        yield Ask(b"", bool)
+        yield Ask(b"", bool)  # type: ignore[unreachable]  # makes it a generator
 
     broken = replace(JBD, identify=nothing)
     with pytest.MonkeyPatch.context() as patch:
@@ -243,7 +244,7 @@ async def test_a_bluetooth_board(monkeypatch: pytest.MonkeyPatch) -> None:
 
     sink = Gateway(notes, Told("boat", "gw1"), "s1", quarantine=aside)
     reader = BleReader(find, sink, HandClock(60.0), quarantine=aside, asset="boat")
-    monkeypatch.setattr(run_ble, "reading_of", once(run_ble.reading_of))
+    monkeypatch.setattr(run_ble, "reading_of", once(reading_of))
     await until_enough(reader.run, notes)
     assert injected(aside, "boat")
     assert found == [1]  # it was not looked for again
@@ -388,7 +389,7 @@ class Message:
 def listening(notes: Notes, aside: Aside, mapping: Mapping) -> Listener:
     settings = TranslateSettings(asset="", gateway="gw1")
     return Listener(
-        None,  # type: ignore[arg-type] — no broker is asked
+        None,  # type: ignore[arg-type]  # no broker is asked
         mapping,
         Translator(mapping, Timing(settle_ms=0)),
         Assets(notes, settings, mapping.name, aside),
@@ -403,13 +404,13 @@ def test_a_translator(monkeypatch: pytest.MonkeyPatch) -> None:
     edge = sparkplug.Edge()
     for second in range(4):
         now_ms = NOW + 1_000 * second
-        listener._take(Message("a/soc/current", b"5"), edge, now_ms)  # type: ignore[arg-type]
+        listener._take(Message("a/soc/current", b"5"), edge, now_ms)  # type: ignore[arg-type]  # a fake message
         for told in listener.translator.due(now_ms):
             listener._tell(told)
     assert len(notes.frames) == 3
     assert injected(aside, "a")
     # Of an asset that never had a reading no alarm is told: anybody can name any number of them.
-    listener._take(Message("b/soc/current", b"x"), edge, NOW)  # type: ignore[arg-type]
+    listener._take(Message("b/soc/current", b"x"), edge, NOW)  # type: ignore[arg-type]  # a fake message
     assert [asset for asset, _, _ in aside.told] == ["a"]
 
 

@@ -121,7 +121,7 @@ class _Relay(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         board = Board("jbd", lambda: PACK)
-        rfc2217: bool = self.server.rfc2217  # type: ignore[attr-defined]
+        rfc2217: bool = self.server.rfc2217  # type: ignore[attr-defined]  # set by relay()
         if not rfc2217:
             while data := self.request.recv(1024):
                 for reply in board.receive(data):
@@ -145,7 +145,7 @@ class _Writer:
 def relay(rfc2217: bool) -> Iterator[int]:
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Relay)
     server.daemon_threads = True
-    server.rfc2217 = rfc2217  # type: ignore[attr-defined]
+    server.rfc2217 = rfc2217  # type: ignore[attr-defined]  # set by relay()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

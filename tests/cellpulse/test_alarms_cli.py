@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import paho.mqtt.client as paho
 import pytest
@@ -23,9 +24,9 @@ def answering(address: BrokerAddress, refuse: str | None = None) -> Iterator[lis
     client.username_pw_set(address.user or "", address.password)
 
     def answer(_client: object, _data: object, message: paho.MQTTMessage) -> None:
-        command = decode(Command, message.payload)
+        command = decode(Command, bytes(message.payload))
         taken.append(command)
-        result = "done" if refuse is None else "refused"
+        result: Literal["done", "refused"] = "done" if refuse is None else "refused"
         client.publish("bms/p1/reply", encode(Reply(1, command.id, result, refuse)), 1)
 
     client.on_message = answer

@@ -126,7 +126,7 @@ def test_the_parts_work_alone_against_mosquitto(
     seen: dict[str, bytes] = {}
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.username_pw_set(mosquitto.user, mosquitto.password)
-    client.on_message = lambda _c, _d, message: seen.update({message.topic: message.payload})
+    client.on_message = lambda _c, _d, message: seen.update({message.topic: bytes(message.payload)})
     client.connect(mosquitto.host, mosquitto.port)
     client.subscribe("bms/#", 1)
     client.loop_start()

@@ -16,6 +16,8 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.conftest import ROOT, need
 
+pytestmark = pytest.mark.alone
+
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -1,8 +1,7 @@
 """Fuzz one part of the product: `python -m tests.fuzz NAME --seconds 60 --seed 1`.
 
 A failure names the seed and the case; `--case` repeats it. Kernels check their bounds where
-NUMBA_BOUNDSCHECK=1 is set before the start; Numba's cache does not know of that, so give it a
-folder of its own by NUMBA_CACHE_DIR.
+NUMBA_BOUNDSCHECK=1 is set before the start.
 """
 
 from __future__ import annotations

@@ -345,12 +345,12 @@ def _rebuilt(world: World, reply: bytes, name: str) -> bytes:
         data = (world.mutated(reply[4:12]) + bytes(8))[:8]
         return daly.reply(reply[2], data)
     if name == "daly-d2":
-        data = bytearray(reply[3:-2])
+        registers = bytearray(reply[3:-2])
         for _ in range(rng.randrange(6)):
-            struct.pack_into(">H", data, 2 * rng.randrange(len(data) // 2), rng.choice(
+            struct.pack_into(">H", registers, 2 * rng.randrange(len(registers) // 2), rng.choice(
                 (0, 1, 8, 32, 33, 0x7FFF, 0xFFFF)
             ))  # fmt: skip
-        return daly_d2.reply(bytes(data))
+        return daly_d2.reply(bytes(registers))
     if name == "jk":
         return jk.reply(world.mutated(reply[11:-9])[:900])
     body = bytearray(reply[: jk_ble.LENGTH - 1])
@@ -447,7 +447,7 @@ def _bluetooth(world: World) -> None:
 def _modbus(world: World) -> None:
     """A random register map, and random registers."""
     rng = world.rng
-    values = []
+    values: list[Value] = []
     while not values:
         try:
             values.append(
@@ -537,7 +537,7 @@ def _listener(mapping: Mapping) -> Listener:
     aside = Raising()
     assets = Assets(Nowhere(), TranslateSettings(asset="", gateway="g"), mapping.name, aside)
     return Listener(
-        None,  # type: ignore[arg-type] — no broker is asked
+        None,  # type: ignore[arg-type]  # no broker is asked
         mapping,
         Translator(mapping, Timing(settle_ms=0)),
         assets,
@@ -607,7 +607,7 @@ def _preset(name: str) -> Callable[[World], None]:
 def _generic(world: World) -> None:
     """A random mapping, random documents."""
     rng = world.rng
-    rules = []
+    rules: list[Rule] = []
     while not rules:
         try:
             rules = [

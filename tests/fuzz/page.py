@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -43,9 +43,9 @@ from tests.dashboard_world import (
 )
 
 ASSETS = ("a", "b", "c", "pack")
-ALARM_STATES = AlarmState.__args__  # type: ignore[attr-defined]
-RISK_LEVELS = (None, *RiskLevel.__args__)  # type: ignore[attr-defined]
-SOH_STATES = SohState.__args__  # type: ignore[attr-defined]
+ALARM_STATES = get_args(AlarmState)
+RISK_LEVELS = (None, *get_args(RiskLevel))
+SOH_STATES = get_args(SohState)
 NUMBERS: tuple[Any, ...] = (
     0, 1, -1, 5, 255, 4_096, 4_097, 2**31, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64,
     -(2**63), 10**18, 10**400, 0.5, -0.5, 1e-300, 1e300, -1e308,
@@ -139,10 +139,15 @@ class _Case:
         )
 
     def _metrics(self, at_ms: int) -> MonitorMetrics:
-        whole = dict.fromkeys(MonitorMetrics.__struct_fields__, 1)
+        whole: dict[str, Any] = dict.fromkeys(MonitorMetrics.__struct_fields__, 1)
         times = InferenceTimes(1, 1, 0.1, 1.0, 1.0)
-        more = {"v": 1, "timestamp_ms": at_ms, "inference": {"soh": times}, "failing": ["webhook"]}
-        return MonitorMetrics(**{**whole, **more})  # type: ignore[arg-type]
+        more: dict[str, Any] = {
+            "v": 1,
+            "timestamp_ms": at_ms,
+            "inference": {"soh": times},
+            "failing": ["webhook"],
+        }
+        return MonitorMetrics(**{**whole, **more})
 
     def _hurt(self, payload: bytes) -> bytes:
         rng = self.rng

@@ -232,7 +232,7 @@ def same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
         for name in sorted(names)
     }  # fmt: skip
     different = {
-        name: sorted(key for key in (b or {}) if a is None or a.get(key) != b[key])
+        name: sorted(k for k, value in (b or {}).items() if a is None or a.get(k) != value)
         for name, (a, b) in readable.items()
     }
     raise AssertionError(f"the recovered state differs: {different}")

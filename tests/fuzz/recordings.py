@@ -189,7 +189,7 @@ def workbook(rng: random.Random, folder: Path) -> Path:
     rows = made.arbin_rows(made.START, 1, last_is_cut=rng.random() < 0.3)
     for _ in range(rng.choice((0, 1, 5))):
         row = rng.choice(rows)
-        odd = (*NUMBERS[3:], rng.choice(WORDS[:12]), "", made.START)
+        odd: tuple[Any, ...] = (*NUMBERS[3:], rng.choice(WORDS[:12]), "", made.START)
         row[rng.randrange(len(row))] = rng.choice(odd)
     start = made.START if rng.random() < 0.7 else None
     head = list(made.ARBIN_HEAD)
@@ -413,7 +413,18 @@ def bundle(rng: random.Random, folder: Path) -> Path:
         text = changed_text(rng, text)
     elif how == 1:
         said = json.loads(text)
-        odd = (*INTEGERS, *NUMBERS, *WORDS, None, [], {}, True, [[1]], 10**400, 5_000)
+        odd: tuple[Any, ...] = (
+            *INTEGERS,
+            *NUMBERS,
+            *WORDS,
+            None,
+            [],
+            {},
+            True,
+            [[1]],
+            10**400,
+            5_000,
+        )
         part = rng.choice((said["assets"][0]["info"], said["assets"][0]["operations"][0], said))
         part[rng.choice((*part, "x"))] = rng.choice(odd)
         text = json.dumps(said)

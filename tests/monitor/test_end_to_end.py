@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import numpy as np
@@ -28,7 +29,7 @@ from simulator.replay import ReplayOptions, asset_config, merged
 OPTIONS = ReplayOptions(speed=None, longest_gap_s=600.0, batch=100)
 
 
-def offline(recordings: Sequence[Recording]) -> tuple[list[bytes], np.ndarray, Engine, list]:
+def offline(recordings: Sequence[Recording]) -> tuple[list[bytes], np.ndarray, Engine, list[Any]]:
     """The same recordings straight through an engine: payloads, results, and the engine itself."""
     engine = Engine(*load_models(models_folder()))
     inputs: list[Input] = [
@@ -62,7 +63,9 @@ async def replay_through(config: Config, recordings: Sequence[Recording]) -> Non
     ready = asyncio.Event()
     monitor = asyncio.create_task(run_monitor(config, ready))
     await ready.wait()
-    assert not monitor.done(), await monitor
+    if monitor.done():
+        await monitor  # raises what ended it
+    assert not monitor.done()
     async with connector(config)(aiomqtt.Will("unused/will", b"")) as listener:
         await listener.subscribe("bms/+/estimate")
         player = asyncio.create_task(run_player(config, Show(recordings, OPTIONS)))

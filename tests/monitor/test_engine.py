@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from monitor.alarms.rules import DEFAULT_RULES, Rule
 from monitor.alarms.rules_file import parse_rules
 from monitor.contract import (
     Command,
+    CycleSummary,
     DeviceAlarm,
     Event,
     Frame,
@@ -77,10 +79,10 @@ def assert_same(found: Results, expected: Results) -> None:
         np.testing.assert_allclose(a[:, MODEL_COLUMNS], b[:, MODEL_COLUMNS], rtol=0, atol=1e-5)
     assert [_rounded(e) for e in found.events] == [_rounded(e) for e in expected.events]
     assert len(found.cycles) == len(expected.cycles)
-    for a, b in zip(found.cycles, expected.cycles, strict=True):
-        assert a.histogram.tobytes() == b.histogram.tobytes()
-        assert _no_soh(a.summary) == _no_soh(b.summary)
-        np.testing.assert_allclose(_soh(a.summary), _soh(b.summary), atol=1e-5)
+    for one, other in zip(found.cycles, expected.cycles, strict=True):
+        assert one.histogram.tobytes() == other.histogram.tobytes()
+        assert _no_soh(one.summary) == _no_soh(other.summary)
+        np.testing.assert_allclose(_soh(one.summary), _soh(other.summary), atol=1e-5)
 
 
 def _rounded(event: Event) -> tuple[object, ...]:
@@ -90,8 +92,8 @@ def _rounded(event: Event) -> tuple[object, ...]:
             value, alarm.timestamp_ms, alarm.count)  # fmt: skip
 
 
-def _no_soh(summary: object) -> dict[str, object]:
-    names = summary.__struct_fields__  # type: ignore[attr-defined]
+def _no_soh(summary: CycleSummary) -> dict[str, object]:
+    names = summary.__struct_fields__
     return {n: getattr(summary, n) for n in names if n not in ("soh", "soh_low", "soh_high")}
 
 
@@ -219,11 +221,11 @@ def test_state_of_another_version_is_refused() -> None:
 
 def test_many_assets_and_chunks() -> None:
     """More cells than the first arrays hold, and chunks closed by their size."""
-    inputs: list[Input] = []
+    inputs: list[FrameIn] = []
     for k in range(40):
         inputs += cycling(f"a{k}", 30, 1 + k % 5, seed=k)
-    inputs.sort(key=lambda item: (item.frame.timestamp_ms, item.asset))  # type: ignore[union-attr]
-    assert sum(1 + int(i.asset[1:]) % 5 for i in inputs) > 2 * CHUNK_SAMPLES  # type: ignore[union-attr]
+    inputs.sort(key=lambda item: (item.frame.timestamp_ms, item.asset))
+    assert sum(1 + int(i.asset[1:]) % 5 for i in inputs) > 2 * CHUNK_SAMPLES
     assert_same(
         play(make_engine(), inputs, range(11, len(inputs), 11)), play(make_engine(), inputs)
     )
@@ -514,9 +516,9 @@ def test_commands_are_answered() -> None:
 
     ids = map(str, itertools.count())
 
-    def ask(action: str, **more: object) -> tuple[str, str | None]:
+    def ask(action: str, **more: Any) -> tuple[str, str | None]:
         name = next(ids)
-        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]
+        command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]  # a command's own word
         reply = engine.process([CommandIn("p", "ann", command, T0)]).replies[0]
         assert reply is not None
         assert (reply.id, reply.user) == (name, "ann")

@@ -119,7 +119,7 @@ def test_another_nominal_capacity_begins_anew() -> None:
     engine.process(LIFE)
     config = make_config(max_gap_ms=10_000_000, cell_type="none", nominal_capacity_ah=3.0)
     engine.process([ConfigIn("a", config, T0)])
-    assert engine.estimate("a").fade is None  # type: ignore[union-attr]
+    assert engine.estimate("a").fade is None  # type: ignore[union-attr]  # its config came
 
 
 def test_measured_and_estimated_are_not_mixed() -> None:

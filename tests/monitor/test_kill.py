@@ -20,6 +20,8 @@ from recordings.open import open_recording
 from tests.conftest import ROOT
 from tests.monitor.test_end_to_end import OPTIONS, offline, stored
 
+pytestmark = pytest.mark.alone
+
 KILLS = 4
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,8 +32,9 @@ from monitor.contract import (
     decode,
     encode,
 )
-from monitor.engine import Engine
+from monitor.engine import Engine, Results
 from monitor.errors import StoreError
+from monitor.inputs import Input
 from monitor.mqtt.link import Message
 from monitor.pipeline import COMMIT_EVERY_S, ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
 from monitor.store.checkpoint import newest
@@ -61,9 +63,9 @@ class FailingJournal(Journal):
     """A journal whose commits fail while `broken`."""
 
     broken = False
-    log: list[tuple[object, ...]]
+    log: list[tuple[Any, ...]]
 
-    def commit(self, inputs, results):  # type: ignore[no-untyped-def]
+    def commit(self, inputs: Sequence[Input], results: Results) -> None:
         if self.broken:
             raise StoreError("store: the disk is full")
         super().commit(inputs, results)
@@ -338,7 +340,7 @@ def test_estimates_are_limited_and_retained_with_an_expiry(world: World) -> None
     sent = [e for e in world.out.log if str(e[1]).endswith("estimate")]
     assert len(sent) == 2
     assert all(entry[3:] == (0, True, 3_600) for entry in sent)
-    assert decode(Estimate, bytes(sent[1][2])).timestamp_ms == T0 + 3000  # type: ignore[arg-type]
+    assert decode(Estimate, bytes(sent[1][2])).timestamp_ms == T0 + 3000
 
 
 def test_a_finished_cycle_is_published_after_its_commit(world: World) -> None:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from monitor.contract import (
 from monitor.engine import Engine, Results
 from monitor.errors import StoreError, reason_of
 from monitor.inputs import FrameIn, Input, StatusIn, Stored, Tick
+from monitor.mqtt.link import Message
 from monitor.pipeline import Pipeline
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import Journal
@@ -55,6 +57,8 @@ class Mistaken(Engine):
 class MistakenWorld(World):
     """A pipeline around it."""
 
+    engine: Mistaken
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.engine = Mistaken(soh_model(), thermal_model())
@@ -68,7 +72,7 @@ def frame(k: int, current_a: float = -1.0, *, hot: bool = False) -> Frame:
     )  # fmt: skip
 
 
-def batch(*frames: Frame) -> list[object]:
+def batch(*frames: Frame) -> list[Message]:
     return [message("bms/p/telemetry", one, one.timestamp_ms) for one in frames]
 
 
@@ -88,13 +92,13 @@ def without_the_poison(tmp_path: Path, *frames: Frame) -> Engine:
     calm = World(tmp_path / "calm.sqlite")
     calm.configure()
     for one in frames:
-        calm.pipeline.step(batch(one), T0)  # type: ignore[arg-type]
+        calm.pipeline.step(batch(one), T0)
     calm.journal.close()
     return calm.engine
 
 
 @pytest.fixture
-def world(tmp_path: Path):  # type: ignore[no-untyped-def]
+def world(tmp_path: Path) -> Iterator[MistakenWorld]:
     made = MistakenWorld(tmp_path / "j.sqlite")
     made.configure()
     yield made
@@ -104,7 +108,7 @@ def world(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_the_rest_of_the_batch_is_taken(world: MistakenWorld, tmp_path: Path) -> None:
     poison = frame(2, POISON_A)
     messages = batch(frame(0), frame(1), poison, frame(3), frame(4))
-    world.pipeline.step(messages, T0)  # type: ignore[arg-type]
+    world.pipeline.step(messages, T0)
     assert states(world.engine) == states(
         without_the_poison(tmp_path, frame(0), frame(1), frame(3), frame(4))
     )
@@ -118,14 +122,14 @@ def test_the_rest_of_the_batch_is_taken(world: MistakenWorld, tmp_path: Path) ->
     refusal = decode(Rejected, world.out.published("/rejected")[0][1])
     assert refusal.reason == "set aside: ZeroDivisionError: a mistake of ours"
     acknowledged = acknowledged_of(world)
-    assert sorted(acknowledged) == [m.mid for m in messages]  # type: ignore[attr-defined]
+    assert sorted(acknowledged) == [m.mid for m in messages]
     record = decode(AlarmRecord, dict(world.out.published("quarantined/pack"))[ALARM])
     assert (record.state, record.severity) == ("unacknowledged", 3)
     assert rows_of(path, "SELECT count(*) FROM input WHERE kind = 0") == [(4,)]
 
 
 def test_the_alarm_ends_a_minute_after_the_newest(world: MistakenWorld) -> None:
-    world.pipeline.step(batch(frame(0), frame(1, POISON_A)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A)), T0)
     at_ms = frame(1).timestamp_ms
     world.pipeline.tick(at_ms + 59_000)
     of_it = [e for e in events(world) if e.alarm.code == "input_quarantined"]
@@ -136,7 +140,7 @@ def test_the_alarm_ends_a_minute_after_the_newest(world: MistakenWorld) -> None:
     ]  # fmt: skip
 
 
-def acknowledged_of(world: World) -> list[object]:
+def acknowledged_of(world: World) -> list[int]:
     return [mid for entry in world.out.log if entry[0] == "acknowledge" for mid in entry[1:]]
 
 
@@ -147,8 +151,8 @@ def events(world: World) -> list[Event]:
 def test_what_waits_for_its_commit_is_taken_again_too(world: MistakenWorld, tmp_path: Path) -> None:
     """Computed, announced, not yet committed when the next batch raises: nothing of it is lost."""
     hot = [frame(0, hot=True), frame(1, hot=True)]
-    world.pipeline.take(batch(*hot), T0)  # type: ignore[arg-type]
-    world.pipeline.take(batch(frame(2, POISON_A), frame(3, hot=True)), T0)  # type: ignore[arg-type]
+    world.pipeline.take(batch(*hot), T0)
+    world.pipeline.take(batch(frame(2, POISON_A), frame(3, hot=True)), T0)
     world.pipeline.flush()
     assert states(world.engine) == states(without_the_poison(tmp_path, *hot, frame(3, hot=True)))
     said = [e.event_id for e in events(world) if e.alarm.code == "over_temperature"]
@@ -158,7 +162,7 @@ def test_what_waits_for_its_commit_is_taken_again_too(world: MistakenWorld, tmp_
 
 
 def test_recovery_goes_the_same_way(world: MistakenWorld, tmp_path: Path) -> None:
-    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)
     again = MistakenWorld(world.journal.path)
     assert again.pipeline.recover() == 4  # the config, two frames, what tells of the third
     assert again.pipeline.quarantined == 0
@@ -171,12 +175,12 @@ def test_a_store_that_fails_meanwhile_loses_nothing(world: MistakenWorld, tmp_pa
     world.journal.broken = True
     messages = batch(frame(0), frame(1, POISON_A), frame(2))
     with pytest.raises(StoreError):
-        world.pipeline.take(messages, T0)  # type: ignore[arg-type]
+        world.pipeline.take(messages, T0)
     with pytest.raises(StoreError):
         world.pipeline.tick(T0 + 10_000)
     later = batch(frame(3))
     with pytest.raises(StoreError):
-        world.pipeline.take(later, T0)  # type: ignore[arg-type]
+        world.pipeline.take(later, T0)
     assert [entry for entry in world.out.log if entry[0] == "acknowledge"] == []
     world.journal.broken = False
     world.pipeline.flush()
@@ -184,7 +188,7 @@ def test_a_store_that_fails_meanwhile_loses_nothing(world: MistakenWorld, tmp_pa
         without_the_poison(tmp_path, frame(0), frame(2), frame(3))
     )
     acknowledged = acknowledged_of(world)
-    assert sorted(acknowledged) == [m.mid for m in messages + later]  # type: ignore[attr-defined]
+    assert sorted(acknowledged) == [m.mid for m in messages + later]
     assert world.pipeline.quarantined == 1
 
 
@@ -193,13 +197,13 @@ def test_what_cannot_be_written_is_set_aside(
 ) -> None:
     row = world.journal._row
 
-    def unwritable(item: Input, *more: object) -> object:
+    def unwritable(item: Input, *more: Any) -> object:
         if isinstance(item, FrameIn) and item.frame.seq == 1:
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
-        return row(item, *more)  # type: ignore[arg-type]
+        return row(item, *more)
 
     monkeypatch.setattr(world.journal, "_row", unwritable)
-    world.pipeline.step(batch(frame(0), frame(1), frame(2)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0), frame(1), frame(2)), T0)
     assert states(world.engine) == states(without_the_poison(tmp_path, frame(0), frame(2)))
     assert rows_of(world.journal.path, "SELECT reason FROM quarantine") == [
         ("OverflowError: Python int too large to convert to SQLite INTEGER",)
@@ -227,13 +231,13 @@ def test_what_cannot_be_read_is_set_aside(
 def test_what_the_publisher_does_not_take_is_no_inputs_fault(world: MistakenWorld) -> None:
     publish = world.out.publish
 
-    def choosy(topic: str, payload: bytes, **more: object) -> None:
+    def choosy(topic: str, payload: bytes, **more: Any) -> None:
         if "over_temperature" in topic:
             raise ValueError("Payload too large.")
-        publish(topic, payload, **more)  # type: ignore[arg-type]
+        publish(topic, payload, **more)
 
-    world.out.publish = choosy  # type: ignore[method-assign, assignment]
-    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(3)]), T0)  # type: ignore[arg-type]
+    world.out.publish = choosy  # type: ignore[method-assign]  # a fault put in
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(3)]), T0)
     assert world.pipeline.quarantined == 0
     assert [e.alarm.code for e in events(world)] == ["over_temperature"]
     assert rows_of(world.journal.path, "SELECT count(*) FROM input WHERE kind = 0") == [(3,)]
@@ -244,13 +248,13 @@ def test_an_alarm_that_cannot_be_written_is_said_wholly_or_not_at_all(
 ) -> None:
     """Else the broker would retain an alarm that the journal does not know."""
 
-    def mistaken(one: object) -> bytes:
+    def mistaken(one: Any) -> bytes:
         if isinstance(one, Event) and one.alarm.code == "over_temperature":
             raise ValueError("a mistake of ours")
-        return encode(one)  # type: ignore[arg-type]
+        return encode(one)
 
     monkeypatch.setattr("monitor.pipeline.encode", mistaken)
-    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)], frame(2)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)], frame(2)), T0)
     assert world.pipeline.quarantined == 1
     assert world.out.published("over_temperature/t01") == []
     assert "over_temperature" not in {r.code for r in world.engine.alarm_records()}
@@ -260,7 +264,7 @@ def test_an_alarm_whose_rule_was_taken_out_is_gone_after_a_restart_too(tmp_path:
     """The rules are in no input: the checkpoint before the change knows the alarm as standing."""
     world = World(tmp_path / "j.sqlite")
     world.configure()
-    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)
     world.pipeline.checkpoint()
     fewer = [rule for rule in DEFAULT_RULES if rule.code != "over_temperature"]
     world.pipeline.set_rules(fewer, T0 + 10_000)
@@ -289,7 +293,7 @@ def test_an_estimate_that_cannot_be_made_stops_no_other(
 
     monkeypatch.setattr(world.engine, "estimate", mistaken)
     other = message("bms/q/telemetry", frame(0))
-    world.pipeline.step([*batch(frame(0)), other], T0)  # type: ignore[list-item]
+    world.pipeline.step([*batch(frame(0)), other], T0)
     world.pipeline.publish_estimates(1e9)
     assert [topic for topic, _ in world.out.published("/estimate")] == ["bms/q/estimate"]
     world.pipeline.publish_estimates(1e9)
@@ -298,7 +302,7 @@ def test_an_estimate_that_cannot_be_made_stops_no_other(
 
 
 def test_a_tick_that_raises_leaves_the_engine_as_it_was(world: MistakenWorld) -> None:
-    world.pipeline.step(batch(frame(0)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0)), T0)
     before = world.engine.asset_state("p")
     process = world.engine.process
 
@@ -308,11 +312,11 @@ def test_a_tick_that_raises_leaves_the_engine_as_it_was(world: MistakenWorld) ->
             raise ZeroDivisionError("a mistake of ours")
         return results
 
-    world.engine.process = mistaken  # type: ignore[method-assign]
+    world.engine.process = mistaken  # type: ignore[method-assign]  # a fault put in
     with pytest.raises(ZeroDivisionError):
         world.pipeline.tick(T0 + 10**9)
     assert world.engine.asset_state("p") == before
-    world.engine.process = process  # type: ignore[method-assign]
+    world.engine.process = process  # type: ignore[method-assign]  # the fault taken out
     world.pipeline.tick(T0 + 10**9)
     assert [e.alarm.code for e in events(world)] == ["stale"]
 
@@ -342,7 +346,7 @@ def test_a_tick_that_raises_while_the_store_cannot_be_read(
     journal = UnreadableJournal(world.journal.path)
     pipeline = Pipeline(world.engine, journal, world.out, Topics(), "monitor")
     pipeline.step([message("bms/p/config", make_config())], T0)
-    pipeline.step(batch(frame(0)), T0)  # type: ignore[arg-type]
+    pipeline.step(batch(frame(0)), T0)
     before = world.engine.asset_state("p")
 
     def mistaken(*_: object) -> Results:
@@ -356,7 +360,7 @@ def test_a_tick_that_raises_while_the_store_cannot_be_read(
     with pytest.raises(StoreError):
         pipeline.tick(T0 + 10**9)
     with pytest.raises(StoreError):
-        pipeline.take(batch(frame(1)), T0)  # type: ignore[arg-type]
+        pipeline.take(batch(frame(1)), T0)
     with pytest.raises(StoreError):
         pipeline.checkpoint()
     monkeypatch.undo()
@@ -377,8 +381,8 @@ def test_what_tells_of_a_message_may_raise_too(
         raise ZeroDivisionError("another mistake of ours")
 
     monkeypatch.setattr(world.engine, "_trouble", mistaken)
-    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)  # type: ignore[arg-type]
-    world.pipeline.step(batch(frame(3)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)
+    world.pipeline.step(batch(frame(3)), T0)
     calm = without_the_poison(tmp_path, frame(0), frame(2), frame(3))
     assert states(world.engine) == states(calm)
 
@@ -389,13 +393,13 @@ def test_an_alarm_of_what_cannot_be_written_does_not_stay_with_the_broker(
     """It was published before the commit, as ever; then its frame is set aside."""
     row = world.journal._row
 
-    def unwritable(item: Input, *more: object) -> object:
+    def unwritable(item: Input, *more: Any) -> object:
         if isinstance(item, FrameIn) and item.frame.seq == 1:
             raise OverflowError("a mistake of ours")
-        return row(item, *more)  # type: ignore[arg-type]
+        return row(item, *more)
 
     monkeypatch.setattr(world.journal, "_row", unwritable)
-    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)
     said = [payload for _, payload in world.out.published("over_temperature/t01")]
     assert len(said) == 2
     assert said[-1] == b""
@@ -487,7 +491,7 @@ def poisoned_store(tmp_path: Path, *frames: Frame) -> Path:
     world = MistakenWorld(tmp_path / "old.sqlite")
     world.engine.mistaken = False
     world.configure()
-    world.pipeline.step(batch(*frames), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(*frames), T0)
     world.journal.close()
     return world.journal.path
 
@@ -535,7 +539,7 @@ def test_a_start_leaves_out_a_row_that_is_against_the_contract(
         db.commit()
     world = MistakenWorld(path)
     world.pipeline.recover()
-    world.pipeline.step(batch(frame(2)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(2)), T0)
     assert states(world.engine) == states(
         without_the_poison(tmp_path, frame(0), frame(1), frame(2))
     )
@@ -584,7 +588,7 @@ def test_a_checkpoint_of_version_7_is_read(tmp_path: Path) -> None:
     """What version 8 has elsewhere: the session's name, and what is known beside the assets."""
     world = World(tmp_path / "j.sqlite")
     world.configure(gateway="gw")
-    world.pipeline.step(batch(frame(0, hot=True), frame(1, hot=True)), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(frame(0, hot=True), frame(1, hot=True)), T0)
     world.engine.process([StatusIn("gw", True, False, T0)])
     new = msgspec.msgpack.decode(world.engine.asset_state("p"))
     old = new | {"version": 7, "session": "s", "session_number": 1, "gateway_online": False}

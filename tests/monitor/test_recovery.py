@@ -148,7 +148,7 @@ class KilledAtEveryCommit(RuleBasedStateMachine):
     )
     def command(self, asset: str, action: str, code: str, source: str, number: int) -> None:
         command = Command(
-            v=1, id=str(number), action=action, code=code, source=source, duration_s=10.0,  # type: ignore[arg-type]
+            v=1, id=str(number), action=action, code=code, source=source, duration_s=10.0,  # type: ignore[arg-type]  # a command's own word
         )  # fmt: skip
         self.send(f"bms/{asset}/command/ann", encode(command), self.now_ms)
 

@@ -39,7 +39,7 @@ def test_a_refused_frame_leaves_the_alarm_and_the_recovery(tmp_path: Path) -> No
     world.configure(cells=2, provenance=Provenance())
     for k in range(4):
         hot = msgspec.structs.replace(frame(k), temperature_c=[25.0, 70.0 + k])
-        world.pipeline.step(batch(hot), T0)  # type: ignore[arg-type]
+        world.pipeline.step(batch(hot), T0)
     assert standing(world) == [("over_temperature", "t02", "unacknowledged")]
     before = states(world.engine), world.journal.last_id
     ahead = Frame(v=1, session="x", seq=9, timestamp_ms=T0 + 86_400_000, temperature_c=25.0)
@@ -47,7 +47,7 @@ def test_a_refused_frame_leaves_the_alarm_and_the_recovery(tmp_path: Path) -> No
     known = frame(3)
     again = Frame(v=1, session="s", seq=3, timestamp_ms=known.timestamp_ms, temperature_c=25.0)
     no_number = Frame(v=1, session="y", timestamp_ms=known.timestamp_ms, temperature_c=25.0)
-    world.pipeline.step(batch(again, no_number), T0)  # type: ignore[arg-type]
+    world.pipeline.step(batch(again, no_number), T0)
     assert standing(world) == [("over_temperature", "t02", "unacknowledged")]
     assert (states(world.engine), world.journal.last_id) == before
     recovered = World(world.journal.path)
@@ -74,8 +74,8 @@ def test_a_late_frame_does_not_rewire(tmp_path: Path) -> None:
     world.configure(cells=2, provenance=Provenance())
     for k in (0, 1, 3, 4):
         hot = msgspec.structs.replace(frame(k), temperature_c=[25.0, 70.0 + k])
-        world.pipeline.step(batch(hot), T0)  # type: ignore[arg-type]
-    world.pipeline.step(batch(msgspec.structs.replace(frame(2), temperature_c=25.0)), T0)  # type: ignore[arg-type]
+        world.pipeline.step(batch(hot), T0)
+    world.pipeline.step(batch(msgspec.structs.replace(frame(2), temperature_c=25.0)), T0)
     assert world.engine.fleet.assets["p"].sensors == 2
     assert ("over_temperature", "t02", "unacknowledged") in standing(world)
     world.journal.close()
@@ -87,8 +87,8 @@ def test_an_event_id_never_comes_twice_though_the_memory_is_gone(tmp_path: Path)
     first = World(path)
     first.configure()
     for k in range(3):
-        first.pipeline.step(batch(frame(k, hot=True)), T0)  # type: ignore[arg-type]
-    first.pipeline.step(batch(frame(4)), T0)  # type: ignore[arg-type]
+        first.pipeline.step(batch(frame(k, hot=True)), T0)
+    first.pipeline.step(batch(frame(4)), T0)
     before = rows_of(path, "SELECT event_id FROM event")
     assert before
     first.journal.trim(first.journal.last_id)
@@ -96,7 +96,7 @@ def test_an_event_id_never_comes_twice_though_the_memory_is_gone(tmp_path: Path)
     second = World(path)
     second.pipeline.recover()
     for k in range(100, 103):
-        second.pipeline.step(batch(frame(k, hot=True)), T0)  # type: ignore[arg-type]
+        second.pipeline.step(batch(frame(k, hot=True)), T0)
     said = {e.event_id for e in events(second)}
     kept = {event_id for (event_id,) in rows_of(path, "SELECT event_id FROM event")}
     assert said

@@ -28,7 +28,7 @@ def frames(
             "p",
             Frame(
                 v=1, session="s", seq=k, timestamp_ms=T0 + round(1_000 * dt_s * k),
-                current_a=i(k), voltage_v=v(k), temperature_c=t(k), ambient_c=25.0,  # type: ignore[arg-type]
+                current_a=i(k), voltage_v=v(k), temperature_c=t(k), ambient_c=25.0,  # type: ignore[arg-type]  # or a list
             ),
         )
         for k in range(n)

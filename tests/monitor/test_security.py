@@ -205,6 +205,6 @@ async def test_the_embedded_broker_is_on_loopback() -> None:
         bound = {
             c.laddr.ip
             for c in psutil.net_connections("tcp")
-            if c.status == psutil.CONN_LISTEN and c.laddr.port == address.port
+            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == address.port
         }
     assert bound == {"127.0.0.1"}

@@ -168,12 +168,12 @@ async def test_what_raises_is_set_aside_and_the_monitor_goes_on(
                 raise ZeroDivisionError("a mistake of ours")
             return process(inputs)
 
-        monitor.engine.process = mistaken  # type: ignore[method-assign]
+        monitor.engine.process = mistaken  # type: ignore[method-assign]  # a fault put in
         await client.subscribe("bms/+/alarm/input_quarantined/+", 1)
         await introduce(client, 25.0)
         record = await told(client, "bms/pack/alarm/input_quarantined/pack")
         assert decode(AlarmRecord, record).state == "unacknowledged"
-        monitor.engine.process = process  # type: ignore[method-assign]
+        monitor.engine.process = process  # type: ignore[method-assign]  # the fault taken out
         await introduce(client, 25.0, 5)
         for _ in range(2_000):
             if monitor.engine.counters.frames >= 5 and monitor.pipeline.quarantined >= 5:
@@ -220,7 +220,7 @@ async def test_a_tick_that_raises_is_tried_again_and_messages_are_taken(
             loop.call_soon_threadsafe(tried.set)
             raise ZeroDivisionError("a mistake of ours")
 
-        monitor.pipeline.tick = mistaken  # type: ignore[method-assign]
+        monitor.pipeline.tick = mistaken  # type: ignore[method-assign]  # a fault put in
         await tried.wait()
         ticked_s = monitor._ticked_s
         await introduce(client, 25.0)
@@ -230,7 +230,7 @@ async def test_a_tick_that_raises_is_tried_again_and_messages_are_taken(
             await asyncio.sleep(0.005)
         assert monitor.engine.counters.frames == 5
         assert monitor._ticked_s == ticked_s
-        monitor.pipeline.tick = tick  # type: ignore[method-assign]
+        monitor.pipeline.tick = tick  # type: ignore[method-assign]  # the fault taken out
         for _ in range(2_000):
             if monitor._ticked_s > ticked_s:
                 break
@@ -249,7 +249,7 @@ async def test_a_programming_error_around_the_pipeline_ends_the_monitor(
     def mistaken(now_s: float) -> float | None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monitor.pipeline.commit_in_s = mistaken  # type: ignore[method-assign]
+    monitor.pipeline.commit_in_s = mistaken  # type: ignore[method-assign]  # a fault put in
     task = asyncio.create_task(monitor.run())
     await monitor.ready.wait()
     async with connector(config, "user")(aiomqtt.Will("unused/will", b"")) as client:

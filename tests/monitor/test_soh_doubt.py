@@ -4,6 +4,7 @@ that it was made for."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ STRANGERS = [
 ]
 
 
-def states(start_end: list[tuple[float, float]], told: list[int]) -> list[float]:
+def states(start_end: Sequence[tuple[float, float]], told: list[int]) -> list[float]:
     """Go through windows of one cell with what the model said of each; the states that come out."""
     n = len(told)
     value = np.full((1, RESULTS), np.nan)
@@ -82,7 +83,8 @@ def states(start_end: list[tuple[float, float]], told: list[int]) -> list[float]
     )  # fmt: skip
     known = ~np.isnan(result[:, Result.SOH])
     assert (known == (result[:, Result.SOH_STATE] == 0.0)).all()
-    return result[:, Result.SOH_STATE].tolist()
+    told_states: list[float] = result[:, Result.SOH_STATE].tolist()
+    return told_states
 
 
 def test_what_was_doubted_is_believed_again_on_as_much() -> None:

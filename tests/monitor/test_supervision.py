@@ -180,11 +180,11 @@ async def test_a_mistake_of_ours_in_a_helper_ends_nothing(
             raise ZeroDivisionError("with-a-secret")
 
         stale_after_s = w.monitor.engine.stale_after_s
-        w.monitor.engine.stale_after_s = mistaken  # type: ignore[assignment]
+        w.monitor.engine.stale_after_s = mistaken  # type: ignore[assignment]  # a fault put in
         await w.takes_frames()
         task = await w.until(is_failing, "homeassistant")
         assert task["reason"] == "ZeroDivisionError, see the log"
-        w.monitor.engine.stale_after_s = stale_after_s  # type: ignore[method-assign]
+        w.monitor.engine.stale_after_s = stale_after_s  # type: ignore[method-assign]  # the fault taken out
         await w.until(is_ok, "homeassistant")
         await w.takes_frames()
 
@@ -199,10 +199,10 @@ async def test_a_request_that_fails_fails_alone(
         def mistaken() -> dict[str, Any]:
             raise ZeroDivisionError
 
-        w.monitor.upkeep.figures = mistaken  # type: ignore[method-assign]
+        w.monitor.upkeep.figures = mistaken  # type: ignore[method-assign]  # a fault put in
         assert (await w.ask("/metrics"))[0] == 500
         await w.takes_frames()
-        w.monitor.upkeep.figures = works  # type: ignore[method-assign]
+        w.monitor.upkeep.figures = works  # type: ignore[method-assign]  # the fault taken out
         assert (await w.ask("/metrics"))[0] == 200
 
 
@@ -210,9 +210,9 @@ async def test_a_request_that_fails_fails_alone(
     "settings", [{"webhook": "http://x:port/secret"}, {"webhook_header": "secret\n"}]
 )
 async def test_a_webhook_that_cannot_be_refuses_to_start(
-    tmp_path: Path, settings: dict[str, str]
+    tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    config = Config(store=tmp_path / "store.sqlite", **{"webhook": "http://x/", **settings})  # type: ignore[arg-type]
+    config = Config(store=tmp_path / "store.sqlite", **{"webhook": "http://x/", **settings})
     with pytest.raises(ConfigurationError, match="expected") as caught:
         Monitor(config, None, None)
     assert "secret" not in str(caught.value)
@@ -256,12 +256,13 @@ async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
                     await asyncio.sleep(0.01)
             return task.reason
 
-        def full(*_: object) -> None:
+        def full(inputs: object, results: object) -> None:
             raise StoreError("the disk is full")
 
         await until("ok")
         assert alarm() == "unacknowledged"
-        commit, w.monitor.journal.commit = w.monitor.journal.commit, full  # type: ignore[method-assign]
+        commit = w.monitor.journal.commit
+        w.monitor.journal.commit = full  # type: ignore[method-assign]  # a fault put in
         await introduce(w.client, 70.0, 5)
         async with asyncio.timeout(WITHIN_S):
             while w.monitor.checks()["store"]:  # noqa: ASYNC110 - until it has noticed
@@ -270,7 +271,7 @@ async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
         reason = await until("failing")
         assert reason == "the store cannot take the change of the rules; trying again"
         assert alarm() == "unacknowledged"
-        w.monitor.journal.commit = commit  # type: ignore[method-assign]
+        w.monitor.journal.commit = commit  # type: ignore[method-assign]  # the fault taken out
         assert await until("ok") is None
         assert alarm() == "returned-unacknowledged"
         assert w.monitor.checks()["store"]

@@ -283,7 +283,7 @@ async def test_a_server_that_crashed_listens_again(free_port: int) -> None:
 
     lost = opened()
     lost.close()  # uvicorn fails on it
-    async with supervised(serve_again(app, lost, opened)) as (supervisor, _):  # type: ignore[arg-type]
+    async with supervised(serve_again(app, lost, opened)) as (supervisor, _):
         async with asyncio.timeout(20):
             while not supervisor.failures().get("helper") or supervisor.failing():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,9 @@ def test_a_calm_cell_is_normal_and_needs_no_reason() -> None:
     ],
 )
 def test_each_sign_gives_its_level_and_says_so(
-    change: dict[str, object], risk: Risk, words: str | None
+    change: dict[str, Any], risk: Risk, words: str | None
 ) -> None:
-    found = assess(replace(CALM, **change))  # type: ignore[arg-type]
+    found = assess(replace(CALM, **change))
     assert found.risk is risk
     assert len(found.reasons) == len(found.reasons_zh)
     assert words is None or words in found.reasons[0]

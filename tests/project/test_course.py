@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 WEEKS = range(1, 17)
 
 
@@ -66,7 +68,11 @@ def _week_of(item: pytest.Function) -> Week | None:
     language = {test_a_week_in_chinese_runs: "zh", test_a_week_in_english_runs: "en"}.get(
         item.function
     )
-    return None if language is None else (language, int(item.callspec.params["week"]))
+    if language is None:
+        return None
+    week = item.callspec.params["week"]
+    assert isinstance(week, int)
+    return language, week
 
 
 @pytest.mark.timeout(300)

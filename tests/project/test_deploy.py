@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ from cellpulse.deploying import ROUNDS, add_broker_user, make_secrets
 from monitor.alarms.operators import Operators
 from monitor.errors import ConfigurationError
 from monitor.web.login import read_logins
-from tests.conftest import ROOT, need, wait_for_port
+from tests.conftest import ROOT, free_ports, need, wait_for_port
 
 OURS = ("monitor", "dashboard", "simulator")
 THEIRS = ("mosquitto", "influxdb", "grafana")
@@ -156,7 +155,7 @@ class ByHand:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {port: free_port() for port in (1883, 8050, 8086, 9464)}
+        self.ports = {port: free_ports(1)[0] for port in (1883, 8050, 8086, 9464)}
         make_secrets(folder / "secrets", "ann")
         (folder / "data").mkdir()
 
@@ -228,13 +227,6 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start_mosquitto(stack: ByHand) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:

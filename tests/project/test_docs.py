@@ -59,9 +59,9 @@ def wrong(words: list[str]) -> str | None:
         if not rest or rest[0].startswith("-"):
             return None if "--help" in rest else f"{' '.join(words)}: no such command"
         name = rest.pop(0)
-        if name not in command.commands:  # type: ignore[attr-defined]
+        if name not in command.commands:  # type: ignore[attr-defined]  # a group
             return f"{' '.join(words)}: no command {name}"
-        command = command.commands[name]  # type: ignore[attr-defined]
+        command = command.commands[name]  # type: ignore[attr-defined]  # a group
     known = {"--help"}
     for parameter in command.params:
         known |= {*parameter.opts, *parameter.secondary_opts}

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.fuzz.__main__ import NAMES
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 60
 
 
@@ -23,7 +25,6 @@ def running() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """All of them, started together: they take a processor each."""
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_CACHE_DIR": str(ROOT / "build" / "numba-bounds"),
         "PYTHONPATH": str(ROOT),
     }
     processes = {

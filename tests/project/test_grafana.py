@@ -86,7 +86,7 @@ class Replayed:
 
 def filled(query: str, variables: dict[str, str]) -> str:
     for name, value in variables.items():
-        query = re.sub(rf"\${name}\b", lambda _, value=value: value, query)  # type: ignore[misc]
+        query = re.sub(rf"\${name}\b", lambda _, value=value: value, query)  # type: ignore[misc]  # a default binds the loop's value
     return query
 
 

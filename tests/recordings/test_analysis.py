@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recordings import analysis
-from recordings.knee import bacon_watts, find_knee, kneedle, running_median
+from recordings.knee import KneeReport, bacon_watts, find_knee, kneedle, running_median
 from recordings.open import open_recording
-from recordings.types import Operation, RecordingInfo
+from recordings.types import Operation, OperationKind, RecordingInfo
 from tests import recording_files as made
 
 INFO = RecordingInfo(asset="x", dataset="made", nominal_capacity_ah=2.0)
 Floats = np.ndarray
 
 
-def operation(kind: str, cycle: int = 1, **columns: np.ndarray) -> Operation:
+def operation(kind: OperationKind, cycle: int = 1, **columns: np.ndarray) -> Operation:
     n = len(columns["time_s"])
     return Operation(
         index=0,
         cycle=cycle,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         start_ms=0,
         time_s=columns["time_s"],
         current_a=columns["current_a"],
@@ -61,9 +62,11 @@ def test_a_bent_line_has_its_knee_found_by_both(knee: float, noise: float) -> No
     ],
 )
 @pytest.mark.parametrize("noise", [0.0, 0.004])
-def test_no_knee_where_there_is_none(shape: object, noise: float) -> None:
+def test_no_knee_where_there_is_none(
+    shape: Callable[[np.ndarray], np.ndarray], noise: float
+) -> None:
     x = np.arange(1.0, 801)
-    y = shape(x) + np.random.default_rng(2).normal(0, noise, 800)  # type: ignore[operator]
+    y = shape(x) + np.random.default_rng(2).normal(0, noise, 800)
     report = find_knee(x, y)
     assert (report.bacon_watts, report.kneedle, report.verdict) == (None, None, "no knee")
 
@@ -111,15 +114,16 @@ def test_methods_apart() -> None:
 
 
 def test_knees_of_real_cells(shared_data: Path) -> None:
-    def report(path: str) -> object:
+    def report(path: str) -> KneeReport:
         life = analysis.gather(open_recording(shared_data / path)[0], 1, 1)
         return find_knee(*life.capacities())
 
     calce = report("calce/tidy/CS2_36.parquet")
-    assert calce.verdict == "agree"  # type: ignore[attr-defined]
-    assert calce.bacon_watts == pytest.approx(668, abs=3)  # type: ignore[attr-defined]
-    assert calce.earlier_bacon_watts < 500  # type: ignore[attr-defined]  # provisional indeed
-    assert report("nasa/tidy/B0006.parquet").verdict == "no knee"  # type: ignore[attr-defined]
+    assert calce.verdict == "agree"
+    assert calce.bacon_watts == pytest.approx(668, abs=3)
+    assert calce.earlier_bacon_watts is not None
+    assert calce.earlier_bacon_watts < 500  # provisional indeed
+    assert report("nasa/tidy/B0006.parquet").verdict == "no knee"
 
 
 # Curves
@@ -224,12 +228,12 @@ def test_a_peak_that_jumps_is_another_track() -> None:
 
 def test_regeneration_needs_a_rise_and_a_rest() -> None:
     n = 60
-    capacity = 1.9 - 0.004 * np.arange(n)
+    capacity: np.ndarray = 1.9 - 0.004 * np.arange(n)
     capacity[20:] += 0.05  # after a rest
     capacity[40:] += 0.05  # without one
     capacity[55:] += 0.5  # after a rest, but another load
     capacity[30] -= 0.2  # one short discharge, then back: no regeneration
-    start_ms = np.arange(n) * 5 * 3.6e6
+    start_ms: np.ndarray = np.arange(n) * 5 * 3.6e6
     start_ms[20:] += 70 * 3.6e6
     start_ms[31:] += 70 * 3.6e6
     start_ms[50:] += 70 * 3.6e6  # a rest without a rise

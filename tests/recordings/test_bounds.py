@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import msgspec
@@ -105,8 +106,9 @@ def test_lists_of_another_length_than_the_first_are_refused(tmp_path: Path) -> N
     ],
 )
 def test_what_is_said_of_a_recording_is_bounded(name: str, value: object, words: str) -> None:
+    change: dict[str, Any] = {name: value}
     with pytest.raises(RecordingError) as caught:
-        replace(INFO, **{name: value})
+        replace(INFO, **change)
     assert words in str(caught.value)
 
 
@@ -120,8 +122,9 @@ def test_what_is_said_of_a_recording_is_bounded(name: str, value: object, words:
     ],
 )
 def test_an_operation_is_of_its_shape(name: str, shape: tuple[int, ...], words: str) -> None:
+    change: dict[str, Any] = {name: np.ones(shape)}
     with pytest.raises(RecordingError) as caught:
-        replace(OPERATION, **{name: np.ones(shape)})
+        replace(OPERATION, **change)
     assert words in str(caught.value)
 
 
@@ -348,7 +351,7 @@ def test_a_number_that_no_instrument_reads_is_missing(tmp_path: Path) -> None:
     (recording,) = open_recording(tmp_path / "t.parquet")
     first = next(recording.operations())
     assert np.isnan(first.current_a[0])
-    assert first.notes == ("1 number that no instrument reads left out",)
+    assert [str(note) for note in first.notes] == ["1 number that no instrument reads left out"]
 
 
 def test_a_number_that_its_unit_takes_past_every_number_is_refused(tmp_path: Path) -> None:
@@ -398,5 +401,6 @@ def test_the_analysis_of_a_wide_file_ends_in_a_sentence(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert msgspec.json.decode(done.stdout.splitlines()[-1]) == {
-        "error": "wide.h5, column voltage_v: 5,200 cells; a pack has at most 4,096"
+        "error": "wide.h5, column voltage_v: 5,200 cells; a pack has at most 4,096",
+        "error_zh": "wide.h5，列 voltage_v：5,200 个单体；一个电池组最多 4,096 个",
     }

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -164,13 +165,13 @@ def test_panels_show_what_was_gathered(tmp_path: Path) -> None:
     curves = titles["Discharge curves, cycles 1-3"]
     assert len(curves.get_lines()) == 3
     fade = titles["Capacity fade"].get_lines()[0]
-    assert fade.get_xydata().tolist() == [
+    assert np.asarray(fade.get_xydata()).tolist() == [
         [1, 1.8],
         [2, pytest.approx(1.79)],
         [3, pytest.approx(1.78)],
     ]
     ohm = titles["Resistance (EIS)"].get_lines()
-    assert [round(float(line.get_ydata()[0])) for line in ohm] == [45, 70]
+    assert [round(float(np.asarray(line.get_ydata())[0])) for line in ohm] == [45, 70]
     assert {ax.get_xlabel() for ax in figure.axes} >= {"Cycle", "Voltage (V)", "Charge drawn (Ah)"}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,8 +87,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             thread.join()
 
 
-def dataset(server: Server, **changed: object) -> Dataset:
-    download = Download("data.zip", server.url, **changed)  # type: ignore[arg-type]
+def dataset(server: Server, **changed: Any) -> Dataset:
+    download = Download("data.zip", server.url, **changed)
     return replace(CALCE, downloads=(download,), default=("data.zip",))
 
 
@@ -144,7 +145,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(
 
 def test_the_next_process_goes_on_too(server: Server, zipped: bytes, tmp_path: Path) -> None:
     server.content = zipped
-    server.cut_after = [100_000] + [0] * ATTEMPTS
+    server.cut_after = [100_000, *[0] * ATTEMPTS]
     with pytest.raises(FetchError, match="cut; 100000 bytes are kept, fetch again to go on"):
         fetch(dataset(server), tmp_path, wait=lambda _: None)
     assert not (tmp_path / "data.zip").exists()
@@ -158,7 +159,7 @@ def test_a_file_that_changed_meanwhile_is_read_from_the_start(
     server: Server, zipped: bytes, tmp_path: Path
 ) -> None:
     server.content = zipped[::-1]
-    server.cut_after = [100_000] + [0] * ATTEMPTS
+    server.cut_after = [100_000, *[0] * ATTEMPTS]
     with pytest.raises(FetchError):
         fetch(dataset(server), tmp_path, wait=lambda _: None)
     server.content, server.mark, server.cut_after = zipped, '"v2"', []
@@ -238,8 +239,8 @@ def test_nasa_zip_of_zips_becomes_mat_files(server: Server, tmp_path: Path) -> N
         outer.write(tmp_path / "1.zip", "5. Battery Data Set/1.zip")
         outer.write(tmp_path / "2.zip", "5. Battery Data Set/2.zip")
     server.content = (tmp_path / "all.zip").read_bytes()
-    source = replace(NASA, downloads=(Download("data.zip", server.url),), default=("data",))
-    [path] = fetch(source, tmp_path / "cache")
+    one = replace(NASA, downloads=(Download("data.zip", server.url),), default=("data",))
+    [path] = fetch(one, tmp_path / "cache")
     assert path.name == "B0005.mat"
     [recording] = open_recording(path)
     assert len(list(recording.operations())) == 4  # the longer of the two

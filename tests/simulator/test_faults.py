@@ -212,7 +212,8 @@ def test_reactions_release_the_heat_that_they_hold_and_no_more() -> None:
     axis = np.linspace(TABLES.loss_low, TABLES.loss_high, len(TABLES.total_ah))
     total_ah = np.interp(0.1, axis, TABLES.total_ah)
     left_ah = total_ah - np.array([state.discharged_ah[0], start[0, 0]])
-    z = np.linspace(*(left_ah / total_ah), 2001)
+    before, after = left_ah / total_ah
+    z = np.linspace(before, after, 2001)
     table = np.linspace(TABLES.stoichiometry_low, TABLES.stoichiometry_high, len(TABLES.ocv_v))
     stored_j = np.trapezoid(np.interp(z, table, TABLES.ocv_v), z) * total_ah * 3600.0
     assert short_j == pytest.approx(stored_j, rel=0.05)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -55,7 +56,7 @@ def test_what_was_played_stays_and_the_fault_begins_now(cells: list[Recording]) 
     heated, healthy = frames(after, 1)[:800], frames(plain, 1)[:800]
     assert [f.seq for f in heated] == [f.seq for f in healthy]
     assert [f.timestamp_ms for f in heated] == [f.timestamp_ms for f in healthy]
-    warmer = [float(a.temperature_c) - float(b.temperature_c)  # type: ignore[arg-type]
+    warmer = [float(a.temperature_c) - float(b.temperature_c)  # type: ignore[arg-type]  # one sensor
               for a, b in zip(heated, healthy, strict=True)]  # fmt: skip
     assert abs(warmer[0]) < 0.5
     assert max(warmer) > 10.0
@@ -69,7 +70,7 @@ def test_a_second_fault_joins_the_first(cells: list[Recording]) -> None:
     name = cells[0].info.asset
     once = inject_now(cells, name, "cooling", 1_000_000, OPTIONS, parameters)
     twice = inject_now(once, None, f"dropped:asset={name}", 2_000_000, OPTIONS, parameters)
-    kinds = [(spec.kind, spec.onset.time_s) for spec in twice[0].faults]  # type: ignore[attr-defined]
+    kinds = [(spec.kind, spec.onset.time_s) for spec in twice[0].faults]  # type: ignore[attr-defined]  # a faulty one
     assert [kind for kind, _ in kinds] == ["cooling", "dropped"]
     assert kinds[1][1] == 2_000.0
 
@@ -126,7 +127,7 @@ class Wire:
         pass
 
     @property
-    async def messages(self):  # type: ignore[no-untyped-def]
+    async def messages(self) -> AsyncIterator[aiomqtt.Message]:
         while True:
             yield await self._queue.get()
 
@@ -141,7 +142,7 @@ async def test_a_player_obeys_and_goes_on(cells: list[Recording]) -> None:
     wire = Wire(commands)
 
     @asynccontextmanager
-    async def connect(will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+    async def connect(will: aiomqtt.Will) -> AsyncIterator[Any]:
         yield wire
 
     options = ReplayOptions(speed=20_000.0, longest_gap_s=60.0)
@@ -159,7 +160,7 @@ async def test_a_player_obeys_and_goes_on(cells: list[Recording]) -> None:
         for frame in decode_telemetry(payload)
     ]
     seqs = [frame.seq for frame in telemetry]
-    assert sorted(set(seqs)) == list(range(max(seqs) + 1))  # type: ignore[type-var,operator,arg-type]
+    assert sorted(set(seqs)) == list(range(max(seqs) + 1))  # type: ignore[type-var,operator]  # none is None
     configs = [decode(AssetConfig, p) for topic, p in wire.sent if topic.endswith("config")]
     assert len(configs) == 2
     assert "stuck-zero" in str(encode(configs[-1])) or configs[-1].provenance.synthetic

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -27,6 +29,13 @@ def cells() -> list[Recording]:
     return open_recording(demo_recording())[:3]
 
 
+def seqs_of(payload: bytes) -> list[int]:
+    """The numbers of a message's frames, of which each has one."""
+    numbers = [frame.seq for frame in frames_of(payload)]
+    assert None not in numbers
+    return [number for number in numbers if number is not None]
+
+
 class Wire:
     """A broker's client that keeps what is published, and through which a page would command."""
 
@@ -36,12 +45,12 @@ class Wire:
         self._commands: asyncio.Queue[aiomqtt.Message | None] = asyncio.Queue()
         self._news = asyncio.Event()
         self._lost = False
-        self.unanswered: list[int | None] = []  # of frames that came, but were not acknowledged
+        self.unanswered: list[int] = []  # of frames that came, but were not acknowledged
 
     async def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> None:
         if self._lost:
             if topic.endswith("/telemetry"):
-                self.unanswered += [frame.seq for frame in frames_of(payload)]
+                self.unanswered += seqs_of(payload)
                 self._commands.put_nowait(None)
                 self._news.set()
             raise aiomqtt.MqttError("connection lost")
@@ -57,13 +66,13 @@ class Wire:
     async def subscribe(self, topic: str, qos: int = 0) -> None:
         pass
 
-    def command(self, **words: object) -> None:
-        payload = encode(SimulatorCommand(v=1, **words))  # type: ignore[arg-type]
+    def command(self, **words: Any) -> None:
+        payload = encode(SimulatorCommand(v=1, **words))
         topic = aiomqtt.Topic("bms/_simulator/simulator/command")
         self._commands.put_nowait(aiomqtt.Message(topic, payload, 1, False, 1, None))
 
     @property
-    async def messages(self):  # type: ignore[no-untyped-def]
+    async def messages(self) -> AsyncIterator[aiomqtt.Message]:
         while (command := await self._commands.get()) is not None:
             yield command
         raise aiomqtt.MqttError("disconnected while listening")
@@ -90,12 +99,14 @@ class Wire:
 
 
 @asynccontextmanager
-async def playing(cells: list[Recording], first: int, speed: float = 20_000.0):  # type: ignore[no-untyped-def]
+async def playing(
+    cells: list[Recording], first: int, speed: float = 20_000.0
+) -> AsyncIterator[Wire]:
     """A player of the first cells that offers all of them, and the wire it is on."""
     wire = Wire()
 
     @asynccontextmanager
-    async def connect(will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+    async def connect(will: aiomqtt.Will) -> AsyncIterator[Any]:
         yield wire
 
     options = ReplayOptions(speed=speed, longest_gap_s=60.0)
@@ -173,7 +184,7 @@ class Outage:
         self.there = True
 
     @asynccontextmanager
-    async def connect(self, will: aiomqtt.Will):  # type: ignore[no-untyped-def]
+    async def connect(self, will: aiomqtt.Will) -> AsyncIterator[Any]:
         if not self.there:
             raise aiomqtt.MqttError("no broker")
         self.wires.append(Wire())
@@ -223,16 +234,12 @@ async def test_a_broker_that_comes_back_hears_all_of_it(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    numbers = [
-        frame.seq for one in (before, wire) for sent in one.of(topic) for frame in frames_of(sent)
-    ]
+    numbers = [seq for one in (before, wire) for sent in one.of(topic) for seq in seqs_of(sent)]
     assert numbers[0] == 0
     assert set(numbers) == set(range(max(numbers) + 1))
     again = sorted(set(before.unanswered))
     assert bool(again) is not paused
-    assert (
-        again == [frame.seq for sent in wire.of(topic) for frame in frames_of(sent)][: len(again)]
-    )
+    assert again == [seq for sent in wire.of(topic) for seq in seqs_of(sent)][: len(again)]
     assert [record.message for record in caplog.records if "away" in record.message]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,18 +43,18 @@ def operation(
     *,
     cells: int = 1,
     sensors: int = 1,
-    **more: object,
+    **more: Any,
 ) -> Operation:
     n = len(times)
     table = np.arange(n * cells, dtype=float).reshape(n, cells)
     return Operation(
         index=index, cycle=index + 1, kind="charge", start_ms=start_ms, time_s=np.array(times),
         current_a=np.full(n, 1.23456789), voltage_v=3.0 + table / 1000 + index / 10,
-        temperature_c=np.full((n, sensors), 25.0), **more,  # type: ignore[arg-type]
+        temperature_c=np.full((n, sensors), 25.0), **more,
     )  # fmt: skip
 
 
-def made(asset: str = "a", **more: object) -> Made:
+def made(asset: str = "a", **more: Any) -> Made:
     """Three operations: the second an hour after the first, the third after a day."""
     info = RecordingInfo(asset=asset, dataset="made", nominal_capacity_ah=2.0)
     return Made(

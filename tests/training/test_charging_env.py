@@ -139,7 +139,7 @@ def test_a_current_that_jumps_about_breaks_no_limit() -> None:
         def __init__(self) -> None:
             self.rng = np.random.default_rng(3)
 
-        def ask(self, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        def ask(self, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             wish = np.where(self.rng.random(len(seen)) < 0.5, 0.15, 3.0)
             return wish, np.full(len(seen), CHARGER_V)
 

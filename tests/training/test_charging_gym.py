@@ -20,7 +20,7 @@ def test_gymnasium_accepts_the_environment(actions: str, reward: str) -> None:
     assert reward in get_args(Reward)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(ChargingEnv(actions, reward), skip_render_check=True)  # type: ignore[arg-type]
+        check_env(ChargingEnv(actions, reward), skip_render_check=True)  # type: ignore[arg-type]  # words of get_args
 
 
 def test_a_finished_charge_is_replaced_at_once() -> None:

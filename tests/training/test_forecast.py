@@ -155,7 +155,7 @@ def test_a_budget_leaves_out_and_names_what_it_has_no_time_for() -> None:
     from training.forecast.command import Budget, leave_one_out
     from training.forecast.evaluate import figures_of, knee_figures
 
-    curves = {
+    curves: dict[str, tuple[int, np.ndarray]] = {
         cell: (0, 1.0 - 0.001 * (1 + 0.1 * k) * np.arange(160))
         for k, cell in enumerate(("B0005", "B0006", "B0007", "B0018"))
     }

@@ -213,9 +213,10 @@ def test_the_shipped_model_on_every_sample_of_a_real_cell(
 
 def test_each_row_is_answered_alone(model: SohModel, b0005: list[HalfCycle]) -> None:
     x = next(half for half in b0005 if half.usable and len(half.inputs)).inputs
-    whole = model.run(x)
+    whole: tuple[np.ndarray, ...] = model.run(x)
     for k in (0, 7, len(x) - 1):
-        for one, many in zip(model.run(x[k : k + 1]), whole, strict=True):
+        row: tuple[np.ndarray, ...] = model.run(x[k : k + 1])
+        for one, many in zip(row, whole, strict=True):
             assert one[0] == pytest.approx(many[k], abs=1e-6)
 
 

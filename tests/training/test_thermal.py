@@ -12,14 +12,20 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.kernels.features import SLOT_CHANNELS, SLOTS, THERMAL_WIDTH, Feature
+from monitor.kernels.features import (
+    HEAT_CAPACITY_J_PER_K_AH,
+    SLOT_CHANNELS,
+    SLOTS,
+    THERMAL_WIDTH,
+    Feature,
+)
 from monitor.models.onnx import ThermalModel, read_card
 from recordings.open import open_recording
 from tests.conftest import ROOT
 from training.thermal import autoencoder as thermal_autoencoder
 from training.thermal.command import windows_of
 from training.thermal.data import HeatParameters, Stream, healthy_streams, run_kernel, stream_of
-from training.thermal.prior import HEAT_CAPACITY_J_PER_K_AH, fit_group, median_prior
+from training.thermal.prior import fit_group, median_prior
 from training.thermal.scoring import alarm_times
 
 PRIOR = HeatParameters(20.0, 0.025, 0.2)

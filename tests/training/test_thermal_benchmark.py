@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from training.thermal.physical import HeatBalance
 from training.thermal.report import as_report, figures, page
 from training.thermal.scenarios import SCENARIOS, SENSOR_FAULTS, sites
 from training.thermal.sensors import falsely_named, falsely_named_disturbed, judge_sensors
-from training.thermal.slots import slots_of
+from training.thermal.slots import Slots, slots_of
 from training.thermal.tables import OURS, Beside
 from training.thermal.twin import healthy_twins, shorted_twin
 from training.thermal.vus import Series, vus_pr
@@ -81,7 +82,7 @@ def test_a_held_out_group_is_never_in_its_detectors_training(bench: Bench) -> No
     seen: list[set[str]] = []
 
     class Spy(HeatBalance):
-        def fit(self, train, seed):  # type: ignore[no-untyped-def]
+        def fit(self, train: Sequence[Slots], seed: int) -> None:
             seen.append({slots.group for slots in train})
             super().fit(train, seed)
 

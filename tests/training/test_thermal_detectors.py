@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.thermal.balance import TERMS, BalancePrior, fit_balance, follow, terms
+from monitor.kernels.features import TERMS
+from training.thermal.balance import BalancePrior, fit_balance, follow, terms
 from training.thermal.data import HeatParameters, Stream, run_kernel
 from training.thermal.detectors import Detector, all_detectors
 from training.thermal.injection import inject

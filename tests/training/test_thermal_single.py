@@ -70,7 +70,7 @@ def test_an_alarm_on_a_leaking_charge_shows_what_the_charger_gave() -> None:
     assert found.charging
     assert found.excess_w == pytest.approx(0.4)
     assert found.charger_w == pytest.approx(0.42)
-    assert (found.next_start_v, found.usual_next_v) == (pytest.approx(3.5), pytest.approx(3.6))
+    assert (found.next_start_v, found.usual_next_v) == pytest.approx((3.5, 3.6))
 
 
 def test_a_budget_is_a_share_of_what_is_left() -> None:

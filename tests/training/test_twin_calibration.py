@@ -70,7 +70,7 @@ def test_writing_and_reading_keeps_five_digits(tmp_path: Path) -> None:
     path = tmp_path / "again.json"
     write(_data(), path)
     for a, b in zip(load_parameters(path).tables(), load_parameters().tables(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4)
 
 
 def test_a_scaled_cell_behaves_alike() -> None:

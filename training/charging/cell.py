@@ -200,6 +200,7 @@ class CellBatch:
 
     @property
     def n(self) -> int:
+        """How many cells."""
         return len(self.current_c)
 
     def gather(self, row: int) -> Floats:
@@ -208,10 +209,12 @@ class CellBatch:
 
     @property
     def temperature_c(self) -> Floats:
+        """Temperature of every cell's core, degC. (n,)"""
         return self.gather(k.TEMPERATURE_C)
 
     @property
     def capacity_loss(self) -> Floats:
+        """Capacity lost, a share of nominal. (n,)"""
         return self.gather(k.CAPACITY_LOSS)
 
     @property

@@ -40,7 +40,8 @@ class Scene:
 class Watcher(Protocol):
     """Looks at the cells after every step of theirs."""
 
-    def see(self) -> None: ...
+    def see(self) -> None:
+        """Look at the cells as they are now."""
 
 
 class Chargers:

@@ -49,12 +49,15 @@ class Cells(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> NDArray[np.float32]:
+        """Begin anew; what is seen. (n, inputs)"""
         return self._env.reset()[0]
 
     def step_async(self, actions: NDArray[Any]) -> None:
+        """Take the actions of the next step. (n, 1)"""
         self._action = actions
 
     def step_wait(self) -> tuple[NDArray[np.float32], Floats, NDArray[np.bool_], list[Any]]:
+        """What is seen, rewards, whether each charge has ended, and its end."""
         seen, reward, done, given_up, info = self._env.step(self._action)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         ended = done | given_up
@@ -64,18 +67,23 @@ class Cells(VecEnv):
         return seen, reward.astype(np.float32), ended, infos
 
     def close(self) -> None:
+        """End the environment."""
         self._env.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The one environment's attribute, once a cell."""
         return [getattr(self._env, attr_name, None)] * self.num_envs
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Raises NotImplementedError."""
         raise NotImplementedError("the cells share one environment")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> Any:
+        """Raises NotImplementedError."""
         raise NotImplementedError("the cells share one environment")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """No cell is wrapped."""
         return [False] * self.num_envs
 
 

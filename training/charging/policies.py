@@ -28,7 +28,8 @@ class Policy(Protocol):
     """Currents to charge with. Arrays are (n,), in C of nominal capacity."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The policy's name in tables."""
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
         """Current and the voltage that the charger is to hold, from what is seen (n, columns)."""
@@ -48,10 +49,12 @@ class CcCv:
     name: str = "CC-CV"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        """The same rate and voltage whatever is seen."""
         n = len(seen)
         return np.broadcast_to(self.rate_c, n), np.broadcast_to(self.cut_v, n)
 
     def only(self, kept: Bools) -> CcCv:
+        """The policy of the cells that are kept."""
         return CcCv(_some(self.rate_c, kept), _some(self.cut_v, kept), self.name)
 
 
@@ -75,11 +78,13 @@ class CcCvByAmbient:
     name: str = "CC-CV by ambient"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        """The rate and voltage of the nearest ambient."""
         middles = 0.5 * (self.ambients_c[1:] + self.ambients_c[:-1])
         at = np.searchsorted(middles, seen[:, SEEN["ambient_c"]])
         return self.rate_c[at], self.cut_v[at]
 
     def only(self, kept: Bools) -> CcCvByAmbient:
+        """The same for any cells."""
         return self
 
 
@@ -91,6 +96,7 @@ class MultiStage:
     name: str = "multi-stage CC"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        """The rate of the stage that the state of charge is in."""
         stages = self.rates_c.shape[-1]
         place = (seen[:, SEEN["soc"]] - START_SOC) / (END_SOC - START_SOC) * stages
         stage = np.clip(place.astype(np.int64), 0, stages - 1)
@@ -98,6 +104,7 @@ class MultiStage:
         return rates[np.arange(len(seen)), stage], np.full(len(seen), CHARGER_V)
 
     def only(self, kept: Bools) -> MultiStage:
+        """The policy of the cells that are kept."""
         return self if self.rates_c.ndim == 1 else MultiStage(self.rates_c[kept], self.name)
 
 
@@ -113,9 +120,11 @@ class Network:
     name: str = "PPO"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        """What the network answers, up to the charger's voltage."""
         return current_of(self.action(scaled(seen))), np.full(len(seen), CHARGER_V)
 
     def only(self, kept: Bools) -> Network:
+        """The same for any cells."""
         return self
 
     def action(self, x: Floats) -> Floats:
@@ -135,6 +144,7 @@ class SideBySide:
     name: str = "side by side"
 
     def ask(self, seen: Floats) -> tuple[Floats, Floats]:
+        """Each policy answers for its own cells, in turn."""
         current_c, cut_v = np.empty(len(seen)), np.empty(len(seen))
         step = len(self.policies)
         for index, policy in enumerate(self.policies):
@@ -142,6 +152,7 @@ class SideBySide:
         return current_c, cut_v
 
     def only(self, kept: Bools) -> Policy:
+        """Raises NotImplementedError."""
         raise NotImplementedError("charges that leave would break the turns")
 
 

@@ -55,6 +55,7 @@ class Charge:
 
     @property
     def violates(self) -> bool:
+        """Whether a limit was passed by more than the tolerance."""
         return (
             self.highest_v > LIMITS.voltage_max_v + VOLTAGE_TOLERANCE_V
             or self.peak_c > LIMITS.temperature_max_c
@@ -116,12 +117,12 @@ class SpmeCell:
 
     def _held_inplace(self, current_c: float, step_s: float, cut_v: float) -> float:
         """A step at a current, or at what ends it at the charger's voltage; the current taken."""
-        before = self._simulation._solution
+        before = self._simulation._solution  # noqa: SLF001 - PyBaMM has no way back
         for _ in range(6):
             volts = _read(self._step(-current_c * NOMINAL_AH, step_s))[0]
             if volts <= cut_v + VOLTAGE_TOLERANCE_V or current_c <= 0.02:
                 break
-            self._simulation._solution = before
+            self._simulation._solution = before  # noqa: SLF001
             current_c = max(current_c - (volts - cut_v + 0.001) / OHM_C, 0.02)
         else:
             self._step(-current_c * NOMINAL_AH, step_s)
@@ -130,7 +131,7 @@ class SpmeCell:
     def _step(self, current_a: float, seconds: float, *, fresh: bool = False) -> Any:
         inputs = {"Current function [A]": current_a}
         if fresh:
-            self._simulation._solution = None
+            self._simulation._solution = None  # noqa: SLF001 - nor one to begin anew
         return self._simulation.step(seconds, inputs=inputs, save=False)
 
 

@@ -34,6 +34,7 @@ class Conditions:
 
     @property
     def n(self) -> int:
+        """How many charges."""
         return len(self.ambient_c)
 
 
@@ -143,10 +144,12 @@ class Watch:
 
     @classmethod
     def of(cls, cells: CellBatch) -> Watch:
+        """A watch over cells that has seen nothing."""
         n = cells.n
         return cls(cells, np.full(n, -np.inf), np.full(n, -np.inf), np.full(n, np.inf))
 
     def see(self) -> None:
+        """Keep the extremes of what the cells show now."""
         self.peak_c = np.maximum(self.peak_c, self.cells.temperature_c)
         self.highest_v = np.maximum(self.highest_v, self.cells.voltage_v)
         self.lowest_anode_v = np.minimum(self.lowest_anode_v, self.cells.anode_v)

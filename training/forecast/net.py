@@ -41,6 +41,7 @@ class ForecastNet(torch.nn.Module):
         self.out = torch.nn.Linear(hidden + 1 + families + HISTORY, AHEAD)
 
     def forward(self, history: torch.Tensor, family: torch.Tensor) -> torch.Tensor:
+        """The next cycles' SOH. history (n, 50), family (n,) -> (n, 10)"""
         last = history[:, -1:]
         change = (history - last) * (100.0 * SCALE)
         channels = family[:, None, :].expand(-1, HISTORY, -1)
@@ -64,6 +65,7 @@ class ForecastTransformer(torch.nn.Module):
         self.out = torch.nn.Linear(hidden + 1 + families + HISTORY, AHEAD)
 
     def forward(self, history: torch.Tensor, family: torch.Tensor) -> torch.Tensor:
+        """The next cycles' SOH. history (n, 50), family (n,) -> (n, 10)"""
         last = history[:, -1:]
         change = (history - last) * (100.0 * SCALE)
         channels = family[:, None, :].expand(-1, HISTORY, -1)

@@ -150,11 +150,13 @@ class Graph:
         self._constants: list[Any] = []
 
     def constant(self, value: NDArray[Any] | np.generic) -> str:
+        """A constant's name in the graph."""
         name = f"c{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def node(self, kind: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        """A node's output's name."""
         name = out or f"n{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name

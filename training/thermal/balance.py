@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from monitor.kernels.features import (
@@ -21,6 +20,7 @@ from monitor.kernels.features import (
     Param,
     balance_slot_inplace,
 )
+from monitor.kernels.jit import njit
 from training.thermal.data import Floats, Ints, Mask
 from training.thermal.slots import Slots
 
@@ -111,9 +111,8 @@ def _run_inplace(slots: Slots, prior: BalancePrior, adapt: bool, out: Floats, ro
     _follow_inplace(state, params, adapt, slots.timestamp_ms, *columns, out, rows)
 
 
-# Not cached on disk: the cache would not notice a change of the kernel in the other file.
-@numba.njit(nogil=True, error_model="numpy")
-def _follow_inplace(
+@njit
+def _follow_inplace(  # noqa: PLR0913 - a kernel takes arrays
     s: Floats, p: Floats, adapt: bool,
     t_ms: Ints, duration: Floats, warming: Floats, temp: Floats, ambient: Floats,
     c: Floats, c2: Floats, v: Floats, begins: Mask, out: Floats, rows: Floats,

@@ -118,6 +118,7 @@ class Bench:
 
     @property
     def groups(self) -> list[str]:
+        """The groups of cells, each once, in order."""
         return sorted({slots.group for slots in self.slots})
 
     def injected(self, group: str, scenario: Scenario) -> Iterator[tuple[Site, Injected]]:

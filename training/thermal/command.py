@@ -288,6 +288,7 @@ def print_evaluation(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of `python -m training.thermal`."""
     parser = argparse.ArgumentParser(prog="python -m training.thermal", description=__doc__)
     parser.add_argument("what", choices=("train", "evaluate"))
     parser.add_argument("--data", type=Path, required=True, help="folder with nasa/ and dmegc/")

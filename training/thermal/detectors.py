@@ -23,7 +23,8 @@ class Detector(Protocol):
     """What the benchmark asks of a detector."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The detector's name in tables."""
 
     @property
     def history_s(self) -> float:
@@ -53,6 +54,7 @@ class Rule:
         """Nothing to learn."""
 
     def score(self, slots: Slots) -> Floats:
+        """What the function gives; a score a slot."""
         return self._of(slots)
 
 

@@ -243,7 +243,7 @@ def _reaction_heat_inplace(kelvin: float, dt: float, left: Floats, volume_m3: fl
 
 
 @njit
-def _inject_inplace(
+def _inject_inplace(  # noqa: PLR0913 - a kernel takes arrays
     t_ms: Ints, current: Floats, volts: Floats, temp: Floats, ambient: Floats,
     onset_ms: int, family: int, level: float,
     capacity: float, share: float, between: float, cooling: float, lag: float, contact: float,

@@ -25,9 +25,11 @@ class Autoencoder:
         self._steps = steps
 
     def learn(self, x: Floats32, seed: int) -> None:
+        """Train on windows, (n, slots, channels)."""
         self._model = _trained(self._make, x, seed, self._steps)
 
     def judge(self, x: Floats32) -> Floats:
+        """The reconstruction's error a window. (n,)"""
         with torch.no_grad():
             given = torch.from_numpy(x)
             error = (self._model(given) - given).square().mean(dim=(1, 2))
@@ -100,6 +102,7 @@ class CarriedAutoencoder:
         self._steps = steps
 
     def fit(self, train: Sequence[Slots], seed: int) -> None:
+        """Train on whole streams of the training groups."""
         rng = np.random.default_rng(seed)
         groups: dict[str, list[Floats32]] = {}
         for slots in train:
@@ -117,6 +120,7 @@ class CarriedAutoencoder:
         self._model = _trained(_Carried, z, seed, self._steps, batch=64)
 
     def score(self, slots: Slots) -> Floats:
+        """The reconstruction's error a slot."""
         if len(slots) == 0:
             return np.zeros(0)
         with torch.no_grad():

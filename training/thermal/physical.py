@@ -44,6 +44,7 @@ class HeatBalance:
         self._adapt = adapt
 
     def fit(self, train: Sequence[Slots], seed: int) -> None:
+        """Fit the prior on the training groups, and the limits on what is left over."""
         groups: dict[str, list[Slots]] = {}
         for slots in train:
             groups.setdefault(slots.group, []).append(slots)
@@ -67,6 +68,7 @@ class HeatBalance:
         return follow(slots, self.prior, adapt=self._adapt)
 
     def score(self, slots: Slots) -> Floats:
+        """The larger of both windows of evidence, each over its limit; a score a slot."""
         trace = self.trace(slots)
         return np.maximum(trace.fast / self.fast_limit, trace.slow / self.slow_limit)
 
@@ -99,6 +101,7 @@ class ResidualAutoencoder:
         self._steps = steps
 
     def fit(self, train: Sequence[Slots], seed: int) -> None:
+        """Fit the prior and the limit on the training groups."""
         groups: dict[str, list[Slots]] = {}
         for slots in train:
             groups.setdefault(slots.group, []).append(slots)
@@ -122,6 +125,7 @@ class ResidualAutoencoder:
         return found
 
     def score(self, slots: Slots) -> Floats:
+        """Heat over its limit; a score a slot."""
         return self.heat(slots) / self.heat_limit
 
     def _windows(self, slots: Slots) -> tuple[Ints, Floats32]:
@@ -143,8 +147,10 @@ class ShippedScorer:
         self._autoencoder = ResidualAutoencoder(steps)
 
     def fit(self, train: Sequence[Slots], seed: int) -> None:
+        """Fit both parts."""
         self._balance.fit(train, seed)
         self._autoencoder.fit(train, seed)
 
     def score(self, slots: Slots) -> Floats:
+        """The larger of both scores, a slot."""
         return np.fmax(self._balance.score(slots), self._autoencoder.score(slots))

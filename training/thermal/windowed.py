@@ -69,9 +69,11 @@ class PrincipalComponents:
     """Reconstruction error of the window from its first eight principal components."""
 
     def learn(self, x: Floats32, seed: int) -> None:
+        """Fit the components on windows, (n, slots, channels)."""
         self._pca = PCA(n_components=8, random_state=seed).fit(x.reshape(len(x), -1))
 
     def judge(self, x: Floats32) -> Floats:
+        """What the components do not give back of a window. (n,)"""
         flat = x.reshape(len(x), -1)
         back = self._pca.inverse_transform(self._pca.transform(flat))
         error: Floats = np.square(flat - back).mean(axis=1)
@@ -85,10 +87,12 @@ class PyodModel:
         self._make = make
 
     def learn(self, x: Floats32, seed: int) -> None:
+        """Fit the model on the windows' summaries."""
         self._model = self._make(seed)
         self._model.fit(_summary(x))
 
     def judge(self, x: Floats32) -> Floats:
+        """The model's score a window. (n,)"""
         score: Floats = self._model.decision_function(_summary(x))
         return score
 

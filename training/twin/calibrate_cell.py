@@ -144,6 +144,7 @@ class Weighed:
 
     @classmethod
     def of(cls, cycle: Cycle) -> Weighed:
+        """The cycle's samples and their weights."""
         charging = _charging(cycle) & (cycle.weight > 0)
         loaded = cycle.discharging & (cycle.weight > 0) & (cycle.voltage_v >= CUT_OFF_V)
         resting = ~charging & ~cycle.discharging

@@ -58,6 +58,7 @@ class Fade:
 
     @classmethod
     def of(cls, cycles: Sequence[Cycle], tables: Tables) -> Fade:
+        """The fade of cycles in order, smoothed."""
         losses = np.array([cycle.loss for cycle in cycles])
         # Capacity regenerates after rests: a median of five cycles says where it stands.
         around = np.lib.stride_tricks.sliding_window_view(np.pad(losses, 2, mode="edge"), _ENDS)

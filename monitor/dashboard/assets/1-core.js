@@ -5,43 +5,61 @@
    by the browser itself, for up to 5 s. */
 (function () {
   "use strict";
-  const TEXTS = JSON.parse(document.getElementById("cp-texts").textContent);
+  /* What the page's frame always holds. */
+  const there = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+  const told = (id) => JSON.parse(there(id).textContent || "");
+  const TEXTS = told("cp-texts");
   const SILENCE_MS = 3500; // the server beats every second
   const AWAKE_MS = 1500; // silence that is waited for where this page or its machine has slept
   const ASK_WITHIN_MS = 1500;
+  const LATE_MS = 1500; // how much later than the server the page itself calls a row stale
   const store = {
-    get(key) { try { return localStorage.getItem(key); } catch (error) { return null; } },
-    set(key, value) { try { localStorage.setItem(key, value); } catch (error) { /* private mode */ } },
+    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+    set(key, value) { try { localStorage.setItem(key, value); } catch { /* private mode */ } },
   };
+  /** @type {Record<string, Handler>} */
   const handlers = {};
+  /** @type {WebSocket | null} */
   let socket = null;
   let heardAt = performance.now();
   let secondAt = performance.now();
   let patienceMs = SILENCE_MS;
-  let retry = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let retry;
+  /** @type {AbortController | null} */
   let asking = null;
+  /** @type {number | null} */
   let lostSince = null;
   let offsetMs = 0;
   let look = { look: "none" };
+  /** @type {Head | null} */
   let head = null;
   let painted = {};
   const waits = new Map();
 
-  const cp = (window.cellpulse = {
+  /** @type {Core} */
+  const cp = {
     language: "en",
     utc: false,
+    started: false,
+    soundOn: store.get("cp-sound") === "1",
+    head: null,
     handlers,
     frames: 0,
+    settings: told("cp-settings"),
     narrow: window.matchMedia("(max-width: 760px)"),
+
+    /** @type {Core["known"]} */
+    known: (value) => value !== null && value !== undefined,
 
     text(key, values) {
       const words = TEXTS[cp.language][key];
       if (words === undefined) return key;
-      return values ? words.replace(/\{(\w+)\}/g, (all, name) => String(values[name])) : words;
+      return values ? words.replace(/\{(\w+)\}/g, (_, name) => String(values[name])) : words;
     },
 
     number(value, digits, unit) {
-      if (value === null || value === undefined || Number.isNaN(value)) return "–";
+      if (!cp.known(value) || Number.isNaN(value)) return "–";
       let shown = Number(value);
       if (unit === "%") shown *= 100;
       if (unit === "mΩ") shown *= 1000;
@@ -53,11 +71,10 @@
 
     soh(row) {
       const words = row.st && row.st !== "ok" ? cp.text("soh_" + row.st) : null;
-      if (row.soh === null || row.soh === undefined) {
+      if (!cp.known(row.soh)) {
         return { main: "–", sub: words || cp.text("soh_none") };
       }
-      const between = row.lo === null || row.lo === undefined ? "" :
-        cp.number(row.lo, 1, "%").replace(" %", "") + "–" + cp.number(row.hi, 1, "%");
+      const between = cp.known(row.lo) ? cp.number(row.lo, 1, "%").replace(" %", "") + "–" + cp.number(row.hi, 1, "%") : "";
       return { main: cp.number(row.soh, 1, "%"), sub: words ? words + (between ? " · " + between : "") : between };
     },
 
@@ -68,7 +85,8 @@
     },
 
     time(ms, withDate) {
-      if (ms === null || ms === undefined) return "–";
+      if (!cp.known(ms)) return "–";
+      /** @type {Intl.DateTimeFormatOptions} */
       const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
       if (withDate !== false) Object.assign(options, { year: "numeric", month: "2-digit", day: "2-digit" });
       if (cp.utc) options.timeZone = "UTC";
@@ -94,24 +112,28 @@
 
     isLost() { return lostSince !== null || (head !== null && !head.feed); },
 
-    /* Freshness of a row: never "live" while the way to it is broken. */
+    /* The server says with every row whether it is stale, and after how long it will be. The page
+       adds what the server cannot tell it: that the way to it is broken, or that it stands still. */
+    isStale(row) {
+      const { at } = row;
+      if (row.off || row.stale !== false || cp.isLost() || !cp.known(at)) return true;
+      return cp.now() - at > row.limit + LATE_MS;
+    },
+
     fresh(row) {
-      if (row.at === null || row.at === undefined) {
-        return { kind: "stale", words: cp.text("never") };
-      }
-      const age = cp.now() - row.at;
-      if (row.off) return { kind: "stale", words: cp.text("offline", { age: cp.age(age) }) };
-      const limit = row.limit || 3000;
-      if (cp.isLost() || row.stale !== false || age > limit + 1500) {
-        return { kind: "stale", words: cp.text("stale", { age: cp.age(age) }) };
-      }
-      return { kind: "live", words: cp.text("fresh") };
+      if (!cp.isStale(row)) return { kind: "live", words: cp.text("fresh") };
+      if (!cp.known(row.at)) return { kind: "stale", words: cp.text("never") };
+      const age = cp.age(cp.now() - row.at);
+      return { kind: "stale", words: cp.text(row.off ? "offline" : "stale", { age }) };
     },
 
     /* What was normal when an asset fell silent is unknown now; a warning stands. */
     risk(row) {
-      let kind = row.risk || "unknown";
-      if (kind === "ok" && cp.fresh(row).kind === "stale") kind = "unknown";
+      const kind = row.risk || "unknown";
+      return cp.lamp(kind === "ok" && cp.isStale(row) ? "unknown" : kind);
+    },
+
+    lamp(kind) {
       const sign = { ok: "●", watch: "◐", warning: "▲", danger: "■", unknown: "○" }[kind];
       return { kind, sign, words: cp.text("risk_" + kind) };
     },
@@ -162,10 +184,14 @@
       return { type: "Link", namespace: "dash_core_components", props: { href, ...props, children } };
     },
 
+    /* The nearest element with that selector around what an event came from. */
+    around(event, selector) { return event.target instanceof Element ? event.target.closest(selector) : null; },
+
     assetPath(asset, cell) {
       return "/asset/" + encodeURIComponent(asset) + (cell ? "/" + (cell + 1) : "");
     },
-  });
+  };
+  window.cellpulse = /** @type {Cellpulse} */ (cp); // the other scripts add to it
 
   /* A page that looks at nothing live has a name of its own. */
   function handler() { return handlers[look.page || look.look]; }
@@ -186,21 +212,22 @@
       };
       if (document.hidden) setTimeout(paint, 0); else requestAnimationFrame(paint);
     };
-    mine.onclose = () => {
-      if (mine !== socket) return;
-      socket = null;
-      if (lostSince === null) lostSince = cp.now();
-      everySecond();
-      // Many pages that lose the same server do not all come back in one instant.
-      retry = setTimeout(ask, Math.random() * 500);
-    };
+    mine.onclose = () => closed(mine);
+  }
+
+  function closed(mine) {
+    if (mine !== socket) return;
+    socket = null;
+    if (lostSince === null) lostSince = cp.now();
+    everySecond();
+    // Many pages that lose the same server do not all come back in one instant.
+    retry = setTimeout(ask, Math.random() * 500);
   }
 
   /* Is the server there? Then connect. A session that has ended looks like a lost connection; the
      page then asks who it is. */
   function ask() {
     clearTimeout(retry);
-    retry = null;
     if (socket || asking) return;
     const mine = (asking = new AbortController());
     const wait = setTimeout(() => mine.abort(), ASK_WITHIN_MS);
@@ -242,7 +269,7 @@
     cp.head = head;
     paintHead();
     const here = frame.k === look.look && (frame.k !== "asset" || (frame.asset === look.asset && frame.cell === look.cell));
-    if (here && handlers[frame.k]) handlers[frame.k].frame(frame);
+    if (here) handlers[frame.k]?.frame?.(frame);
     banner();
   }
 
@@ -260,7 +287,7 @@
   }
 
   function banner() {
-    const element = document.getElementById("banner");
+    const element = there("banner");
     let words = "";
     let kind = "";
     if (lostSince !== null) {
@@ -287,13 +314,13 @@
     if (socket && now - heardAt > patienceMs) {
       const dead = socket;
       if (lostSince === null) lostSince = cp.now() - patienceMs;
-      dead.onclose({});
+      closed(dead);
       dead.close();
     }
     if (!socket && lostSince === null) lostSince = cp.now();
     banner();
     cp.put("clock", { children: cp.time(cp.now(), false) + (cp.utc ? " UTC" : "") });
-    if (handler() && handler().second) handler().second();
+    handler()?.second?.();
   }
 
   function setLanguage(wanted, stored) {
@@ -308,7 +335,7 @@
   /* Called by Dash's clientside callbacks. */
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.cellpulse = {
-    chooseLanguage(stamp, stored) {
+    chooseLanguage(_stamp, stored) {
       const asked = cp.started ? null : new URLSearchParams(location.search).get("lang");
       cp.started = true;
       return setLanguage(asked || stored || navigator.language || "en", stored);
@@ -319,8 +346,8 @@
       const before = handler();
       look = data;
       painted = {};
-      if (before && before.leave) before.leave();
-      if (handler() && handler().enter) handler().enter(look);
+      before?.leave?.();
+      handler()?.enter?.(look);
       cp.say(look);
       paintHead();
       banner();
@@ -350,9 +377,8 @@
       return null;
     },
   };
-  cp.soundOn = store.get("cp-sound") === "1";
 
-  function redraw() { if (handler() && handler().redraw) handler().redraw(); }
+  function redraw() { handler()?.redraw?.(); }
   new MutationObserver(redraw).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-mantine-color-scheme"],
   });

@@ -47,7 +47,7 @@
 
   /* An axis spans at least this much, so that a sensor's last digit does not look like an event. */
   function room(values, least) {
-    const known = values.filter((value) => value !== null && value !== undefined);
+    const known = values.filter((value) => cp.known(value));
     if (!known.length) return {};
     let low = Infinity, high = -Infinity;
     for (const value of known) { if (value < low) low = value; if (value > high) high = value; }
@@ -63,26 +63,16 @@
     type: "line", xref: "paper", x0: 0, x1: 1, yref, y0: y, y1: y, line: { color: colour, width: 1, dash: "dash" },
   });
 
-  /* Whether `next` comes so long after the last of `times` that no line is drawn across. Told of
-     rows as they came: of thinned ones the spacing says nothing, so silences are marked before. */
-  function silent(times, next) {
-    const step = next - times[times.length - 1];
-    if (!(step > 600e3) || times.length < 3) return false;
-    const steps = times.slice(1).map((ms, n) => ms - times[n]).sort((a, b) => a - b);
-    return step > 20 * steps[steps.length >> 1];
-  }
-
   /* The rows to draw of a column: those with a value, and one without wherever it has none for over
      a minute and what a screen can show, or where nothing was heard. */
   function bridged(S, n) {
     const t = S[0], least = Math.max(60e3, (t[t.length - 1] - t[0]) / 200);
-    const missing = (k, c) => S[c][k] === null || S[c][k] === undefined;
     const kept = [];
     let gap = -1, silent = false;
     for (let k = 0; k < t.length; k++) {
-      if (missing(k, n)) {
+      if (!cp.known(S[n][k])) {
         if (gap < 0) gap = k;
-        silent = silent || [1, 2, 3].every((c) => missing(k, c));
+        silent = silent || cp.series.isEmpty(S.slice(1, 4), k);
         continue;
       }
       if (gap > 0 && (silent || t[k] - t[gap - 1] > least)) kept.push(gap);
@@ -138,9 +128,9 @@
      the forecast or null, `eol` the end of life as a fraction or null. */
   function soh(cycles, nominal, now, truths, outlook, eol, revision) {
     const list = cycles.slice().sort((a, b) => a.end_ms - b.end_ms);
-    const known = list.filter((c) => c.soh !== null && c.soh !== undefined);
+    const known = list.filter((c) => cp.known(c.soh));
     const full = nominal ? list.filter((c) => c.kind === "discharge" && c.complete) : [];
-    const percent = (value) => (value === null || value === undefined ? null : 100 * value);
+    const percent = (value) => (cp.known(value) ? 100 * value : null);
     const x = times(known.map((c) => c.end_ms));
     const colour = cp.css("--cp-soh");
     const few = known.length < 4; // a band between so few points is hardly there
@@ -148,13 +138,14 @@
       type: "data", symmetric: false, color: colour, thickness: 1.4,
       array: known.map((c) => percent(c.soh_high - c.soh)), arrayminus: known.map((c) => percent(c.soh - c.soh_low)),
     };
+    /** @type {any[]} */
     const data = [
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_high)), line: { width: 0 }, hoverinfo: "skip", showlegend: false },
       { type: "scatter", mode: "lines", x, y: known.map((c) => percent(c.soh_low)), line: { width: 0 }, fill: "tonexty", fillcolor: cp.css("--cp-band"), name: cp.text("interval"), hoverinfo: "skip" },
       { type: "scatter", mode: "lines+markers", x, y: known.map((c) => percent(c.soh)), line: { color: colour, width: 1.8 }, marker: { size: few ? 7 : 4 }, name: cp.text("soh") + " %", error_y: few ? bars : undefined },
       { type: "scatter", mode: "markers", x: times(full.map((c) => c.end_ms)), y: full.map((c) => percent(c.capacity_ah / nominal)), marker: { size: 6, symbol: "circle-open", color: cp.css("--cp-muted") }, name: cp.text("full_discharges") + " %" },
     ];
-    if (now && now.soh !== null && now.soh !== undefined) {
+    if (now && cp.known(now.soh)) {
       data.push({
         type: "scatter", mode: "markers", x: times([now.ts]), y: [percent(now.soh)], name: cp.text("live"),
         marker: { size: 9, color: colour, symbol: "diamond" },
@@ -235,5 +226,5 @@
     };
   }
 
-  cp.figures = { times, traces, silent, room, LEAST_V, LEAST_C, soh, outlookWords, ica };
+  cp.figures = { times, traces, room, LEAST_V, LEAST_C, soh, outlookWords, ica };
 })();

@@ -4,10 +4,11 @@
   const cp = window.cellpulse;
   const RISKS = ["unknown", "ok", "watch", "warning", "danger"];
   const h = (...args) => window.React.createElement(...args);
+  /** @type {Window["dashAgGridFunctions"]} */
   const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
   functions.cpNumber = (value, digits, unit) => cp.number(value, digits, unit);
   const SCALE = { "%": 100, "mΩ": 1000 };
-  functions.cpShown = (value, unit) => (value === null || value === undefined ? null : value * (SCALE[unit] || 1));
+  functions.cpShown = (value, unit) => (cp.known(value) ? value * (SCALE[unit] || 1) : null);
   /* Calls `use` with the table's own interface once it is there. Rows go in by this way and not as
      Dash's properties: those lay the table's columns anew, and what is just being typed into a filter
      is then lost. */
@@ -21,7 +22,7 @@
     const number = Number(value);
     const range = words.match(/^(-?[\d.]+)(?:\.\.|~)(-?[\d.]+)$/);
     if (range) return number >= Number(range[1]) && number <= Number(range[2]);
-    const [, sign, rest] = words.match(/^(<=|>=|<|>|=)?(.*)$/);
+    const [, sign, rest] = words.match(/^(<=|>=|<|>|=)?(.*)$/) || ["", "", words];
     if (!sign) return String(value).startsWith(words);
     const limit = Number(rest);
     if (rest === "" || Number.isNaN(limit)) return true;
@@ -35,6 +36,7 @@
   functions.cpCompareNames = (a, b) => a.localeCompare(b, undefined, { numeric: true });
   functions.cpCompareRisk = (a, b) => RISKS.indexOf(a) - RISKS.indexOf(b);
 
+  /** @type {Window["dashAgGridComponentFunctions"]} */
   const components = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
   const open = (href) => (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -77,8 +79,8 @@
   /* In the record's own unit: "1" is a plain number, "" says only whether it is so, and nothing is
      converted here. */
   const reading = (value, unit) => cp.number(value, unit === "cycle" || Math.abs(value) >= 100 ? 0 : 2, unit);
-  const hasReading = (row) => row.value !== null && row.value !== undefined && row.unit;
-  const limit = (row) => (row.limit === null || row.limit === undefined || row.unit === "cycle" ? "" :
+  const hasReading = (row) => cp.known(row.value) && row.unit;
+  const limit = (row) => (!cp.known(row.limit) || row.unit === "cycle" ? "" :
     cp.text("limit") + " " + reading(row.limit, row.unit));
   components.CpReading = (props) => {
     const row = props.data;

@@ -11,19 +11,23 @@
   let trails = new Map();
   let shown = []; // names, in the order of the tiles
   let visible = new Set();
-  let search = "", sort = "name", view = "tiles", chosen = false, only = null;
+  let search = "", sort = "name", view = "tiles", chosen = false;
+  /** @type {string | null} */
+  let only = null; // a key of ONLY
   let gridFull = false;
+  /** @type {IntersectionObserver | null} */
   let observer = null;
   let sortedAt = 0, owed = false; // owed: assets have come that have no tile yet
   let put = []; // views that the page has chosen and has not yet been told back
 
   /* What the counts above the list choose, when one of them is pressed. */
   const ONLY = {
-    stale: (row) => cp.fresh(row).kind === "stale",
+    stale: (row) => cp.isStale(row),
     alarms: (row) => row.alarms > 0,
     unack: (row) => row.unack > 0,
   };
   const passes = (row) => !only || ONLY[only](row);
+  /** @type {Window["dashAgGridFunctions"]} */
   const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
   functions.cpOnlySome = () => only !== null;
   functions.cpPasses = (row) => passes(row);
@@ -34,12 +38,12 @@
     const words = search.trim().toLowerCase();
     const list = [...rows.values()].filter((row) => passes(row) && (!words || row.id.toLowerCase().includes(words)));
     const byName = (a, b) => a.id.localeCompare(b.id, undefined, { numeric: true });
-    const missing = (value, otherwise) => (value === null || value === undefined ? otherwise : value);
+    const known = (value, otherwise) => (cp.known(value) ? value : otherwise);
     const orders = {
       name: byName,
       risk: (a, b) => ORDER[a.risk || "unknown"] - ORDER[b.risk || "unknown"] || (b.sev || 0) - (a.sev || 0) || byName(a, b),
-      soh: (a, b) => missing(a.soh, 9) - missing(b.soh, 9) || byName(a, b),
-      temperature: (a, b) => missing(b.t, -999) - missing(a.t, -999) || byName(a, b),
+      soh: (a, b) => known(a.soh, 9) - known(b.soh, 9) || byName(a, b),
+      temperature: (a, b) => known(b.t, -999) - known(a.t, -999) || byName(a, b),
     };
     return list.sort(orders[sort] || byName);
   }
@@ -128,7 +132,7 @@
     const svg = "<svg xmlns='http://www.w3.org/2000/svg' width='240' height='34' viewBox='0 0 240 34' preserveAspectRatio='none'>" +
       "<polyline fill='none' stroke='" + cp.css("--cp-v") + "' stroke-width='1.6' vector-effect='non-scaling-stroke' points='" + points + "'/></svg>";
     const image = document.getElementById(id(index, "trail"));
-    if (image) image.src = "data:image/svg+xml," + encodeURIComponent(svg);
+    if (image instanceof HTMLImageElement) image.src = "data:image/svg+xml," + encodeURIComponent(svg);
   }
 
   function layTiles() {
@@ -138,24 +142,25 @@
     cp.put("tiles", { className: "cp-tiles" + (view === "dense" ? " cp-tiles-dense" : "") });
     if (next.join("\n") === shown.join("\n") && document.getElementById("tile-0-box")) return;
     shown = next;
-    visible = new Set(shown.map((name, index) => index));
+    visible = new Set(shown.keys());
     cp.forget("tile-");
     window.dash_clientside.set_props("tiles", { children: shown.map((name, index) => tile(index, rows.get(name))) });
     const laid = shown;
     const fill = () => {
       if (laid !== shown || !laid.length) return; // laid anew, or left
       if (!document.getElementById(id(laid.length - 1, "in"))) { setTimeout(fill, 50); return; }
-      if (observer) observer.disconnect();
-      observer = new IntersectionObserver((entries) => {
+      observer?.disconnect();
+      const seen = (observer = new IntersectionObserver((entries) => {
         for (const entry of entries) {
           const index = Number(entry.target.id.split("-")[1]);
           if (entry.isIntersecting) { visible.add(index); paintOne(index); } else visible.delete(index);
         }
-      }, { rootMargin: "120px" });
+      }, { rootMargin: "120px" }));
       laid.forEach((name, index) => {
         if (!rows.has(name)) return;
         fillTile(index, rows.get(name));
-        observer.observe(document.getElementById(id(index, "box")));
+        const box = document.getElementById(id(index, "box"));
+        if (box) seen.observe(box);
       });
       paintAll();
     };
@@ -184,7 +189,7 @@
 
   function paint(added, updated) {
     const none = rows.size === 0, tiles = view !== "table";
-    const noMatch = !none && tiles && !shown.length && (search.trim() || only);
+    const noMatch = !none && tiles && !shown.length && (search.trim() !== "" || only !== null);
     cp.put("fleet-empty", { children: cp.text(none ? "no_assets" : "no_match") });
     cp.show("fleet-empty", none || noMatch);
     cp.show("tiles", tiles);
@@ -221,7 +226,7 @@
 
   cp.handlers.fleet = {
     enter() { shown = []; gridFull = false; rows = new Map(); },
-    leave() { if (observer) observer.disconnect(); },
+    leave() { observer?.disconnect(); },
     frame(frame) {
       if (frame.full) { rows = new Map(); gridFull = false; }
       for (const [name, trail] of Object.entries(frame.trails || {})) trails.set(name, trail);
@@ -229,7 +234,7 @@
       for (const row of frame.rows) {
         (rows.has(row.id) ? updated : added).push(row);
         rows.set(row.id, row);
-        if (row.v !== null && row.v !== undefined && rows.size <= 400) {
+        if (cp.known(row.v) && rows.size <= 400) {
           const trail = trails.get(row.id) || [];
           if (!(frame.trails && row.id in frame.trails) && (!trail.length || trail.at !== row.ts)) {
             trail.push(row.cells > 1 ? row.v / row.cells : row.v);
@@ -272,7 +277,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    const box = event.target.closest && event.target.closest("button.cp-count");
+    const box = cp.around(event, "button.cp-count");
     if (!box) return;
     const key = box.id.replace("count-box-", "");
     only = key in ONLY && only !== key ? key : null;

@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const cp = window.cellpulse;
-  const SPANS = { "10s": 10e3, "1m": 60e3, "10m": 600e3, "1h": 3600e3, "6h": 21600e3, "1d": 864e5, "30d": 2592e6, all: Infinity };
+  const SPANS = { ...cp.settings.spans_ms, all: Infinity };
   const MOST = 4000, THINNED = 2000, PACK_MS = 90;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
   let S, E, run, simulator, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
@@ -19,58 +19,11 @@
   }
   reset({ asset: "", cell: 0 });
 
-  const last = (list) => (list.length ? list[list.length - 1] : -Infinity);
+  const { last, append } = cp.series;
+  function trim(newest) { for (const buffer of [S, E]) cp.series.trim(buffer, newest - SPANS[range]); }
 
-  /* Appends the columns' rows that are newer than what is there; a silence is marked by an empty row. */
-  function append(buffer, columns) {
-    if (!columns.length) return;
-    for (let row = 0; row < columns[0].length; row++) {
-      const ms = columns[0][row];
-      if (ms <= last(buffer[0])) continue;
-      if (cp.figures.silent(buffer[0], ms)) buffer.forEach((list, n) => list.push(n ? null : last(buffer[0]) + 1));
-      buffer.forEach((list, n) => list.push(columns[n] ? columns[n][row] : null));
-    }
-  }
-
-  function trim(buffer, newest) {
-    const oldest = newest - SPANS[range];
-    let cut = 0;
-    while (cut < buffer[0].length && buffer[0][cut] < oldest) cut += 1;
-    if (cut) buffer.forEach((list) => list.splice(0, cut));
-  }
-
-  /* M4: of every stretch the first row, the last, and those with the extremes of each column stay,
-     and empty rows with their neighbours: there a line is broken. */
-  function thin(buffer, columns) {
-    const count = buffer[0].length;
-    if (count <= MOST) return false;
-    const empty = (n) => columns.every((column) => buffer[column][n] === null || buffer[column][n] === undefined);
-    const keep = new Set([0, count - 1]);
-    for (let n = 1, marks = 0; n < count - 1 && marks < THINNED / 6; n++) {
-      if (!empty(n) || empty(n - 1)) continue;
-      marks += 1;
-      for (const near of [n - 1, n, n + 1]) keep.add(near);
-    }
-    const stretches = Math.max(1, Math.floor((THINNED - keep.size) / (2 * columns.length + 2)));
-    for (let s = 0; s < stretches; s++) {
-      const begin = Math.floor(s * count / stretches), end = Math.floor((s + 1) * count / stretches);
-      keep.add(begin);
-      keep.add(end - 1);
-      for (const column of columns) {
-        let low = -1, high = -1;
-        for (let n = begin; n < end; n++) {
-          const value = buffer[column][n];
-          if (value === null || value === undefined) continue;
-          if (low < 0 || value < buffer[column][low]) low = n;
-          if (high < 0 || value > buffer[column][high]) high = n;
-        }
-        if (low >= 0) { keep.add(low); keep.add(high); }
-      }
-    }
-    const order = [...keep].sort((a, b) => a - b);
-    buffer.forEach((list, c) => { buffer[c] = order.map((n) => list[n]); });
-    return true;
-  }
+  /* The asset's limits; what its config leaves out is the contract's. */
+  const limits = () => ({ ...cp.settings.limits, ...(config && config.limits) });
 
   const times = (list) => cp.figures.times(list);
   const draw = (id, figure) => window.dash_clientside.set_props(id, { figure });
@@ -84,6 +37,7 @@
   /* Adds what Plotly has not drawn yet, whatever it has drawn so far. The graph's own `extendData`
      is applied twice by dcc.Graph 4.4 when a second one comes before it has cleared the first. */
   function extendTraces() {
+    /** @type {any} */
     const graph = document.querySelector("#traces .js-plotly-plot");
     if (!window.Plotly || !graph || !graph.data || graph.data.length !== 5) return;
     const missing = (buffer, trace) => {
@@ -114,9 +68,7 @@
 
   function drawSoh() {
     const nominal = config && config.nominal_capacity_ah;
-    const limits = (config && config.limits) || {};
-    const eol = limits.soh_end_of_life === undefined ? 0.7 : limits.soh_end_of_life; // the contract's default
-    draw("soh-graph", cp.figures.soh([...cycles.values()], nominal, cellNow, truths, outlook, eol, key()));
+    draw("soh-graph", cp.figures.soh([...cycles.values()], nominal, cellNow, truths, outlook, limits().soh_end_of_life, key()));
     cp.put("soh-outlook", { children: cp.figures.outlookWords(outlook) });
   }
 
@@ -174,14 +126,14 @@
     const ambient = last(S[4]);
     put("t", cp.number(finite(last(S[3])), 1, "°C"), [
       Number.isFinite(ambient) ? cp.text("ambient") + " " + cp.number(ambient, 1, "°C") : "", cp.el("Br", null),
-      cp.text("limit") + " " + cp.number(config && config.limits && config.limits.temperature_max_c !== undefined ? config.limits.temperature_max_c : 60, 0, "°C"),
+      cp.text("limit") + " " + cp.number(limits().temperature_max_c, 0, "°C"),
     ]);
-    put("score", cp.number(now.score, 2), now.heat === null || now.heat === undefined ? cp.text("score_hint") : cp.text("heat") + " " + cp.number(now.heat, 2, "W"));
-    const yet = (value) => (value === null || value === undefined ? cp.text("not_yet") : "");
+    put("score", cp.number(now.score, 2), cp.known(now.heat) ? cp.text("heat") + " " + cp.number(now.heat, 2, "W") : cp.text("score_hint"));
+    const yet = (value) => (cp.known(value) ? "" : cp.text("not_yet"));
     put("soc", cp.number(now.soc, 1, "%"), yet(now.soc));
     const soh = cp.soh(now);
-    const truthWords = !(truth && truth.soh !== null && truth.soh !== undefined) ? "" :
-      cp.el("Span", { className: "cp-nowrap" }, cp.text("truth_short") + " " + cp.number(truth.soh, 1, "%"));
+    const truthWords = truth && cp.known(truth.soh) ?
+      cp.el("Span", { className: "cp-nowrap" }, cp.text("truth_short") + " " + cp.number(truth.soh, 1, "%")) : "";
     put("soh", soh.main, [soh.sub, cp.el("Br", null), truthWords]);
     put("r", cp.number(now.r, 1, "mΩ"), yet(now.r));
     put("phase", cp.phase(now.phase || row.phase), (now.quality || []).join(", "));
@@ -244,7 +196,7 @@
     if (many) cp.put("replay-choice", { data: simulator.recordings });
     if (many && !replayChosen) { replayChosen = asset; cp.put("replay-choice", { value: asset }); }
     if (!simulator) { cp.put("replay-state", { children: "" }); return; }
-    if (!speedShown && SPEEDS.includes(simulator.speed)) { speedShown = true; cp.put("replay-speed", { value: String(simulator.speed) }); }
+    if (!speedShown && cp.settings.speeds.includes(simulator.speed)) { speedShown = true; cp.put("replay-speed", { value: String(simulator.speed) }); }
     const on = simulator.playing.includes(asset);
     const words = [cp.text(!on ? "replay_state_not" : simulator.paused ? "replay_state_paused" : "replay_state_playing")];
     if (on) words.push(simulator.speed ? "× " + simulator.speed : cp.text("replay_fastest"));
@@ -287,14 +239,14 @@
     }
     packAt = performance.now();
     const values = pack[packOf] || [];
-    const known = values.filter((value) => value !== null && value !== undefined);
+    const known = values.filter((value) => cp.known(value));
     const low = Math.min(...known), high = Math.max(...known);
     const format = { v: [3, "V"], t: [1, "°C"], soc: [0, "%"], soh: [1, "%"], score: [2, ""] }[packOf];
     for (let n = 0; n < pack.v.length; n++) {
       const box = document.getElementById("pack-" + n), text = document.getElementById("pack-value-" + n);
       if (!box || !text) return;
       const value = values[n];
-      const none = value === null || value === undefined;
+      const none = !cp.known(value);
       const words = cp.number(value, ...format);
       const colours = none ? { background: "", color: "" } : shade(Math.round(20 * (high > low ? (value - low) / (high - low) : 0.5)) / 20);
       if (text.textContent !== words) text.textContent = words;
@@ -310,7 +262,6 @@
   }
 
   let icaAskedAt = 0, replayChosen = "", speedShown = false;
-  const SPEEDS = [1, 10, 60, 120, 600, 3600]; // those that the page offers
   let drawingLater = false, packLaid = 0, packAsked = 0, packAt = 0, sohAt = 0, sohShown = "", chargesAsked = 0, nextTraceAt = 0;
   function drawLater() {
     drawingLater = false;
@@ -322,9 +273,8 @@
     if (now - sohAt > 5000 && soh !== sohShown) { sohAt = now; sohShown = soh; drawSoh(); }
     if (paused) return;
     const newest = Math.max(last(S[0]), last(E[0]));
-    trim(S, newest);
-    trim(E, newest);
-    if (thin(S, [1, 2, 3]) || thin(E, [1]) || !drawn) drawTraces();
+    trim(newest);
+    if (cp.series.thin(S, [1, 2, 3], MOST, THINNED) || cp.series.thin(E, [1], MOST, THINNED) || !drawn) drawTraces();
     else if (now >= nextTraceAt) extendTraces();
   }
 
@@ -377,13 +327,11 @@
         const h = data.trace;
         const liveS = S, liveE = E;
         S = [h.ts, h.v, h.i, h.t, h.amb];
-        // Where nothing was heard there is no score either, and neither line goes on.
-        const silence = (n) => h.v[n] === null && h.i[n] === null && h.t[n] === null;
-        const scored = h.ts.map((_, n) => n).filter((n) => h.score[n] !== null || silence(n));
+        const scored = cp.series.scored(h);
         E = [h.ts, h.score, h.heat, h.soc, h.soh, h.lo, h.hi, h.r].map((list) => scored.map((n) => list[n]));
         append(S, liveS); append(E, liveE);
         const newest = Math.max(last(S[0]), last(E[0]));
-        trim(S, newest); trim(E, newest);
+        trim(newest);
         addCycles(data.cycles);
       }
       cp.put("trace-note", { children: data.none ? cp.text("no_history") : data.error || "" });

@@ -66,7 +66,9 @@
   };
 
   /* On request: a tone and a flashing title when the number of unacknowledged alarms grows. */
-  let before = null, title = document.title, flashing = 0;
+  /** @type {number | null} */
+  let before = null;
+  let title = document.title, flashing = 0;
   function tone() {
     try {
       const audio = new AudioContext();
@@ -80,7 +82,7 @@
         oscillator.start(audio.currentTime + at);
         oscillator.stop(audio.currentTime + at + 0.18);
       });
-    } catch (error) { /* the browser forbids sound until the user has clicked */ }
+    } catch { /* the browser forbids sound until the user has clicked */ }
   }
   setInterval(() => {
     if (!cp.head) return;

@@ -2,9 +2,15 @@
 (function () {
   "use strict";
   const cp = window.cellpulse;
-  const MAX_BYTES = 256 * 1024 * 1024;
   const SHOWN = 50; // segments in the list; the traces mark all of them
-  let results = [], chosen = 0, request = null, told = null, share = null;
+  /** @type {XMLHttpRequest | null} */
+  let request = null;
+  let sent = "", finished = false; // the request's file, and whether its answer has come
+  /** @type {{ words: () => string, kind?: string } | null} */
+  let told = null; // what is said of the work
+  /** @type {number | null} */
+  let share = null; // of the work that is done
+  let results = [], chosen = 0;
 
   function say(words, kind) {
     cp.put("analysis-state", { children: words, className: "cp-analysis-state" + (kind ? " cp-analysis-" + kind : "") });
@@ -33,20 +39,20 @@
     cp.show("analysis-result", false);
     const name = file.name;
     const refuse = (key) => { bar(null); tell(() => cp.text("refused", { name }) + " " + cp.text(key), "bad"); };
-    if (file.size > MAX_BYTES) { refuse("upload_too_large"); return; }
+    if (file.size > cp.settings.upload_bytes) { refuse("upload_too_large"); return; }
     const mine = (request = new XMLHttpRequest());
-    mine.file = name;
-    mine.finished = false;
+    sent = name;
+    finished = false;
     let read = 0;
     const nominal = document.getElementById("analysis-nominal");
     mine.open("POST", "/analyse/upload?name=" + encodeURIComponent(file.name) +
-      "&nominal=" + encodeURIComponent(nominal ? nominal.value : ""));
+      "&nominal=" + encodeURIComponent(nominal instanceof HTMLInputElement ? nominal.value : ""));
     mine.upload.onprogress = (event) => {
       bar(event.loaded / file.size / 4);
       tell(() => cp.text("uploading", { name }));
     };
     mine.upload.onload = () => tell(() => cp.text("analysing", { name }));
-    mine.onprogress = () => {
+    const listen = () => {
       if (mine.status !== 200) return;
       const lines = mine.responseText.slice(read).split("\n");
       for (const line of lines.slice(0, -1)) {
@@ -54,12 +60,13 @@
         if (request === mine) hear(JSON.parse(line), name);
       }
     };
+    mine.onprogress = listen;
     mine.onload = () => {
-      mine.onprogress();
+      listen();
       if (request === mine) request = null;
-      if (mine.status === 200 && mine.finished) return;
+      if (mine.status === 200 && finished) return;
       let reason = "failed";
-      try { reason = JSON.parse(mine.responseText).error; } catch (error) { /* not ours */ }
+      try { reason = JSON.parse(mine.responseText).error; } catch { /* not ours */ }
       refuse("upload_" + reason);
     };
     mine.onerror = () => { if (request === mine) request = null; refuse("upload_failed"); };
@@ -77,7 +84,7 @@
   }
 
   function cancel() {
-    const name = request && request.file;
+    const name = sent;
     if (!stop()) return;
     bar(null);
     tell(() => cp.text("cancelled", { name }));
@@ -88,11 +95,11 @@
       bar(0.25 + 0.75 * line.progress);
       tell(() => cp.text("analysing", { name }));
     } else if ("error" in line) {
-      request.finished = true;
+      finished = true;
       bar(null);
       tell(() => cp.text("refused", { name }) + " " + plain(zh() ? line.error_zh : line.error, name), "bad");
     } else {
-      request.finished = true;
+      finished = true;
       bar(null);
       tell(() => "");
       results = line.result;
@@ -101,13 +108,11 @@
     }
   }
 
-  const known = (value) => value !== null && value !== undefined;
-
   function show() {
     const found = results[chosen];
     cp.show("analysis-result", !!found);
     if (!found) return;
-    const withSoh = found.cycles.filter((c) => known(c.soh));
+    const withSoh = found.cycles.filter((c) => cp.known(c.soh));
     const newest = withSoh[withSoh.length - 1];
     const soh = newest
       ? cp.soh({ soh: newest.soh, lo: newest.soh_low, hi: newest.soh_high, st: newest.soh_state })
@@ -115,13 +120,13 @@
     const truth = found.truths.length ? found.truths[found.truths.length - 1][1] : null;
     const why = zh() ? found.why_zh : found.why;
     cp.put("analysis-why", { children: sentence(why), className: "cp-why" + (why ? "" : " cp-hidden") });
-    const risk = cp.risk({ risk: found.risk, at: cp.now(), stale: false, limit: 1e12 });
+    const risk = cp.lamp(found.risk);
     cp.put("analysis-name", { children: found.asset + " · " + found.dataset });
     cp.put("analysis-lamp", { children: risk.sign + " " + risk.words, className: "cp-lamp cp-lamp-big cp-lamp-" + risk.kind });
     cp.show("n-report-box", !!found.report);
     cp.put("n-report", { href: found.report ? "/report/file/" + found.report + "?lang=" + cp.language : "#" });
     cp.put("n-soh", { children: soh.main });
-    cp.put("n-soh-sub", { children: [soh.sub, cp.el("Br", null), known(truth) ? cp.text("truth") + " " + cp.number(truth, 1, "%") : ""] });
+    cp.put("n-soh-sub", { children: [soh.sub, cp.el("Br", null), cp.known(truth) ? cp.text("truth") + " " + cp.number(truth, 1, "%") : ""] });
     cp.put("n-cycles", { children: String(found.cycles.length) });
     cp.put("n-samples", { children: found.samples.toLocaleString("en").replace(/,/g, " ") });
     cp.put("n-nominal", { children: cp.number(found.nominal_capacity_ah, 2, "Ah") });
@@ -137,8 +142,7 @@
     listSegments(found.segments, why);
     const key = found.asset + chosen;
     const t = found.trace;
-    const silence = (n) => !known(t.v[n]) && !known(t.i[n]) && !known(t.t[n]);
-    const scored = t.ts.map((_, n) => n).filter((n) => known(t.score[n]) || silence(n));
+    const scored = cp.series.scored(t);
     const draw = (id, figure) => window.dash_clientside.set_props(id, { figure });
     draw("n-soh-graph", cp.figures.soh(found.cycles, found.nominal_capacity_ah, null, found.truths, found.outlook, found.outlook && found.outlook.end_of_life, key));
     const put = (id, words) => { cp.show(id + "-box", !!words); cp.put(id, { children: sentence(words || "") }); };
@@ -162,10 +166,10 @@
     const shown = gravest.slice(0, SHOWN).sort(([a], [b]) => a.start_ms - b.start_ms);
     const rows = shown.map(([s, n]) => {
       const span = cp.time(s.start_ms) + " → " + cp.time(s.end_ms);
-      const risk = cp.risk({ risk: s.risk, at: cp.now(), stale: false, limit: 1e12 });
+      const risk = cp.lamp(s.risk);
       const facts = [zh() ? s.why_zh : s.why];
-      if (known(s.peak_score)) facts.push(cp.text("score") + " " + cp.number(s.peak_score, 2));
-      if (known(s.peak_temperature_c)) facts.push(cp.number(s.peak_temperature_c, 1, "°C"));
+      if (cp.known(s.peak_score)) facts.push(cp.text("score") + " " + cp.number(s.peak_score, 2));
+      if (cp.known(s.peak_temperature_c)) facts.push(cp.number(s.peak_temperature_c, 1, "°C"));
       return cp.el("Li", null, cp.el("Button", {
         id: "segment-" + n, className: "cp-segment", "aria-label": cp.text("segment_zoom", { time: span }),
       }, [
@@ -192,7 +196,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    const at = event.target.closest && event.target.closest("#analysis-cancel, #analysis-whole, .cp-segment");
+    const at = cp.around(event, "#analysis-cancel, #analysis-whole, .cp-segment");
     if (!at) return;
     if (at.id === "analysis-cancel") cancel();
     else if (at.id === "analysis-whole") look(null);
@@ -208,17 +212,18 @@
     input.type = "file";
     input.hidden = true;
     input.id = "drop-input";
-    area.parentElement.appendChild(input);
-    input.onchange = () => { if (input.files.length) send(input.files[0]); input.value = ""; };
+    area.parentElement?.appendChild(input);
+    const take = (files) => { if (files?.length) send(files[0]); };
+    input.onchange = () => { take(input.files); input.value = ""; };
     area.addEventListener("click", () => input.click());
     area.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === " ") { event.preventDefault(); input.click(); }
     });
-    for (const name of ["dragover", "dragleave", "drop"]) {
+    for (const name of /** @type {const} */ (["dragover", "dragleave", "drop"])) {
       area.addEventListener(name, (event) => {
         event.preventDefault();
         area.classList.toggle("cp-drop-over", name === "dragover");
-        if (name === "drop" && event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+        if (name === "drop") take(event.dataTransfer?.files);
       });
     }
   }

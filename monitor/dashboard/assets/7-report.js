@@ -20,14 +20,14 @@
       setTimeout(() => URL.revokeObjectURL(url), 60000);
       state.textContent = "";
     } catch (error) {
-      state.textContent = error instanceof TypeError ? cp.text("report_failed") : error.message;
+      state.textContent = error instanceof Error && !(error instanceof TypeError) ? error.message : cp.text("report_failed");
     } finally {
       link.removeAttribute("aria-busy");
     }
   }
 
   document.addEventListener("click", (event) => {
-    const link = event.target.closest && event.target.closest("a.cp-report");
+    const link = cp.around(event, "a.cp-report");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     download(link);

@@ -192,7 +192,18 @@ class Feed:
                 estimate = decode(Estimate, payload)
                 check_estimate(estimate)
                 self._hub.on_estimate(name, estimate)
-        elif kind == "config":
+        elif kind == "reply":
+            reply = decode(Reply, payload)
+            future = self._replies.get(reply.id)
+            if future is not None and not future.done():
+                future.set_result(reply)
+        else:
+            self._handle_other(name, rest, payload)
+
+    def _handle_other(self, name: str, rest: tuple[str, ...], payload: bytes) -> None:
+        """What an asset says seldom, and what is said of it."""
+        kind = rest[0] if rest else ""
+        if kind == "config":
             self._hub.on_config(name, _checked(AssetConfig, payload) if payload else None)
         elif kind == "status":
             self._hub.on_status(name, bool(payload) and decode_status(payload))
@@ -205,11 +216,6 @@ class Feed:
             self._hub.on_cycle(name, _checked(CycleSummary, payload))
         elif kind == "truth":
             self._hub.on_truth(name, _checked(Truth, payload))
-        elif kind == "reply":
-            reply = decode(Reply, payload)
-            future = self._replies.get(reply.id)
-            if future is not None and not future.done():
-                future.set_result(reply)
 
     def _handle_ours(self, service: str, rest: tuple[str, ...], payload: bytes) -> None:
         if len(rest) != 2:

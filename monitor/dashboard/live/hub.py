@@ -343,7 +343,7 @@ class Hub:
             if not state.failing:
                 log.exception("the row of %s cannot be made; it is shown as unknown", state.name)
             state.failing = True
-            return Row(id=state.name)
+            return Row(id=state.name, limit=stale_after_ms(state.config))
         state.failing = False
         return row
 

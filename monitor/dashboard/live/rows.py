@@ -48,6 +48,7 @@ class Row(Struct, omit_defaults=True):
     """One asset in the fleet; times are milliseconds UTC, missing values are absent."""
 
     id: str
+    limit: int  # how old, ms, it may grow before it is stale
     cells: int = 1
     v: float | None = None  # V: the cell's, or the pack's sum
     vmin: float | None = None  # V, packs only: lowest and highest cell
@@ -73,7 +74,6 @@ class Row(Struct, omit_defaults=True):
     sev: int = 0
     at: int | None = None  # when the newest frame came in, by the server's clock
     ts: int | None = None  # event time of the newest frame
-    limit: int = STALE_MIN_MS  # how old it may grow before it is stale
     stale: bool = True
     off: bool = False  # the device, or its gateway, says that it is offline
 

@@ -103,10 +103,12 @@ def figure_box(name: str, label: str) -> Any:
 
 
 def column(field: str, name: str, **more: Any) -> dict[str, Any]:
+    """A column of a table."""
     return {"field": field, "headerName": name, **more}
 
 
 def number_column(field: str, name: str, unit: str, digits: int, **more: Any) -> dict[str, Any]:
+    """A column of numbers with their unit, rounded to `digits`."""
     return column(
         field,
         name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -70,18 +70,20 @@ def test_the_documented_table_names_every_state() -> None:
         assert f"\n| {state} " in alarms.__doc__
 
 
+Step = Literal["on", "off"] | Cause
+ON_OFF: tuple[Step, ...] = ("on", "off")
 COMMANDS = [c for c in CAUSES if c not in ("raise", "clear", "escalate", "deescalate", "reflash")]
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["on", "off", *COMMANDS]), st.sampled_from(["c001", "c002"])),
+    st.tuples(st.sampled_from([*ON_OFF, *COMMANDS]), st.sampled_from(["c001", "c002"])),
     max_size=40,
 )
 
 
-def drive(steps: list[tuple[str, str]], book: AlarmBook) -> list[Event]:
+def drive(steps: list[tuple[Step, str]], book: AlarmBook) -> list[Event]:
     """The transitions that come of steps: conditions on and off, and commands."""
     events = []
     for t, (step, source) in enumerate(steps):
-        if step in ("on", "off"):
+        if step == "on" or step == "off":
             event = book.condition("a", RULE, source, step == "on", 4.3, 4.25, t)
             if event is not None:
                 events.append(event)
@@ -95,7 +97,7 @@ def drive(steps: list[tuple[str, str]], book: AlarmBook) -> list[Event]:
 
 
 @given(STEPS)
-def test_no_run_of_events_leaves_the_table(steps: list[tuple[str, str]]) -> None:
+def test_no_run_of_events_leaves_the_table(steps: list[tuple[Step, str]]) -> None:
     book = AlarmBook.empty()
     events = drive(steps, book)
     assert len({event.event_id for event in events}) == len(events)
@@ -105,7 +107,7 @@ def test_no_run_of_events_leaves_the_table(steps: list[tuple[str, str]]) -> None
     expected = iter(events)
     for t, (step, source) in enumerate(steps):
         known = ("a", RULE.code, source) in book.alarms and raised[source] > 0
-        if step in ("on", "off"):
+        if step == "on" or step == "off":
             if holding[source] == (step == "on"):
                 continue
             holding[source] = step == "on"
@@ -114,7 +116,7 @@ def test_no_run_of_events_leaves_the_table(steps: list[tuple[str, str]]) -> None
         else:
             if not known:
                 continue  # refused: there is no such alarm yet
-            cause = step  # type: ignore[assignment]
+            cause = step
         after = TABLE.get((state[source], cause))
         if after is None:
             continue
@@ -131,7 +133,7 @@ def test_no_run_of_events_leaves_the_table(steps: list[tuple[str, str]]) -> None
 
 @given(STEPS, st.integers(0, 40))
 def test_the_same_stream_gives_the_same_ids_however_cut(
-    steps: list[tuple[str, str]], cut: int
+    steps: list[tuple[Step, str]], cut: int
 ) -> None:
     whole = drive(steps, AlarmBook.empty())
     first = AlarmBook.empty()
@@ -156,15 +158,17 @@ def test_ids_tell_alarms_apart() -> None:
 
 
 def test_an_alarm_parked_while_it_holds_comes_back_unacknowledged() -> None:
-    for park, release in (
+    pairs: tuple[tuple[Cause, Cause], ...] = (
         ("shelve", "unshelve"), ("suppress", "unsuppress"), ("out_of_service", "in_service"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for park, release in pairs:
         book = AlarmBook.empty()
         book.condition("a", RULE, "c001", True, 4.3, 4.25, 1)
         for step in (park, release):
             outcome = book.command(KEY, step, 2, "ann", "why")
             assert isinstance(outcome, Event)
             assert (outcome.user, outcome.comment) == ("ann", "why")
+        assert isinstance(outcome, Event)
         assert outcome.alarm.state == RAISED
         book.command(KEY, park, 3, "ann", None)
         assert book.condition("a", RULE, "c001", False, 4.1, 4.25, 4) is None

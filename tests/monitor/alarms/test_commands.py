@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,9 @@ def feed(engine: Engine, start: int, stop: int, volts: float = 3.7) -> list[Even
 
 
 def ask(
-    engine: Engine, action: str, code: str, source: str = "pack", *, at: int = 10, **more: object
+    engine: Engine, action: str, code: str, source: str = "pack", *, at: int = 10, **more: Any
 ) -> tuple[str | None, list[Event]]:
-    command = Command(v=1, id=str(next(IDS)), action=action, code=code, source=source, **more)  # type: ignore[arg-type]
+    command = Command(v=1, id=str(next(IDS)), action=action, code=code, source=source, **more)  # type: ignore[arg-type]  # a command's own word
     results = engine.process([CommandIn("p", "ann", command, T0 + 1_000 * at)])
     reply = results.replies[0]
     assert reply is not None

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ def config_in(name: str = "p", cells: int = CELLS, **more: object) -> ConfigIn:
 
 def frame(k: int, low: Sequence[int], *, asset: str = "p", cells: int = CELLS) -> FrameIn:
     """Second k: the cells in `low` (from 0) under their minimum, each a little deeper."""
-    volts = [3.7] * cells
+    volts: list[float | None] = [3.7] * cells
     for cell in low:
         volts[cell] = 2.4 - cell * 1e-4
     return frame_in(
@@ -42,11 +43,13 @@ def frame(k: int, low: Sequence[int], *, asset: str = "p", cells: int = CELLS) -
     )
 
 
-def command(action: str, code: str = "under_voltage", source: str = "group", **more: object):  # type: ignore[no-untyped-def]
+def command(
+    action: str, code: str = "under_voltage", source: str = "group", **more: Any
+) -> CommandIn:
     asset = str(more.pop("asset", "p"))
-    at = int(more.pop("at", 100))  # type: ignore[call-overload]
-    body = Command(v=1, id=f"{action}-{code}-{source}-{at}", action=action, code=code,  # type: ignore[arg-type]
-                   source=source, **more)  # type: ignore[arg-type]  # fmt: skip
+    at = int(more.pop("at", 100))
+    body = Command(v=1, id=f"{action}-{code}-{source}-{at}", action=action, code=code,  # type: ignore[arg-type]  # a command's own word
+                   source=source, **more)  # fmt: skip
     return CommandIn(asset, "ann", body, T0 + 1_000 * at)
 
 
@@ -270,7 +273,7 @@ def retained(out: FakePublisher) -> dict[str, Record]:
     kept: dict[str, bytes] = {}
     for entry in out.log:
         if entry[0] == "publish" and "/alarm/" in str(entry[1]):
-            kept[str(entry[1])] = bytes(entry[2])  # type: ignore[arg-type]
+            kept[str(entry[1])] = bytes(entry[2])
     return {topic: decode(Record, payload) for topic, payload in kept.items() if payload}
 
 
@@ -311,7 +314,7 @@ def test_an_asset_may_not_call_itself_a_group() -> None:
     engine_topics = Topics()
     assert engine_topics.split("bms/_group/alarm/offline/gw1")[0] == "_group"
     out = FakePublisher()
-    pipeline = Pipeline(Engine(None, None), _NoJournal(), out, engine_topics, "m")  # type: ignore[arg-type]
+    pipeline = Pipeline(Engine(None, None), _NoJournal(), out, engine_topics, "m")  # type: ignore[arg-type]  # a fake journal
     for end in ("telemetry", "config", "status", "device_alarm"):
         pipeline.step([Message(f"bms/_group/{end}", b"{}", 1, False, 1, T0, 1)], T0)
     assert pipeline.rejected == 4

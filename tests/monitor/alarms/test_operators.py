@@ -83,8 +83,8 @@ class World:
         )  # fmt: skip
         config = make_config(1, gateway="garage")
         hot = [Frame(v=1, timestamp_ms=T0 + 3_000 * k, temperature_c=HOT_C) for k in range(3)]
-        arrivals = [("config", config), ("telemetry", hot)]
-        self.pipeline.step([message(f"bms/rack7/{end}", body) for end, body in arrivals], T0)
+        arrivals = [message("bms/rack7/config", config), message("bms/rack7/telemetry", hot)]
+        self.pipeline.step(arrivals, T0)
         assert self.state() == "unacknowledged"
         self.out.log.clear()
 
@@ -93,7 +93,7 @@ class World:
         return next(record.state for record in records if record.code == "over_temperature")
 
     def command(self, user: str, action: str = "out_of_service", code: str = "asset") -> Command:
-        command = Command(v=1, id=f"1-{user}", action=action, code=code)  # type: ignore[arg-type]
+        command = Command(v=1, id=f"1-{user}", action=action, code=code)  # type: ignore[arg-type]  # a command's own word
         self.pipeline.step([message(f"bms/rack7/command/{user}", command)], T0 + 9_000)
         return command
 

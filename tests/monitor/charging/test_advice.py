@@ -7,6 +7,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -109,7 +110,7 @@ def test_advice_never_asks_for_more_than_the_shield_allows(style: str) -> None:
             voltage_v=rng.uniform(3.0, 4.2, 2), temperature_c=rng.uniform(-30.0, 70.0, 2),
             current_a=0.0, ambient_c=None, nominal_capacity_ah=5.0,
         )  # fmt: skip
-        told = advise(model, state, style)  # type: ignore[arg-type]
+        told = advise(model, state, style)  # type: ignore[arg-type]  # one of STYLES
         bound = allowed_c(state.soc, state.soh, state.temperature_c, Limits()).min() * 5.0
         assert told.current_a is not None
         assert 0.0 <= told.current_a <= bound + 0.005
@@ -131,8 +132,8 @@ def test_the_weakest_cell_decides() -> None:
 def test_gentler_is_slower_and_wears_less() -> None:
     told = [advise(advice_model(MODELS), STATE, style) for style in STYLES]
     minutes = [one.minutes for one in told]
-    assert minutes == sorted(minutes)  # type: ignore[type-var]
-    assert [one.loss for one in told] == sorted((one.loss for one in told), reverse=True)  # type: ignore[type-var]
+    assert minutes == sorted(minutes)  # type: ignore[type-var]  # none is None
+    assert [one.loss for one in told] == sorted((one.loss for one in told), reverse=True)  # type: ignore[type-var]  # none is None
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,8 @@ def test_gentler_is_slower_and_wears_less() -> None:
         ({"charge_current_max_a": 0.2}, "largest current"),
     ],
 )
-def test_it_says_why(change: dict[str, object], why: str) -> None:
-    told = advise(advice_model(MODELS), replace(STATE, **change), "fast")  # type: ignore[arg-type]
+def test_it_says_why(change: dict[str, Any], why: str) -> None:
+    told = advise(advice_model(MODELS), replace(STATE, **change), "fast")
     assert why in told.why
 
 

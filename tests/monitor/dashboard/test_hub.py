@@ -20,8 +20,8 @@ from monitor.dashboard.live.asset_state import RING_SAMPLES
 from monitor.dashboard.live.hub import SETTLE_MS, STALE_CHECK_MS, Hub, View
 from monitor.dashboard.live.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
-from monitor.dashboard.thinning import keep_extremes, mark_silences
 from monitor.risk import ThermalSigns
+from monitor.store.thinning import mark_silences, thin_rows
 from tests.dashboard_world import (
     START_MS,
     make_alarm,
@@ -225,7 +225,7 @@ def test_the_asset_page_gets_cycles_truth_config_and_its_cell_of_the_pack() -> N
     assert frame["truth"]["soh"] == 0.9
     voltages = make_frame(3, START_MS, 4).voltage_v
     assert frame["pack"]["v"] == voltages
-    assert frame["s"][1] == [voltages[2]]  # type: ignore[index]
+    assert frame["s"][1] == [voltages[2]]  # type: ignore[index]  # a pack has a list
     assert frame["now_cell"]["soh"] == 0.867
 
 
@@ -315,7 +315,7 @@ number = st.one_of(st.none(), st.floats(-1e6, 1e6))
 def test_thinning_keeps_every_columns_extremes_and_the_order(
     rows: list[tuple[float | None, ...]], limit: int
 ) -> None:
-    kept = list(keep_extremes(rows, limit, columns=(1, 2)))
+    kept = list(thin_rows(rows, limit, columns=(1, 2)))
     assert len(kept) <= max(limit + 2, 6)
     places = [index for index, row in enumerate(rows) if any(row is one for one in kept)]
     assert [rows[index] for index in places if rows[index] in kept] == kept or len(rows) == 0
@@ -323,15 +323,15 @@ def test_thinning_keeps_every_columns_extremes_and_the_order(
         known = [row[column] for row in rows if row[column] is not None]
         if known:
             left = [row[column] for row in kept if row[column] is not None]
-            assert max(left) == max(known)  # type: ignore[type-var]
-            assert min(left) == min(known)  # type: ignore[type-var]
+            assert max(left) == max(known)  # type: ignore[type-var]  # no None is left
+            assert min(left) == min(known)  # type: ignore[type-var]  # no None is left
 
 
 def test_a_line_is_broken_where_nothing_was_heard_and_nowhere_else() -> None:
     rows: list[tuple[float | None, ...]] = [(k * 1_000, 3.7, 0.0) for k in range(9_000)]
     rows[200:260] = [(k * 1_000, 3.7 + 0.01 * (k % 7), 1.0) for k in range(200, 260)]
     rows[5_000:] = [(t + 7_200_000, v, i) for t, v, i in rows[5_000:]]  # type: ignore[operator]
-    kept = list(keep_extremes(mark_silences(rows, 10), 120, columns=(1, 2)))
+    kept = list(thin_rows(mark_silences(rows, 10), 120, columns=(1, 2)))
     empty = [k for k, row in enumerate(kept) if row[1:] == (None, None)]
     assert [kept[k][0] for k in empty] == [4_999_001]
     assert kept[empty[0] - 1][0] == 4_999_000
@@ -378,7 +378,7 @@ def test_a_fleet_page_opens_with_the_newest_voltages_of_each_asset() -> None:
     newest = make_frame(119, START_MS, cells=2).voltage_v
     assert isinstance(newest, list)
     assert len(first["trails"]["a"]) == 90
-    assert math.isclose(first["trails"]["a"][-1], sum(newest) / 2, abs_tol=1e-4)  # type: ignore[arg-type]
+    assert math.isclose(first["trails"]["a"][-1], sum(newest) / 2, abs_tol=1e-4)  # type: ignore[arg-type]  # none is None
     hub.on_frame("a", make_frame(120, START_MS + 120, cells=2), NOW + 300)
     hub.tick(NOW + 300)
     assert "trails" not in read(hub, FLEET, first["to"])

@@ -41,7 +41,7 @@ class Served:
 
     def connect(self, origin: str | None = None) -> connect:
         own = f"http://127.0.0.1:{self.port}"
-        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin or own)  # type: ignore[arg-type]
+        return connect(f"ws://127.0.0.1:{self.port}/live", origin=origin or own)  # type: ignore[arg-type]  # Origin is a NewType of str
 
     async def get(self, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
         def fetch() -> tuple[int, str, dict[str, str]]:
@@ -139,7 +139,7 @@ async def test_clients_that_never_read_are_sent_two_frames_and_no_more(served: S
             )
             # RFC 6455, section 5.2: a masked text frame, the mask all zeros.
             writer.write(bytes([0x81, 0x80 | len(look)]) + bytes(4) + look)
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a socket's
         async with served.connect() as reader:
             await say(reader, look="asset", asset="a")
             heard = 0

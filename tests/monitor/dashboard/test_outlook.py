@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,10 +20,10 @@ from tests.dashboard_world import make_cycle
 CYCLE_MS = 28_800_000  # two half-cycles of `make_cycle`
 
 
-def config(**limits: float | None) -> AssetConfig:
+def config(**limits: Any) -> AssetConfig:
     return AssetConfig(
         v=1, nominal_capacity_ah=2.0, cell_type="nasa-18650",
-        limits=Limits(**limits),  # type: ignore[arg-type]
+        limits=Limits(**limits),
     )  # fmt: skip
 
 

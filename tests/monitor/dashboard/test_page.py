@@ -10,11 +10,11 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -27,7 +27,7 @@ from playwright.async_api import Page as Tab
 
 from monitor.contract import Provenance, encode
 from simulator.demo_file import demo_recording
-from tests.conftest import need
+from tests.conftest import free_ports, need
 from tests.dashboard_world import FakeHistory, Page, World, background, make_alarm, make_config
 from tests.recording_files import csv, life
 
@@ -45,13 +45,6 @@ expect.set_options(timeout=30_000)  # a bound, not an expectation: the machine m
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @dataclass
 class Stage:
     """One world, one server and one browser for all tests of this module."""
@@ -62,10 +55,14 @@ class Stage:
     browser: Browser
 
     @contextlib.asynccontextmanager
-    async def tab(self, path: str = "/", **options: object) -> AsyncIterator[Tab]:
+    async def tab(self, path: str = "/", **options: Any) -> AsyncIterator[Tab]:
         """A fresh browser context; an error in the page's scripts fails the test."""
-        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
-        context = await self.browser.new_context(**settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {
+            "viewport": {"width": 1280, "height": 800},
+            "locale": "en-GB",
+            **options,
+        }
+        context = await self.browser.new_context(**settings)
         tab = await context.new_page()
         tab.set_default_timeout(30_000)
         errors: list[str] = []
@@ -96,11 +93,11 @@ def chromium() -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(chromium: str) -> AsyncIterator[Stage]:
-    broker = Broker(port=find_port(), listen="127.0.0.1")
+    broker = Broker(port=free_ports(1)[0], listen="127.0.0.1")
     await asyncio.to_thread(broker.start)
     history = FakeHistory(cycle_count=130)
     world = World(broker.port, {"B0005": 1, "B0006": 1, "pack-A.1": 8}, history)
-    page = Page(broker.port, find_port(), history)
+    page = Page(broker.port, free_ports(1)[0], history)
     ready = asyncio.Event()
     async with background(world.run(ready)), async_playwright() as playwright:
         await ready.wait()
@@ -408,7 +405,7 @@ async def test_axe_finds_no_serious_fault(stage: Stage, path: str) -> None:
         await until(tab, "cellpulse.frames > 3")
         await tab.add_script_tag(path=AXE_FILE_PATH)
         for scheme in ("light", "dark"):
-            await tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await tab.emulate_media(color_scheme=scheme)
             attribute = "document.documentElement.dataset.mantineColorScheme"
             await until(tab, f"{attribute} === '{scheme}'")
             result = await tab.evaluate("axe.run({resultTypes: ['violations']})")

@@ -23,6 +23,8 @@ from monitor.mqtt.client import Client
 from tests.conftest import ROOT
 from tests.dashboard_world import background
 
+pytestmark = pytest.mark.alone
+
 PAUSE_S = 12.0  # longer than any of our clients waits for an answer
 
 
@@ -49,7 +51,7 @@ class Demo:
         """Every asset of which the page is sent a reading that arrived since; as a browser does."""
         own = f"127.0.0.1:{self.page}"
         fresh: set[str] = set()
-        async with connect(f"ws://{own}/live", origin=f"http://{own}") as socket:  # type: ignore[arg-type]
+        async with connect(f"ws://{own}/live", origin=f"http://{own}") as socket:  # type: ignore[arg-type]  # Origin is a NewType of str
             await socket.send('{"look": "fleet"}')
             while len(fresh) < 96:
                 frame = json.loads(await socket.recv())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from monitor.contract import AssetConfig, sensor_of_cell
 from monitor.kernels.features import (
@@ -132,7 +133,7 @@ def run_one(
 
 
 def stream_of(
-    t_s: Sequence[float], i: object, v: object = 3.7, temp: object = 25.0, ambient: object = 24.0
+    t_s: ArrayLike, i: object, v: object = 3.7, temp: object = 25.0, ambient: object = 24.0
 ) -> Stream:
     t_ms = T0 + np.rint(np.array(t_s) * 1000).astype(np.int64)
     columns = (
@@ -257,7 +258,8 @@ def _days(cycles: int, dt_s: float, seed: int, missing: float = 0.0) -> Stream:
     table[rng.random((n, 3)) < missing] = NAN
     seconds = np.cumsum(rng.choice([0.5, 1.0, 1.0, 1.5], n) * dt_s)
     seconds[n // 2 :] += 3600.0  # the logger was away for an hour
-    return stream_of(seconds, *table.T, np.where(rng.random(n) < 0.3, NAN, 24.0))
+    current, volts, temp = table.T
+    return stream_of(seconds, current, volts, temp, np.where(rng.random(n) < 0.3, NAN, 24.0))
 
 
 @pytest.mark.parametrize(("seed", "missing"), [(1, 0.0), (2, 0.02)])
@@ -402,8 +404,9 @@ def test_missing_and_impossible_values_are_flagged_and_not_used() -> None:
     ):
         for value in (*worst, NAN):
             bad = Stream(
-                *(np.array(x) for x in (good.t_ms, good.i, good.v, good.temp, good.ambient))
-            )
+                good.t_ms.copy(), good.i.copy(), good.v.copy(), good.temp.copy(),
+                good.ambient.copy(),
+            )  # fmt: skip
             getattr(bad, column)[2] = value
             run = run_one(bad, Settings())
             missing = {"v": 1, "i": 2, "temp": 4}[column]
@@ -439,7 +442,8 @@ def test_a_frozen_voltage_is_flagged_after_a_minute_of_changing_current() -> Non
 def flags_of(run: Run) -> list[int]:
     """The thermometer's bits of each sample."""
     bits = Quality.TEMPERATURE_FROZEN | Quality.TEMPERATURE_SPIKE | Quality.TEMPERATURE_JUMP
-    return (run.quality[:, 0] & int(bits)).tolist()
+    flags: list[int] = (run.quality[:, 0] & int(bits)).tolist()
+    return flags
 
 
 def test_a_thermometer_that_the_load_should_have_moved_is_frozen() -> None:

@@ -33,7 +33,7 @@ class Checker:
     def __init__(self, rules: list[Rule], limits: list[list[float]]) -> None:
         self.rules = rules
         self.limits = np.array(limits)
-        self.active = np.zeros(self.limits.shape, np.int8)
+        self.active: np.ndarray = np.zeros(self.limits.shape, np.int8)
         self.since = np.full(self.limits.shape, np.nan)
 
     def check(self, samples: list[tuple[int, int, dict[int, float]]]) -> list[tuple[int, int, int]]:
@@ -115,7 +115,11 @@ def test_too_low_is_the_mirror() -> None:
 
 def test_rules_and_rows_do_not_meet() -> None:
     checker = Checker([HOT, LOW, SCORE], [[60.0, 2.5, 1.0], [NAN, 2.0, NAN]])
-    ill = {Feature.TEMPERATURE_C: 99.0, Feature.VOLTAGE_V: 2.2, Extra.THERMAL_SCORE: 1.5}
+    ill: dict[int, float] = {
+        Feature.TEMPERATURE_C: 99.0,
+        Feature.VOLTAGE_V: 2.2,
+        Extra.THERMAL_SCORE: 1.5,
+    }
     changes = checker.check([(1, 0, ill), (0, 0, ill), (1, 5_000, ill), (0, 5_000, ill)])
     assert changes == [(1, 1, 1), (1, 2, 1), (3, 0, 1)]
     assert checker.active.tolist() == [[1, 1, 1], [0, 0, 0]]
@@ -147,7 +151,7 @@ SAMPLES = st.lists(
 def test_cuts_change_nothing_and_conditions_alternate(
     raw: list[tuple[int, int, float]], cuts: list[int]
 ) -> None:
-    samples = [
+    samples: list[tuple[int, int, dict[int, float]]] = [
         (row, 500 * k + t // 100, {Feature.TEMPERATURE_C: x}) for k, (row, t, x) in enumerate(raw)
     ]
     whole = Checker([HOT], [[60.0], [60.0]])

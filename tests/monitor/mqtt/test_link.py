@@ -106,7 +106,7 @@ async def test_a_turn_comes_after_what_was_read_and_when_it_was_asked_for(
     try:
         await publish(mosquitto, tmp_path)
         assert await asyncio.to_thread(done.wait, 20)  # 200 turns; without asking, one a second
-        raw = link._client._sock.raw  # type: ignore[union-attr]
+        raw = link._client._sock.raw  # type: ignore[union-attr]  # it is connected
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     finally:
         link.close()

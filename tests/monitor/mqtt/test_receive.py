@@ -153,8 +153,15 @@ def test_with_a_real_broker(mosquitto: BrokerAddress, protocol: int) -> None:
     client.on_batch = got.extend
     client.username_pw_set(mosquitto.user or "", mosquitto.password)
     client.connect(mosquitto.host, mosquitto.port, keepalive=5)
-    client.on_connect = lambda *_: client.subscribe("t/#", 1)
-    client.on_subscribe = lambda *_: [client.publish(f"t/{k}", str(k), k % 2) for k in range(50)]
+
+    def connected(*_: object) -> None:
+        client.subscribe("t/#", 1)
+
+    def subscribed(*_: object) -> None:
+        for k in range(50):
+            client.publish(f"t/{k}", str(k), k % 2)
+
+    client.on_connect, client.on_subscribe = connected, subscribed
     client.loop_start()
     deadline = time.monotonic() + 20
     while len(got) < 50 and time.monotonic() < deadline:

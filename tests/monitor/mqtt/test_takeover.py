@@ -88,16 +88,18 @@ def test_a_broker_that_was_away_or_had_a_reason_is_none(reason: int | None) -> N
     assert seen.count == 0
 
 
-def fake_broker(server: socket.socket, farewell: bytes) -> None:
-    """Take one MQTT 5 client, hang up with a DISCONNECT, and take it again."""
+def fake_broker(server: socket.socket, farewell: bytes, opened: threading.Event) -> None:
+    """Take one MQTT 5 client, hang up with a DISCONNECT once it is in, and take it again."""
     for k in range(2):
         client, _ = server.accept()
         with client:
             client.recv(1_000)
             client.sendall(b"\x20\x03\x01\x00\x00")  # CONNACK, the session is there
             client.recv(1_000)
-            client.sendall(b"\x90\x04\x00\x01\x00\x01" + (farewell if k == 0 else b""))
-            if k == 1:
+            client.sendall(b"\x90\x04\x00\x01\x00\x01")
+            if k == 0 and opened.wait(20):
+                client.sendall(farewell)
+            else:
                 client.recv(1_000)
 
 
@@ -106,14 +108,15 @@ def test_the_broker_s_word_is_read_before_the_end(
     farewell: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As mosquitto says it from 2.0.15 on; Debian's, which the other tests run, is older."""
-    told = threading.Event()
+    told, opened = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        broker = threading.Thread(target=fake_broker, args=(server, farewell), daemon=True)
+        broker = threading.Thread(target=fake_broker, args=(server, farewell, opened), daemon=True)
         broker.start()
         address = BrokerAddress("127.0.0.1", server.getsockname()[1])
         link = MqttLink(address, ID, subscriptions=[("a/b", 1)], on_taken_over=told.set)
         with caplog.at_level(logging.WARNING):
             link.open()
+            opened.set()
             assert told.wait(20)
         link.close()
         assert link.taken_over == 1

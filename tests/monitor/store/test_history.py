@@ -98,10 +98,10 @@ def test_history_trace_is_what_was_sent(history: History) -> None:
         def column(values: list[float | None]) -> np.ndarray:
             return np.array(values, float)
 
-        voltages = column([frame.voltage_v[cell] for frame, _ in sent])  # type: ignore[index]
+        voltages = column([frame.voltage_v[cell] for frame, _ in sent])  # type: ignore[index]  # a pack has lists
         np.testing.assert_array_equal(trace.voltage_v, voltages)
         # The temperature is that of the sensor which watches the cell: they are crossed.
-        warm = column([frame.temperature_c[1 - cell] for frame, _ in sent])  # type: ignore[index]
+        warm = column([frame.temperature_c[1 - cell] for frame, _ in sent])  # type: ignore[index]  # a pack has lists
         np.testing.assert_array_equal(trace.temperature_c, warm)
         np.testing.assert_array_equal(trace.current_a, column([f.current_a for f, _ in sent]))
         np.testing.assert_array_equal(trace.ambient_c, column([f.ambient_c for f, _ in sent]))

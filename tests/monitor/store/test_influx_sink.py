@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -50,9 +51,9 @@ def target(world: InfluxWorld) -> Target:
     return Target(world.url, ORG, BUCKET, TOKEN)
 
 
-def make_sink(journal: Journal, world: InfluxWorld, **more: float) -> Sink:
+def make_sink(journal: Journal, world: InfluxWorld, **more: Any) -> Sink:
     where = target(world)
-    return Sink(journal.path, where.key, lambda: InfluxWriter(where), "m1", **more)  # type: ignore[arg-type]
+    return Sink(journal.path, where.key, lambda: InfluxWriter(where), "m1", **more)
 
 
 def drain(sink: Sink) -> None:
@@ -84,7 +85,7 @@ def test_every_row_arrives_once_and_as_it_was(influx: InfluxWorld, journal: Jour
     with_current = {key for key, (frame, _) in sent.items() if frame.current_a is not None}
     assert {key for key, r in telemetry.items() if r["current_a"] is not None} == with_current
     for key in with_current:
-        assert telemetry[key]["current_a"] == sent[key][0].current_a  # type: ignore[comparison-overlap]
+        assert telemetry[key]["current_a"] == sent[key][0].current_a
     cells = {(str(r["asset"]), r["time"], str(r["cell"])): r for r in rows(influx, "cell")}
     expected = [
         (asset, time, f"c{cell + 1:03d}", frame.voltage_v, row[cell])
@@ -346,9 +347,9 @@ def test_the_reason_in_a_body_is_found_or_not_and_never_raises(body: object) -> 
     assert len(reason_of(body)) <= 10_100
 
 
-async def until(condition: object, process: asyncio.Task[None]) -> None:
+async def until(condition: Callable[[], object], process: asyncio.Task[None]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # type: ignore[operator]
+        while not condition():
             assert not process.done()
             await asyncio.sleep(0.02)
 
@@ -488,7 +489,7 @@ def test_a_time_that_no_database_can_hold_is_set_aside(
 
 def test_the_monitor_s_own_counters_go_along(influx: InfluxWorld, journal: Journal) -> None:
     sink = make_sink(journal, influx)
-    values = {f.name: 1 for f in msgspec.structs.fields(MonitorMetrics)}
+    values: dict[str, Any] = {f.name: 1 for f in msgspec.structs.fields(MonitorMetrics)}
     metrics = MonitorMetrics(
         **{**values, "timestamp_ms": T0, "latency_ms_p99": 2.5, "inference": {}}
     )

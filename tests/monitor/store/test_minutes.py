@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,8 +178,8 @@ async def at_once(work: Callable[[], None]) -> None:
     work()
 
 
-def settings(journal: Journal, **more: object) -> Config:
-    return replace(Config(store=journal.path, keep_raw_days=1.0), **more)  # type: ignore[arg-type]
+def settings(journal: Journal, **more: Any) -> Config:
+    return replace(Config(store=journal.path, keep_raw_days=1.0), **more)
 
 
 def kinds(journal: Journal) -> dict[int, int]:

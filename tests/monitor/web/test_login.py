@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -22,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from monitor.contract import Command, Reply
+from monitor.dashboard.analysis import Analysis
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.live.hub import Hub
 from monitor.dashboard.pages.shell import top_bar
@@ -60,7 +62,7 @@ class Page:
         self.sent.append((asset, user))
         return Reply(v=1, id=command.id, result="done")
 
-    async def _analyse(self, *_: object) -> list[object]:  # type: ignore[type-arg]
+    async def _analyse(self, *_: object) -> list[Analysis]:
         raise AssertionError("nobody who is not signed in may come here")
 
     async def ask(
@@ -87,7 +89,7 @@ class Page:
 
     def live(self, cookie: str = "") -> connect:
         return connect(
-            f"ws://127.0.0.1:{self.port}/live", origin=f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]
+            f"ws://127.0.0.1:{self.port}/live", origin=f"http://127.0.0.1:{self.port}",  # type: ignore[arg-type]  # Origin is a NewType of str
             additional_headers={"Cookie": cookie} if cookie else {},
         )  # fmt: skip
 
@@ -267,14 +269,14 @@ async def test_metrics_can_demand_basic(file: Path, header: str, status: int) ->
         header = "Basic " + base64.b64encode(header.encode()).decode()
     guard = BasicGuard(nothing, Logins(file))
     for path, expected in (("/metrics", status), ("/healthz", 200)):
-        answers = []
+        answers: list[Any] = []
 
-        async def send(message: object, into: list[object] = answers) -> None:
+        async def send(message: object, into: list[Any] = answers) -> None:
             into.append(message)
 
         scope = {"type": "http", "path": path, "headers": [(b"authorization", header.encode())]}
-        await guard(scope, None, send)  # type: ignore[arg-type]
-        assert answers[0]["status"] == expected  # type: ignore[index]
+        await guard(scope, None, send)  # type: ignore[arg-type]  # it receives nothing
+        assert answers[0]["status"] == expected
 
 
 async def test_a_flood_of_tries_is_bounded(file: Path) -> None:
