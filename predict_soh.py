@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import CellpulseError
-from monitor.kernels.features import SOH_BINS
+from monitor.kernels.columns import SOH_BINS
 from monitor.kernels.soh_state import SOH_STATES, SohCode, accepted
 from monitor.models.folder import load_model, models_folder
 from monitor.models.onnx import SohModel

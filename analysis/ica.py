@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.report.record import IcaCurve
 from monitor.contract import CycleSummary
 from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.kernels.features import BIN_FIRST_V, BIN_V
+from monitor.kernels.columns import BIN_FIRST_V, BIN_V
 
 
 def charge_curves(cycles: Sequence[tuple[CycleSummary, NDArray[np.float32]]]) -> list[IcaCurve]:

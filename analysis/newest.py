@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from monitor.charging.advice import ChargeState, charge_state
 from monitor.contract import AssetConfig, Frame, as_list
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 
 Floats = NDArray[np.float64]
 

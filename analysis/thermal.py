@@ -11,8 +11,7 @@ from analysis.messages import AnalysisMessage
 from monitor.contract import AssetConfig, Frame, as_list
 from monitor.dashboard.analysis import Segment
 from monitor.dashboard.live.rows import RiskName
-from monitor.kernels.features import Quality
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Quality, Result
 from monitor.risk import Cause, Risk, ThermalSigns, assess, fault_of
 
 JOIN_MS = 600_000  # two stretches closer than this are one

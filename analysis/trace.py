@@ -9,7 +9,7 @@ import numpy as np
 
 from monitor.contract import Frame, as_list
 from monitor.dashboard.analysis import AnalysedTrace, Segment
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 from monitor.store.thinning import Record, mark_silences, thin_rows
 
 KEPT_PER_BATCH = 120

@@ -20,8 +20,7 @@ from monitor.contract import cell_name, decode_telemetry, sensor_name
 from monitor.engine import Engine, Results
 from monitor.errors import CellpulseError
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.features import BIN_FIRST_V, S
-from monitor.kernels.results import Result
+from monitor.kernels.columns import BIN_FIRST_V, Result
 
 SECONDS = 1_800
 EVERY = 5
@@ -117,28 +116,28 @@ def _compare_rows(
         raise OutputsDifferError(f"the engine refused a frame of {asset}")
     first = engine.fleet.assets[asset].first_row
     for k, (row, cell) in enumerate(zip(rows, baseline.cells[asset], strict=True)):
-        state = engine.fleet.cells.scalars[first + k]
+        state = engine.fleet.cells[first + k]
         out = cell["out"]
         for column, tolerance in _STORED.items():
             differences.add(column.name.lower(), row[column], out[column.name.lower()], tolerance)
         for name, ours, theirs in (
-            ("charge in, Ah", S.CHARGE_IN, cell["in_ah"]),
-            ("charge out, Ah", S.CHARGE_OUT, cell["out_ah"]),
-            ("energy in, Wh", S.ENERGY_IN, cell["in_wh"]),
-            ("energy out, Wh", S.ENERGY_OUT, cell["out_wh"]),
-            ("voltage mean", S.V_MEAN, cell["mean"]["v"].get()),
-            ("voltage variance", S.V_VAR, cell["var"]["v"].get()),
-            ("current mean", S.I_MEAN, cell["mean"]["i"].get()),
-            ("current variance", S.I_VAR, cell["var"]["i"].get()),
-            ("temperature mean", S.T_MEAN, cell["mean"]["c"].get()),
-            ("temperature variance", S.T_VAR, cell["var"]["c"].get()),
-            ("dV/dt", S.DV_DT, cell["from0"]["dv"].get()),
-            ("running half-cycle, Ah", S.HC_AH, cell["q"]),
+            ("charge in, Ah", state.charge_in_ah, cell["in_ah"]),
+            ("charge out, Ah", state.charge_out_ah, cell["out_ah"]),
+            ("energy in, Wh", state.energy_in_wh, cell["in_wh"]),
+            ("energy out, Wh", state.energy_out_wh, cell["out_wh"]),
+            ("voltage mean", state.voltage_mean_v, cell["mean"]["v"].get()),
+            ("voltage variance", state.voltage_var, cell["var"]["v"].get()),
+            ("current mean", state.current_mean_a, cell["mean"]["i"].get()),
+            ("current variance", state.current_var, cell["var"]["i"].get()),
+            ("temperature mean", state.temperature_mean_c, cell["mean"]["c"].get()),
+            ("temperature variance", state.temperature_var, cell["var"]["c"].get()),
+            ("dV/dt", state.dv_dt_v_per_s, cell["from0"]["dv"].get()),
+            ("running half-cycle, Ah", state.half_cycle.charge_ah, cell["q"]),
         ):
             if not (name.startswith("running") and cell["dir"] == 0):
-                differences.add(name, state[ours], theirs, STATE)
+                differences.add(name, ours, theirs, STATE)
         if cell["dir"]:
-            side = engine.fleet.cells.histogram[first + k, 0 if cell["dir"] > 0 else 1]
+            side = state.histogram[0 if cell["dir"] > 0 else 1]
             worst = float(np.abs(side - np.array(cell["half"].hist)).max())
             differences.add(f"charge per 10 mV from {BIN_FIRST_V} V, Ah", worst, 0.0, STORED)
 

@@ -1,16 +1,17 @@
 """The adaptive heat balance the obvious way: NumPy matrices, one object a cell, a list of samples.
 
 The part of the baseline that the thermal model's input needs; the equations are those of
-`monitor.kernels.features.balance_slot_inplace`, for regular samples without gaps.
+`monitor.kernels.balance.balance_slot_inplace`, for regular samples without gaps.
 """
 
 from math import exp
 
 import numpy as np
 
-from monitor.kernels import features as f
+from monitor.kernels import balance as f
+from monitor.kernels.columns import HEAT_CAPACITY_J_PER_K_AH, SLOT_MS
 
-SLOT_MS = f.SLOT_MS
+SLOT_MS = SLOT_MS
 
 
 class HeatBalance:
@@ -53,7 +54,7 @@ class HeatBalance:
         self.fixture += (1 - exp(-dt / f.FIXTURE_S)) * (temp - ambient - self.fixture)
         x = np.array([self.lagged[0], ambient - temp, 1.0, *self.lagged[1:], self.fixture])
         warming = (rows[-1, 3] - rows[0, 3]) / dt
-        excess = f.HEAT_CAPACITY_J_PER_K_AH * warming - x @ self.mean
+        excess = HEAT_CAPACITY_J_PER_K_AH * warming - x @ self.mean
         own, deep = x[0] * abs(self.mean[0]), x[4] * abs(self.mean[4])
         margin = np.array([f.FAST_MODEL_SHARE * (own + deep), f.SLOW_MODEL_SHARE * own])
         left = np.sign(excess) * np.maximum(0.0, abs(excess) - margin)

@@ -1,12 +1,13 @@
 """The SOH model's input the obvious way: lists and dictionaries, one object a cell.
 
-The part of the baseline that `monitor.kernels.features` calls a half-cycle's histogram and marks,
+The part of the baseline that `monitor.kernels.half_cycle` calls histogram and marks,
 for regular samples without gaps.
 """
 
 from math import ceil, floor, log, sqrt
 
-from monitor.kernels import features as f
+from monitor.kernels import half_cycle, soh_inputs
+from monitor.kernels.columns import BINS, MARKS, SOH_BINS
 
 
 class HalfCycle:
@@ -21,9 +22,9 @@ class HalfCycle:
         """A charge (+1) or a discharge (-1) begins."""
         self.direction, self.low, self.high = direction, v, v
         self.drawn = self.i_s = self.ii_s = self.load_s = 0.0
-        self.hist, self.v_rest, self.r60, self.reached = [0.0] * f.BINS, v_rest, -1.0, False
+        self.hist, self.v_rest, self.r60, self.reached = [0.0] * BINS, v_rest, -1.0, False
         self.from_end = self.end_of == -direction
-        full = direction < 0 and v_rest >= self.charge_v - f.FULL_REST_V
+        full = direction < 0 and v_rest >= self.charge_v - half_cycle.FULL_REST_V
         self.drops: list[float] | None = [] if full else None
 
     def move(self, v0: float, v: float, mean_i: float, dt: float, cc: bool) -> None:
@@ -38,14 +39,14 @@ class HalfCycle:
         self.i_s, self.ii_s = self.i_s + abs(mean_i) * dt, self.ii_s + mean_i**2 * dt
         self.load_s += dt
         low, high = (min(v, v0) - 2.7) / 0.01, (max(v, v0) - 2.7) / 0.01
-        for b in range(max(floor(low), 0), min(floor(high), f.BINS - 1) + 1):
+        for b in range(max(floor(low), 0), min(floor(high), BINS - 1) + 1):
             part = (min(high, b + 1) - max(low, b)) / (high - low) if high > low else 1
             self.hist[b] += dq * part
         now, before = self.drawn / self.ah, (self.drawn - dq) / self.ah
-        for mark in f.MARKS[len(self.drops or ()) :] if self.drops is not None else ():
-            if mark > now + f.MARK_SLACK or self.drops is None:
+        for mark in MARKS[len(self.drops or ()) :] if self.drops is not None else ():
+            if mark > now + half_cycle.MARK_SLACK or self.drops is None:
                 break
-            if mark < before - f.MARK_SLACK:
+            if mark < before - half_cycle.MARK_SLACK:
                 self.drops = None
             else:
                 share = min(1.0, max(0.0, (mark - before) / (now - before)))
@@ -54,7 +55,7 @@ class HalfCycle:
     def see(self, v: float, i: float, seconds: float) -> None:
         """A sample under load, so long after the beginning."""
         self.low, self.high = min(self.low, v), max(self.high, v)
-        if self.r60 < 0 and seconds >= f.R60_S and 0 < (r := (v - self.v_rest) / i) < 5:
+        if self.r60 < 0 and seconds >= half_cycle.R60_S and 0 < (r := (v - self.v_rest) / i) < 5:
             self.r60 = r
 
     def anchor(self, full: bool, empty: bool) -> None:
@@ -76,13 +77,13 @@ class HalfCycle:
         else:
             bins = [(self.hist[b] + self.hist[b + 1]) / ah for b in range(30, 150, 2)]
         drops = self.drops or []
-        if len(drops) >= f.FEWEST_MARKS and self.drawn < f.MARKS_END * ah:
+        if len(drops) >= soh_inputs.FEWEST_MARKS and self.drawn < soh_inputs.MARKS_END * ah:
             steps = [x - y for x, y in zip(drops, [0.0, *drops], strict=False)]
-            told = zip(drops, (log(max(x, f.SMALLEST_STEP_V)) for x in steps), strict=True)
+            told = zip(drops, (log(max(x, soh_inputs.SMALLEST_STEP_V)) for x in steps), strict=True)
             bins = [x for pair in told for x in pair]
             table, start, end = table + 1, 0, len(bins)
-            bins += [0.0] * (f.SOH_BINS - len(bins))
-        start, end = (min(max(x, 0), f.SOH_BINS) for x in (start, end))
+            bins += [0.0] * (SOH_BINS - len(bins))
+        start, end = (min(max(x, 0), SOH_BINS) for x in (start, end))
         if end <= start or not self.load_s:
             return None
         mean = self.i_s / self.load_s

@@ -15,7 +15,6 @@ from cellpulse.wiring import connector
 from monitor.config import Config
 from monitor.contract import decode_telemetry
 from monitor.engine import Engine
-from monitor.kernels.admission import A
 from monitor.store.checkpoint import newest
 from monitor.store.journal import connect
 
@@ -110,7 +109,7 @@ def _counted(store: Path) -> int:
     engine = Engine(None, None)
     for state in () if saved is None else saved.assets:
         engine.put_asset_state(state)
-    return int(engine.fleet.admission[: len(engine.fleet.by_index), A.MISSED].sum())
+    return int(engine.fleet.admission["missed"][: len(engine.fleet.by_index)].sum())
 
 
 def _numbers(packet: Packet) -> list[int]:

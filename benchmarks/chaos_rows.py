@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import RESULTS
 from monitor.store.journal import connect
 
 WALL_CLOCK_ALARMS = ("stale", "offline")

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.stream import LAST_S, START_MS, FleetStream, encoded
 from monitor.config import Config
 from monitor.contract import Frame, decode_telemetry, encode
-from monitor.engine import Engine, FinishedCycle, Results
+from monitor.cycles import FinishedCycle
+from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.admission import Verdict
 from monitor.models.folder import load_models, models_folder

@@ -3,6 +3,7 @@
 BridgeError
 ├── FrameError       bytes that are not an intact frame of the protocol: counted, asked for again
 ├── LinkError        a port or connection that cannot be opened, or that went away: re-opened
+│   └── EndOfRecordingError  a recorded line has been played to its end
 ├── NoAnswerError    the board stayed silent, or answered something else, after every retry
 └── MappingError     a mapping file or register map that cannot be used: refuses to start
 """

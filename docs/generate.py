@@ -32,7 +32,7 @@ TOPICS = (
 )
 PYTHON = {
     "The monitor": (
-        "monitor.contract", "monitor.engine", "monitor.kernels.features", "monitor.models.onnx",
+        "monitor.contract", "monitor.engine", "monitor.kernels.update", "monitor.models.onnx",
         "monitor.alarms.book", "monitor.alarms.rules", "monitor.config", "monitor.store.history",
     ),
     "Recordings": (

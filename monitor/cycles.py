@@ -11,8 +11,9 @@ from monitor.contract import VERSION, CycleSummary, cell_name
 from monitor.estimates import none_for_nan
 from monitor.fade import CellFade, Fade
 from monitor.fleet import Asset, Fleet
-from monitor.kernels.features import BINS, Ended, Outputs
-from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE, Result
+from monitor.kernels.columns import BINS, Ended, Result
+from monitor.kernels.frames import Outputs
+from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE
 from monitor.kernels.soh_state import SOH_STATES
 
 
@@ -25,20 +26,19 @@ class FinishedCycle:
 
 
 def finish_inplace(
-    fleet: Fleet, asset: Asset, out: Outputs, k: int, result: NDArray[np.float32],
-    soh_ms: NDArray[np.int64], extras: NDArray[np.float64],
-) -> FinishedCycle:  # fmt: skip
+    fleet: Fleet, asset: Asset, out: Outputs, k: int, result: NDArray[np.float32]
+) -> FinishedCycle:
     """What half-cycle `k` of those that ended in a run was.
 
-    The asset's fade trackers learn of it, and `extras` (samples, EXTRAS) gets what the rules look
-    at. `result` (samples, RESULTS) and `soh_ms` (samples,) are the run's.
+    The asset's fade trackers learn of it, and `out.extras` gets what the rules look at.
+    `result`, (samples, RESULTS), is the run's.
     """
     sample = int(out.ended_sample[k])
     row = out.ended[k]
     start_ms = int(row[Ended.START_MS])
-    own = soh_ms[sample] > start_ms  # at the start itself it was the one before
+    own = out.soh_ms[sample] > start_ms  # at the start itself it was the one before
     state = SOH_STATES[int(result[sample, Result.SOH_STATE])] if own else "not_enough_seen"
-    if not own and fleet.has_model[out.row[sample]] == 0:
+    if not own and not fleet.has_model(int(out.row[sample])):
         state = "no_model"
 
     def soh(column: Result) -> float | None:
@@ -50,9 +50,9 @@ def finish_inplace(
     cell = int(out.row[sample]) - asset.first_row
     fade = _learn(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
     asset.fades_ms[cell] = int(row[Ended.END_MS])
-    extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
+    out.extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
     if fade.acceleration is not None:
-        extras[sample, FADE_ACCELERATION] = fade.acceleration
+        out.extras[sample, FADE_ACCELERATION] = fade.acceleration
     summary = CycleSummary(
         v=VERSION,
         asset=asset.name,

@@ -10,7 +10,7 @@ where the parts meet; each of them stands in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +24,6 @@ from monitor.alarms.groups import group_events
 from monitor.alarms.rules import (
     CLOCK_JUMP,
     DEFAULT_RULES,
-    EXTRAS,
     OFFLINE,
     SEQUENCE_GAP,
     STALE,
@@ -59,21 +58,21 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict, admit_inplace, is_ahead, session_id
-from monitor.kernels.features import (
-    Feature,
-    FrameColumns,
-    Outputs,
-    Quality,
-    update_inplace,
+from monitor.kernels.admission import (
+    ARRIVAL,
+    JUDGED,
+    Verdict,
+    admit_inplace,
+    is_ahead,
+    session_id,
 )
-from monitor.kernels.limits import RuleColumns, check_inplace
-from monitor.kernels.results import (
-    RESULTS,
-    settle_inplace,
-)
+from monitor.kernels.columns import RESULTS, Feature, Quality, Records
+from monitor.kernels.frames import FRAME, Frames, Outputs
+from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
+from monitor.kernels.results import Answers, settle_inplace
+from monitor.kernels.risk import judge_inplace
+from monitor.kernels.update import update_inplace
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.risk import judge_inplace
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
@@ -174,8 +173,6 @@ class Engine:
         self._thermal = thermal
         size = CHUNK_SAMPLES + MAX_CELLS
         self._out = Outputs(size)
-        self._extras = np.empty((size, EXTRAS))
-        self._soh_ms = np.empty(size, np.int64)
         self._watch(rules)
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
         self._no_score = np.empty(0, np.float32)
@@ -350,12 +347,9 @@ class Engine:
             )
 
     def _watch(self, rules: Sequence[Rule]) -> None:
-        size = len(self._extras)
-        self._columns = RuleColumns.of(rules)
+        self._rules = rule_rows(rules)
         self._suppressing = {code for rule in rules for code in rule.suppressed_by}
-        self._change_sample = np.empty(size * len(rules), np.int64)
-        self._change_rule = np.empty(size * len(rules), np.int64)
-        self._change_active = np.empty(size * len(rules), np.int8)
+        self._changes = np.empty(self._out.size * len(rules), CHANGE)
 
     def _other(self, item: Input, results: Results) -> Reply | None:
         if isinstance(item, ConfigIn):
@@ -434,7 +428,7 @@ class Engine:
 
     def _source(self, asset: Asset, row: int, rule: Rule) -> str:
         if rule.scope == "sensor":
-            return sensor_name(int(self.fleet.cells.sensor[row]))
+            return sensor_name(int(self.fleet.cells["config"]["sensor"][row]))
         return "pack" if rule.scope == "pack" else cell_name(row - asset.first_row)
 
     def _frames(self, run: list[FrameIn], results: Results) -> None:
@@ -443,27 +437,28 @@ class Engine:
             return
         fleet = self.fleet
         assets = [fleet.assets[item.asset] for item in run]
-        index = np.array([asset.index for asset in assets], np.int64)
-        seq = [-1 if item.frame.seq is None else item.frame.seq for item in run]
-        arrivals = np.array([item.arrival_ms for item in run], np.int64)
-        verdict = np.empty(len(run), np.int64)
-        missed = np.empty(len(run), np.int64)
-        began = np.empty(len(run), np.int64)
-        admit_inplace(
-            fleet.admission, index,
-            np.array([session_id(item.frame.session) for item in run], np.int64),
-            np.array(seq, np.int64),
-            np.array([item.frame.timestamp_ms for item in run], np.int64),
-            arrivals, fleet.replay[index], verdict, missed, began,
+        arrivals = np.array(
+            [
+                (
+                    asset.index, session_id(item.frame.session),
+                    -1 if item.frame.seq is None else item.frame.seq,
+                    item.frame.timestamp_ms, item.arrival_ms, asset.config.provenance.replay,
+                )
+                for item, asset in zip(run, assets, strict=True)
+            ],
+            ARRIVAL,
         )  # fmt: skip
-        judged = _Judged(verdict.tolist(), missed.tolist(), began.tolist())
+        found = np.empty(len(run), JUDGED)
+        admit_inplace(fleet.admission, arrivals, found)
+        verdict = found["verdict"]
+        judged = _Judged(verdict.tolist(), found["missed"].tolist(), found["began"].tolist())
         if judged.plain:
-            fleet.last_arrival_ms[index] = arrivals
+            fleet.last_arrival_ms[arrivals["asset"]] = arrivals["arrival_ms"]
         else:
             # Only what the journal keeps may count, else a recovery would see another past.
-            kept = (verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)
-            fleet.last_arrival_ms[index[kept]] = arrivals[kept]
-            self._count(verdict, missed)
+            kept = arrivals[(verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)]
+            fleet.last_arrival_ms[kept["asset"]] = kept["arrival_ms"]
+            self._count(verdict, found["missed"])
         first = 0
         for k, asset in enumerate(assets):
             if judged.verdict[k] > NEW_SEGMENT:
@@ -488,46 +483,31 @@ class Engine:
         """Frames in a row, judged, with every asset's cells wired to its sensors as they need."""
         n = len(run)
         judged, skipped = of.verdict, of.missed
-        t: list[int] = []
-        current: list[float | None] = []
-        ambient: list[float | None] = []
+        rows: list[tuple[object, ...]] = []  # of FRAME
         volts: list[float | None] = []
-        volts_from: list[int] = []
         temperatures: list[float | None] = []
-        temperatures_from: list[int] = []
-        for item in run:
+        for item, asset, verdict in zip(run, assets, judged, strict=True):
             frame = item.frame
+            first_v, first_t = len(volts), len(temperatures)
             temperature = frame.temperature_c
-            temperatures_from.append(len(temperatures))
             if type(temperature) is list:
                 temperatures.extend(temperature)
             elif temperature is not None:
                 temperatures.append(temperature)  # type: ignore[arg-type]
-            volts_from.append(len(volts))
             voltage = frame.voltage_v
             if type(voltage) is list:
                 volts.extend(voltage)
             elif voltage is not None:
                 volts.append(voltage)  # type: ignore[arg-type]
-            t.append(frame.timestamp_ms)
-            current.append(frame.current_a)
-            ambient.append(frame.ambient_c)
-        verdict = np.array(judged, np.int64)
-        ends_v = [*volts_from[1:], len(volts)]
-        ends_t = [*temperatures_from[1:], len(temperatures)]
-        columns = FrameColumns(
-            row=np.array([asset.first_row for asset in assets], np.int64),
-            cells=np.array([asset.config.cells for asset in assets], np.int64),
-            timestamp_ms=np.array(t, np.int64),
-            current_a=np.array(current, np.float64),
-            ambient_c=np.array(ambient, np.float64),
-            volts=np.array(volts, np.float64),
-            volts_from=np.array(volts_from, np.int64),
-            volts_count=np.array(ends_v, np.int64) - np.array(volts_from, np.int64),
-            temperatures=np.array(temperatures, np.float64),
-            temperatures_from=np.array(temperatures_from, np.int64),
-            temperatures_count=np.array(ends_t, np.int64) - np.array(temperatures_from, np.int64),
-            new_segment=verdict == NEW_SEGMENT,
+            rows.append(
+                (
+                    asset.first_row, asset.config.cells, frame.timestamp_ms, frame.current_a,
+                    frame.ambient_c, first_v, len(volts) - first_v, first_t,
+                    len(temperatures) - first_t, verdict == NEW_SEGMENT,
+                )
+            )  # fmt: skip
+        frames = Frames(
+            np.array(rows, FRAME), np.array(volts, np.float64), np.array(temperatures, np.float64)
         )
         first_event = len(results.events)
         came_with: list[int] = []  # the frame of every event of this run
@@ -542,15 +522,16 @@ class Engine:
                 if skipped[k] > 0 or jumped:
                     before = len(results.events)
                     self._data_notices(
-                        assets[k], t[k], run[k].arrival_ms, jumped, skipped[k], results
-                    )
+                        assets[k], run[k].frame.timestamp_ms, run[k].arrival_ms, jumped,
+                        skipped[k], results,
+                    )  # fmt: skip
                     self._group(results, before)
                     came_with += [k] * (len(results.events) - first_event - len(came_with))
         everything = len(taken) == n
         if not everything:
-            columns = _select(columns, verdict <= NEW_SEGMENT)
+            frames = replace(frames, rows=frames.rows[list(taken)])
         taken_assets = assets if everything else [assets[k] for k in taken]
-        rows, changed = self._samples(columns, taken_assets, results)
+        found, changed = self._samples(frames, taken_assets, results)
         came_with += [taken[k] for k in changed]
         if len(came_with) > 1:
             order = np.argsort(came_with, kind="stable").tolist()
@@ -559,13 +540,13 @@ class Engine:
         results.verdicts.extend(judged)
         results.replies.extend([None] * n)
         if everything:
-            results.rows.extend(rows)
+            results.rows.extend(found)
         else:
-            source = iter(rows)
+            source = iter(found)
             results.rows.extend(next(source) if v <= NEW_SEGMENT else None for v in judged)
 
     def _samples(
-        self, columns: FrameColumns, assets: list[Asset], results: Results
+        self, frames: Frames, assets: list[Asset], results: Results
     ) -> tuple[list[NDArray[np.float32]], list[int]]:
         """Run accepted frames through features, models and limits.
 
@@ -574,12 +555,12 @@ class Engine:
         if not assets:
             return [], []
         fleet, out = self.fleet, self._out
-        n, ended = update_inplace(fleet.cells, columns, out)
+        n, ended = update_inplace(fleet.cells, frames, out)
         usable = out.soh_usable[:n]
         soh = self._no_soh
-        if self._soh is not None and (answers := int(np.count_nonzero(usable))):
+        if self._soh is not None and (asked := int(np.count_nonzero(usable))):
             x = out.soh_inputs[:n]
-            soh = self._soh.run(x if answers == n else x[usable])
+            soh = self._soh.run(x if asked == n else x[usable])
         elif self._soh is None:
             usable[:] = False
         score = self._no_score
@@ -590,28 +571,16 @@ class Engine:
             windows = out.thermal_inputs[:n]
             score = self._thermal.run(windows if scores == n else windows[scored])
         result = np.empty((n, RESULTS), np.float32)
-        settle_inplace(
-            fleet.value, fleet.value_ms, out.row, out.frame, out.timestamp_ms, out.features,
-            out.quality,
-            out.soh_usable, *soh, score, scored, fleet.has_model, n, result, self._soh_ms,
-            self._extras, out.soh_inputs, fleet.unlike_bins,
-        )  # fmt: skip
-        judge_inplace(
-            out.row, out.timestamp_ms, out.features, fleet.temperature_max_c, n, result,
-            fleet.value, fleet.value_ms,
-        )  # fmt: skip
+        answers = Answers(*soh, score)
+        settle_inplace(fleet.cells, fleet.value, fleet.value_ms, out, answers, result, n)
+        judge_inplace(fleet.cells, fleet.value, fleet.value_ms, out, result, n)
         # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
         for k in range(ended):
             asset = assets[int(out.frame[out.ended_sample[k]])]
-            results.cycles.append(
-                finish_inplace(fleet, asset, out, k, result, self._soh_ms, self._extras)
-            )
-        rule = self._columns
+            results.cycles.append(finish_inplace(fleet, asset, out, k, result))
         changes = check_inplace(
-            fleet.active, fleet.since, fleet.limits, rule.quantity, rule.sign, rule.deadband,
-            rule.on_delay_ms, rule.off_delay_ms, out.row, out.timestamp_ms, out.features,
-            self._extras, n, self._change_sample, self._change_rule, self._change_active,
-        )  # fmt: skip
+            fleet.active, fleet.since, fleet.limits, self._rules, out, self._changes, n
+        )
         changed = self._alarm_changes(changes, assets, results) if changes else []
         self.counters.frames += len(assets)
         self.counters.samples += n
@@ -620,15 +589,16 @@ class Engine:
         results.touched.update([asset.name for asset in assets])
         if n == len(assets):
             return list(result[:, None, :]), changed
-        ends = np.cumsum(columns.cells).tolist()
+        ends = np.cumsum(frames.rows["cells"]).tolist()
         return [result[a:b] for a, b in zip([0, *ends], ends, strict=False)], changed
 
     def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> list[int]:
         came_with: list[int] = []
         out, fleet = self._out, self.fleet
-        samples = self._change_sample[:changes].tolist()
-        rules = self._change_rule[:changes].tolist()
-        conditions = (self._change_active[:changes] != 0).tolist()
+        found: Records = self._changes[:changes]
+        samples: list[int] = found["sample"].tolist()
+        rules: list[int] = found["rule"].tolist()
+        conditions: list[bool] = found["active"].tolist()
         first = len(results.events)
         running = int(out.frame[samples[0]])
         for sample, column, active in zip(samples, rules, conditions, strict=True):
@@ -642,7 +612,7 @@ class Engine:
             source = self._source(asset, row, rule)
             q = int(rule.quantity)
             features = len(Feature)
-            value = out.features[sample, q] if q < features else self._extras[sample, q - features]
+            value = out.features[sample, q] if q < features else out.extras[sample, q - features]
             event = self.book.condition(
                 asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
                 int(out.timestamp_ms[sample]),
@@ -741,13 +711,3 @@ class Engine:
 def _unknown_asset(cells: int) -> AssetConfig:
     """What is assumed of an asset that has not said anything of itself."""
     return AssetConfig(v=VERSION, nominal_capacity_ah=DEFAULT_CAPACITY_AH, cells=cells)
-
-
-def _select(columns: FrameColumns, taken: NDArray[np.bool_]) -> FrameColumns:
-    return FrameColumns(
-        columns.row[taken], columns.cells[taken], columns.timestamp_ms[taken],
-        columns.current_a[taken], columns.ambient_c[taken],
-        columns.volts, columns.volts_from[taken], columns.volts_count[taken],
-        columns.temperatures, columns.temperatures_from[taken], columns.temperatures_count[taken],
-        columns.new_segment[taken],
-    )  # fmt: skip

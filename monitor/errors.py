@@ -1,11 +1,21 @@
-"""The one exception tree of the monitor.
+"""The one exception tree of what we raise on purpose. What is not here stands where it is raised.
 
-CellpulseError
-├── PayloadError      a message that the contract refuses: counted and answered, never fatal
-├── ConfigurationError   a setting that cannot be used: names the key, the value and what is right
-├── ModelError        a model that cannot be used: absent, damaged or not what its card says
-├── StoreError        a store that cannot be opened, read or written
-└── AwayError         a peer that takes or answers nothing now; it will be asked again
+CellpulseError              one sentence that a user can act on
+├── PayloadError            a message that the contract refuses: counted and answered, never fatal
+├── ConfigurationError      a setting that cannot be used: names key, value and what would be right
+│   ├── FaultError          a fault or scenario of a replay that is not written as it should be
+│   └── ParameterError      parameters of the digital twin that cannot be used
+├── ModelError              a model that cannot be used: absent, damaged or not what its card says
+├── StoreError              a store that cannot be opened, read or written
+├── AwayError               a peer that takes or answers nothing now: `wait_s` until it may again
+├── BridgeError             a tree of its own, in `bridge.errors`
+├── FeedError               a command not sent or not answered: `key` among the page's texts
+├── AnalysisError           a file that cannot be analysed: `zh`, the sentence in Chinese
+├── ReportError             a report that cannot be made
+├── UnhealthyError          a process that does not answer, or says that something fails
+└── OutputsDifferError      two runs of a benchmark that should agree and do not
+
+What a recording cannot be read for is a tree of its own, in `recordings.errors`.
 """
 
 from __future__ import annotations

@@ -23,8 +23,7 @@ from monitor.contract import (
     Times,
 )
 from monitor.fleet import Asset, Fleet
-from monitor.kernels.features import H, Phase, Quality, S
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Phase, Quality, Result
 from monitor.kernels.soh_state import SOH_STATES, SohCode
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of
 
@@ -77,7 +76,7 @@ def charge_state_of(fleet: Fleet, asset: Asset) -> ChargeState:
     """What charging advice needs of an asset; NaN for what is not known or not believed."""
     rows = fleet.slice(asset)
     value = fleet.value[rows].astype(np.float64)
-    scalars = fleet.cells.scalars[rows]
+    cells = fleet.cells[rows]
     believed = value[:, Result.SOH_STATE] == SohCode.OK
     quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
     broken = [fault_of(int(bits)) is not None for bits in quality]
@@ -85,10 +84,10 @@ def charge_state_of(fleet: Fleet, asset: Asset) -> ChargeState:
         asset.config,
         soc=value[:, Result.SOC],
         soh=np.where(believed, value[:, Result.SOH], np.nan),
-        voltage_v=scalars[:, S.V].copy(),
-        temperature_c=np.where(broken, np.nan, scalars[:, S.T]),
-        current_a=float(scalars[0, S.I]),
-        ambient_c=float(scalars[0, S.AMBIENT]),
+        voltage_v=cells["voltage_v"].copy(),
+        temperature_c=np.where(broken, np.nan, cells["temperature_c"]),
+        current_a=float(cells["current_a"][0]),
+        ambient_c=float("nan"),  # of the newest frame alone, and not kept
     )
 
 
@@ -108,7 +107,7 @@ def _risk(fleet: Fleet, asset: Asset, ms: list[int], judged: list[float]) -> Ris
 
 def _assessed(fleet: Fleet, asset: Asset, row: int) -> Assessment:
     """What the newest sample of a cell was judged to be, with the reasons."""
-    value, ms = fleet.value[row], fleet.value_ms[row]
+    value, ms, cell = fleet.value[row], fleet.value_ms[row], fleet.cells[row]
     quality = int(value[Result.QUALITY])
     fault = fault_of(quality)
 
@@ -117,11 +116,11 @@ def _assessed(fleet: Fleet, asset: Asset, row: int) -> Assessment:
 
     return assess(
         ThermalSigns(
-            temperature_c=None if fault else float(fleet.cells.scalars[row, S.T]),
+            temperature_c=None if fault else float(cell.temperature_c),
             temperature_max_c=asset.config.limits.temperature_max_c,
             slope_c_per_s=None if fault else of_now(Result.DT_DT_C_PER_S),
-            heating_c_per_s=none_for_nan(fleet.cells.scalars[row, H.HEATING]),
-            rising_c_per_s=none_for_nan(fleet.cells.scalars[row, H.RISING]),
+            heating_c_per_s=none_for_nan(cell.slope.heating_c_per_s),
+            rising_c_per_s=none_for_nan(cell.slope.rising_c_per_s),
             score=of_now(Result.THERMAL_SCORE),
             excess_heat_w=of_now(Result.EXCESS_HEAT_W),
             sensor_fault=fault,

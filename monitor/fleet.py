@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,15 +14,25 @@ from monitor.alarms.rules import Rule
 from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
-from monitor.kernels.admission import ADMISSION_WIDTH, A, empty_admission, session_id
-from monitor.kernels.features import TERMS, CellState, G, Param
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels.admission import empty_admission, session_id
+from monitor.kernels.cell import CELL, cell_config, empty_cells
+from monitor.kernels.columns import RESULTS, Floats, Ints, Records, Result
+from monitor.kernels.layout import (
+    VERSION_8,
+    VERSION_8_CELLS,
+    Layouts,
+    memory,
+    read_layout,
+    records_of,
+    take_over_inplace,
+    written_layout,
+)
 from monitor.models.onnx import SohModel, ThermalModel
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-STATE_VERSION = 8  # 7 is read too
+STATE_VERSION = 9
+READ_VERSIONS = (7, 8, STATE_VERSION)
 DEFAULT_CAPACITY_AH = 1.0
+Rows = slice | int  # of the arrays with one row a cell
 
 
 @dataclass(slots=True)
@@ -61,6 +72,7 @@ class _Portable(Struct, omit_defaults=True):
     online: bool = True
     gateway_online: bool = True
     session: str | None = None  # of version 7; since then it is in the admission
+    layout: bytes = b""  # the arrays' fields by name (see `kernels.layout`); none before version 9
 
 
 @dataclass(slots=True)
@@ -73,31 +85,24 @@ class Fleet:
     assets: dict[str, Asset] = field(default_factory=dict)
     by_index: list[Asset] = field(default_factory=list)
     rows: int = 0
-    cells: CellState = field(default_factory=lambda: CellState.empty(64))
+    cells: Records = field(default_factory=lambda: empty_cells(64))  # of `kernels.cell.CELL`
     value: Floats = field(init=False)
     value_ms: Ints = field(init=False)
-    has_model: Ints = field(init=False)
-    unlike_bins: NDArray[np.float32] = field(init=False)  # see `latest.settle_inplace`
-    temperature_max_c: Floats = field(init=False)
     limits: Floats = field(init=False)
     active: NDArray[np.int8] = field(init=False)
     since: Floats = field(init=False)
     asset_of_row: Ints = field(init=False)
-    admission: Ints = field(default_factory=lambda: empty_admission(16))
+    admission: Records = field(default_factory=lambda: empty_admission(16))
     last_arrival_ms: Ints = field(default_factory=lambda: np.full(16, -1, np.int64))
     stale_after_ms: Ints = field(default_factory=lambda: np.zeros(16, np.int64))
-    replay: Ints = field(default_factory=lambda: np.zeros(16, np.int64))
     offline_names: set[str] = field(default_factory=set)  # assets, known or not, that said so
     offline_gateways: set[str] = field(default_factory=set)
     _free: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n, r = self.cells.rows, len(self.rules)
+        n, r = len(self.cells), len(self.rules)
         self.value = np.full((n, RESULTS), np.nan)
         self.value_ms = np.full((n, RESULTS), -1, np.int64)
-        self.has_model = np.zeros(n, np.int64)
-        self.unlike_bins = np.zeros(n, np.float32)
-        self.temperature_max_c = np.full(n, np.nan)
         self.limits = np.full((n, r), np.nan)
         self.active = np.zeros((n, r), np.int8)
         self.since = np.full((n, r), np.nan)
@@ -108,12 +113,11 @@ class Fleet:
         _check_count(name, "cells", config.cells)
         index = len(self.by_index)
         if index == len(self.admission):
-            self.admission = np.concatenate([self.admission, empty_admission(index)])
+            self.admission = _joined(self.admission, empty_admission(index))
             self.last_arrival_ms = np.concatenate(
                 [self.last_arrival_ms, np.full(index, -1, np.int64)]
             )
             self.stale_after_ms = np.concatenate([self.stale_after_ms, np.zeros(index, np.int64)])
-            self.replay = np.concatenate([self.replay, np.zeros(index, np.int64)])
         asset = Asset(name, index, config, configured, self._rows(config.cells))
         self.assets[name] = asset
         self.by_index.append(asset)
@@ -140,8 +144,8 @@ class Fleet:
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
         """Take other rules over; what is known of a code and severity that stays is kept."""
         before = {name: k for k, name in enumerate(_names(self.rules))}
-        active = np.zeros((self.cells.rows, len(rules)), np.int8)
-        since = np.full((self.cells.rows, len(rules)), np.nan)
+        active = np.zeros((len(self.cells), len(rules)), np.int8)
+        since = np.full((len(self.cells), len(rules)), np.nan)
         for column, name in enumerate(_names(rules)):
             old = before.get(name)
             if old is not None:
@@ -149,7 +153,7 @@ class Fleet:
                 since[:, column] = self.since[:, old]
         self.rules = rules
         self.active, self.since = active, since
-        self.limits = np.full((self.cells.rows, len(rules)), np.nan)
+        self.limits = np.full((len(self.cells), len(rules)), np.nan)
         for asset in self.by_index:
             self._apply(asset)
 
@@ -157,23 +161,27 @@ class Fleet:
         """A frame had so many temperatures; wire the cells to them. Raises CellpulseError."""
         _check_count(asset.name, "sensors", sensors)
         asset.sensors = sensors
-        self.cells.scalars[self.slice(asset), G.RAW_MS] = np.nan  # other sensors: nothing compares
+        # Other sensors: no reading may be compared with one before.
+        self.cells["thermometer"]["raw_ms"][self.slice(asset)] = np.nan
         self._apply(asset)
 
     def slice(self, asset: Asset) -> slice:
         """The asset's rows."""
         return slice(asset.first_row, asset.first_row + asset.cells)
 
+    def has_model(self, rows: Rows) -> NDArray[np.bool_]:
+        """Whether the SOH model knows the cells' family."""
+        known: NDArray[np.bool_] = self.cells["config"]["soh_table"][rows] >= 0.0
+        return known
+
     def state_bytes_per_cell(self) -> int:
         """Bytes of state a cell takes, all arrays together."""
         others = (self.value, self.value_ms, self.limits, self.active, self.since)
-        return self.cells.bytes_per_cell() + sum(a.nbytes for a in others) // self.cells.rows
+        return CELL.itemsize + sum(a.nbytes for a in others) // len(self.cells)
 
     def take(self, asset: Asset, alarms: bytes) -> bytes:
         """The asset's whole state as bytes, versioned."""
-        rows = self.slice(asset)
-        arrays = {name: array[rows].tobytes() for name, array in self._row_arrays().items()}
-        arrays["admission"] = self.admission[asset.index].tobytes()
+        arrays = {name: array.tobytes() for name, array in self._arrays(asset).items()}
         return msgspec.msgpack.encode(
             _Portable(
                 STATE_VERSION, asset.name, asset.config, asset.configured, asset.sensors,
@@ -184,6 +192,7 @@ class Fleet:
                  for cell, fade in asset.fades.items()},
                 asset.name not in self.offline_names,
                 asset.config.gateway not in self.offline_gateways,
+                layout=written_layout(),
             )
         )  # fmt: skip
 
@@ -197,10 +206,10 @@ class Fleet:
             portable = msgspec.msgpack.decode(data, type=_Portable)
         except msgspec.DecodeError as error:
             raise CellpulseError(f"engine state: {error}") from error
-        if portable.version not in (7, STATE_VERSION):
+        if portable.version not in READ_VERSIONS:
             raise CellpulseError(
-                f"engine state: version {portable.version}; this program reads 7 and "
-                f"{STATE_VERSION}"
+                f"engine state: version {portable.version}; this program reads "
+                f"{', '.join(map(str, READ_VERSIONS))}"
             )
         asset = self.assets.get(portable.asset)
         if asset is None:
@@ -216,96 +225,91 @@ class Fleet:
         self.see_sensors(asset, portable.sensors)
         asset.fades = {cell: CellFade((m, e)) for cell, (_, m, e) in portable.fades.items()}
         asset.fades_ms = {cell: ms for cell, (ms, _, _) in portable.fades.items()}
+        self._put_arrays(asset, portable)
+        admitted = self.admission[asset.index : asset.index + 1]
+        if portable.version == 7 and admitted["session"][0] >= 0:
+            admitted["session"] = session_id(portable.session)
+        self.last_arrival_ms[asset.index] = portable.last_arrival_ms
+        return portable.alarms
+
+    def _arrays(self, asset: Asset) -> dict[str, NDArray[Any]]:
+        """Views of an asset's part of every array that travels as it is in memory."""
         rows = self.slice(asset)
-        for name, array in self._row_arrays().items():
-            target = array[rows]
-            flat = np.frombuffer(portable.arrays[name], array.dtype)
+        return {
+            "cells": memory(self.cells[rows]),
+            "admission": self.admission[asset.index : asset.index + 1],
+            "value": self.value[rows],
+            "value_ms": self.value_ms[rows],
+            "active": self.active[rows],
+            "since": self.since[rows],
+        }
+
+    def _put_arrays(self, asset: Asset, portable: _Portable) -> None:
+        """Take an asset's arrays over, of another layout by the names of their fields."""
+        cells = self.cells[self.slice(asset)]
+        layouts: Layouts = {}
+        if portable.version != STATE_VERSION:
+            layouts = VERSION_8
+            for name, layout in VERSION_8_CELLS.items():
+                take_over_inplace(cells, portable.arrays[name], layout)
+        elif portable.layout != written_layout():
+            layouts = read_layout(portable.layout)
+            take_over_inplace(cells, portable.arrays["cells"], layouts["cells"])
+        for name, target in self._arrays(asset).items():
             if name in ("active", "since"):
+                flat = np.frombuffer(portable.arrays[name], target.dtype)
                 by_rule = flat.reshape(len(target), len(portable.rules))
                 for column, rule in enumerate(_names(self.rules)):
                     if rule in portable.rules:
                         target[:, column] = by_rule[:, portable.rules.index(rule)]
-            else:
+            elif not layouts:
+                flat = np.frombuffer(portable.arrays[name], target.dtype)
                 target[...] = flat.reshape(target.shape)
-        self.admission[asset.index] = np.frombuffer(
-            portable.arrays["admission"], np.int64, ADMISSION_WIDTH
-        )
-        if portable.version == 7 and self.admission[asset.index, A.SESSION] >= 0:
-            self.admission[asset.index, A.SESSION] = session_id(portable.session)
-        self.last_arrival_ms[asset.index] = portable.last_arrival_ms
-        return portable.alarms
-
-    def _row_arrays(self) -> dict[str, NDArray[np.generic]]:
-        return {
-            "scalars": self.cells.scalars,
-            "histogram": self.cells.histogram,
-            "window": self.cells.window,
-            "value": self.value,
-            "value_ms": self.value_ms,
-            "unlike_bins": self.unlike_bins,
-            "active": self.active,
-            "since": self.since,
-        }
+            elif name != "cells":
+                records = records_of(name, target)
+                take_over_inplace(records, portable.arrays[name], layouts[name])
 
     def _rows(self, cells: int) -> int:
         reusable = self._free.get(cells)
         first = reusable.pop() if reusable else self.rows
         if first == self.rows:
-            while self.rows + cells > self.cells.rows:
+            while self.rows + cells > len(self.cells):
                 self._grow()
             self.rows += cells
         rows = slice(first, first + cells)
-        fresh = CellState.empty(cells)
-        self.cells.scalars[rows] = fresh.scalars
-        self.cells.histogram[rows] = 0.0
-        self.cells.window[rows] = 0.0
+        self.cells[rows] = empty_cells(cells)
         self.value[rows] = np.nan
         self.value_ms[rows] = -1
-        self.unlike_bins[rows] = 0.0
         self.active[rows] = 0
         self.since[rows] = np.nan
         return first
 
     def _grow(self) -> None:
-        more = Fleet(self.rules, None, None, cells=CellState.empty(self.cells.rows))
-        for name in ("scalars", "histogram", "window", "params", "sensor"):
-            both = np.concatenate([getattr(self.cells, name), getattr(more.cells, name)])
-            setattr(self.cells, name, both)
-        for name in (
-            "value", "value_ms", "has_model", "unlike_bins", "temperature_max_c", "limits",
-            "active", "since", "asset_of_row",
-        ):  # fmt: skip
-            setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
+        more = Fleet(self.rules, None, None, cells=empty_cells(len(self.cells)))
+        for name in ("cells", "value", "value_ms", "limits", "active", "since", "asset_of_row"):
+            setattr(self, name, _joined(getattr(self, name), getattr(more, name)))
 
     def _apply(self, asset: Asset) -> None:
         """Write what the config says into the asset's rows."""
         config, rows = asset.config, self.slice(asset)
-        capacity = config.nominal_capacity_ah
-        params = self.cells.params[rows]
-        params[:, Param.NOMINAL_AH] = capacity
-        params[:, Param.CHARGE_V] = config.limits.charge_voltage_v
-        params[:, Param.DISCHARGE_V] = config.limits.discharge_voltage_v
-        params[:, Param.MAX_GAP_MS] = config.max_gap_ms
-        params[:, Param.CONFIGURED] = float(asset.configured)
-        params[:, Param.TABLE] = -1.0 if self.soh is None else self.soh.table(config.cell_type)
-        if self.thermal is not None:
-            prior = self.thermal.prior
-            params[:, Param.HEAT_CAPACITY_J_PER_K] = prior.heat_capacity_j_per_k_ah * capacity
-            params[:, Param.COOLING_W_PER_K] = prior.cooling_w_per_k_ah * capacity
-            params[:, Param.RESISTANCE_OHM] = prior.resistance_ohm_ah / capacity
-            mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
-            params[:, mean : mean + TERMS] = prior.balance_mean
-            params[:, spread : spread + TERMS] = prior.balance_spread
-        self.temperature_max_c[rows] = config.limits.temperature_max_c
-        self.has_model[rows] = params[:, Param.TABLE] >= 0.0
+        sensor = np.array(sensor_of_cell(config, asset.sensors), np.int64)
+        rewired = self.cells["config"]["sensor"][rows] != sensor
+        self.cells["thermometer"]["raw_ms"][rows][rewired] = np.nan
+        self.cells["config"][rows] = cell_config(
+            config.nominal_capacity_ah,
+            config.limits.charge_voltage_v,
+            config.limits.discharge_voltage_v,
+            config.max_gap_ms,
+            prior=None if self.thermal is None else self.thermal.prior,
+            soh_table=-1.0 if self.soh is None else self.soh.table(config.cell_type),
+            configured=asset.configured,
+            temperature_max_c=config.limits.temperature_max_c,
+        )
+        self.cells["config"]["sensor"][rows] = sensor
         self.value[rows, Result.SOH_STATE] = np.where(
-            self.has_model[rows] == 1, self.value[rows, Result.SOH_STATE], 3.0
+            self.has_model(rows), self.value[rows, Result.SOH_STATE], 3.0
         )
         self.asset_of_row[rows] = asset.index
-        sensor = np.array(sensor_of_cell(config, asset.sensors), np.int64)
-        rewired = self.cells.sensor[rows] != sensor
-        self.cells.scalars[rows][rewired, G.RAW_MS] = np.nan
-        self.cells.sensor[rows] = sensor
         # A sensor's alarm is watched on the first of its cells, a pack's on the first cell.
         watches_sensor = np.zeros(asset.cells, np.bool_)
         seen, first = np.unique(sensor, return_index=True)
@@ -319,13 +323,20 @@ class Fleet:
                 values[1:] = np.nan
             self.limits[rows, column] = values
         self.stale_after_ms[asset.index] = max(5_000, 5 * config.expected_interval_ms)
-        self.replay[asset.index] = int(config.provenance.replay)
 
 
 def _check_count(asset: str, what: str, count: int) -> None:
     """The engine's buffers hold one asset's frame of so many cells, and no more."""
     if not 0 <= count <= MAX_CELLS:
         raise CellpulseError(f"asset {asset}: {count} {what}; at most {MAX_CELLS}")
+
+
+def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Both arrays in a row, with the very dtype of the first: a kernel knows it by identity."""
+    both = np.empty((len(first) + len(second), *first.shape[1:]), first.dtype)
+    both[: len(first)] = first
+    both[len(first) :] = second
+    return both
 
 
 def _names(rules: tuple[Rule, ...]) -> list[str]:

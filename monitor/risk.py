@@ -1,9 +1,7 @@
 """From a cell's thermal signals to a risk level, with the reason in words.
 
-The engine judges every sample (`judge_inplace`); the words are made when somebody reads them
-(`assess`), from the same levels. The physical limits stand beside the model and need no model. A
-sensor that is missing or faulty never reads as safe: without a believable temperature the level is
-at least `watch`, and not below what it was when the sensor was lost.
+The engine judges every sample (`kernels.risk.judge_inplace`); the words are made when somebody
+reads them (`assess`), from the same levels (`kernels.levels`).
 """
 
 from __future__ import annotations
@@ -11,24 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
-from monitor.kernels.features import FEATURES, Feature, Quality
-from monitor.kernels.jit import kernel, plain, unfit
-from monitor.kernels.results import RESULTS, Result
-
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
-
-WATCH_SCORE = 0.6
-WARNING_SCORE = 1.0
-DANGER_SCORE = 3.0
-NEAR_LIMIT_C = 5.0  # this close under the maximum temperature is worth a look
-WARNING_SLOPE_C_PER_S = 0.1  # no healthy cell of 11,000 recorded hours was steeper than 0.2
-DANGER_SLOPE_C_PER_S = 0.5
-DANGER_OVER_LIMIT_C = 10.0
+from monitor.kernels.columns import Quality
+from monitor.kernels.levels import WARNING_SLOPE_C_PER_S, levels
 
 
 class Risk(IntEnum):
@@ -95,105 +77,6 @@ class Assessment:
     reasons_zh: tuple[str, ...]
 
 
-@kernel
-def levels(
-    temperature_c: float, temperature_max_c: float, slope_c_per_s: float, heating_c_per_s: float,
-    rising_c_per_s: float, score: float, lost: bool, held: int,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """The level that each of `Cause` 1 to 4 gives; NaN is unknown, `lost` without temperature.
-
-    A reading that stepped up further than a cell can may be a broken sensor or a runaway: until it
-    is known which, that is a warning. A steep reading is a warning at once where the one before
-    rose too, and a danger when the next one is as steep.
-    """
-    hot = 0
-    over = temperature_c - temperature_max_c
-    if over > DANGER_OVER_LIMIT_C:
-        hot = 3
-    elif over > 0.0:
-        hot = 2
-    elif over > -NEAR_LIMIT_C:
-        hot = 1
-    steep = 0
-    if slope_c_per_s > DANGER_SLOPE_C_PER_S or heating_c_per_s > DANGER_SLOPE_C_PER_S:
-        steep = 3
-    elif slope_c_per_s > WARNING_SLOPE_C_PER_S or rising_c_per_s > DANGER_SLOPE_C_PER_S:
-        steep = 2
-    unexplained = 0
-    if score > DANGER_SCORE:
-        unexplained = 3
-    elif score > WARNING_SCORE:
-        unexplained = 2
-    elif score > WATCH_SCORE:
-        unexplained = 1
-    blind = 0
-    if lost:
-        stepped_up = heating_c_per_s > 0.0
-        blind = max(2 if stepped_up else 1, held)
-        steep = 0
-    return hot, steep, unexplained, blind
-
-
-def judge_inplace(
-    row: Ints, t: Ints, features: Floats, temperature_max_c: Floats, n: int, result: Floats32,
-    value: Floats, value_ms: Ints,
-) -> None:  # fmt: skip
-    """Level and cause of n samples, into their settled results and each cell's newest values.
-
-    `temperature_max_c` has one entry a row. While a temperature is not believed its slope says
-    nothing. Raises ValueError where sizes do not fit.
-    """
-    if not _judge_inplace(row, t, features, temperature_max_c, n, result, value, value_ms):
-        raise unfit(
-            f"risk: {n:,} samples", row=row, t=t, features=features,
-            temperature_max_c=temperature_max_c, result=result, value=value, value_ms=value_ms,
-        )  # fmt: skip
-
-
-@kernel
-def _judge_inplace(
-    row: Ints, t: Ints, features: Floats, temperature_max_c: Floats, n: int, result: Floats32,
-    value: Floats, value_ms: Ints,
-) -> bool:  # fmt: skip
-    """As above; False, and nothing done, where sizes do not fit."""
-    rows = len(temperature_max_c)
-    if value.shape != (rows, RESULTS) or value_ms.shape != (rows, RESULTS):
-        return False
-    if features.shape[1] != FEATURES or result.shape[1] != RESULTS:
-        return False
-    if n < 0 or n > min(len(row), len(t), len(features), len(result)):
-        return False
-    for k in range(n):
-        if row[k] < 0 or row[k] >= rows:
-            return False
-    for k in range(n):
-        r = row[k]
-        temperature = features[k, Feature.TEMPERATURE_C]
-        lost = np.isnan(temperature)
-        slope = np.nan if lost else float(result[k, Result.DT_DT_C_PER_S])
-        score = float(result[k, Result.THERMAL_SCORE])
-        held = value[r, Result.RISK]
-        before = 0 if np.isnan(held) else int(held)
-        heating = features[k, Feature.HEATING_C_PER_S]
-        rising = features[k, Feature.RISING_C_PER_S]
-        found = levels(
-            temperature, temperature_max_c[r], slope, heating, rising, score, lost, before
-        )
-        most = max(found[0], found[1], found[2], found[3])
-        why = 0
-        if most > 0:
-            for position in range(3, -1, -1):
-                if found[position] == most:
-                    why = position + 1
-        result[k, Result.RISK] = most
-        result[k, Result.RISK_CAUSE] = why
-        value[r, Result.RISK] = most
-        value[r, Result.RISK_CAUSE] = why
-        value_ms[r, Result.RISK] = t[k]
-        value_ms[r, Result.RISK_CAUSE] = t[k]
-    return True
-
-
 def fault_of(quality: int) -> str | None:
     """The temperature sensor's fault in a sample's quality bits, by name."""
     for bit, name, _, _ in _FAULTS:
@@ -205,7 +88,7 @@ def fault_of(quality: int) -> str | None:
 def assess(signs: ThermalSigns) -> Assessment:
     """The risk that a cell's signs mean, and each reason for it."""
     lost = signs.temperature_c is None or signs.sensor_fault is not None
-    found = plain(levels)(
+    found = levels(
         _number(signs.temperature_c),
         signs.temperature_max_c,
         _number(signs.slope_c_per_s),

@@ -216,7 +216,8 @@ def _read_on(download: Download, part: _Part, progress: Progress | None) -> int 
         if error.code == 416:  # the part is longer than the file: it is another file
             part.drop()
         raise _CutError(
-            f"HTTP {error.code} {error.reason}", final=error.code in (401, 403, 404, 410)
+            Message("fetch.http", code=error.code, reason=str(error.reason)),
+            final=error.code in (401, 403, 404, 410),
         ) from None
     except http.client.IncompleteRead:
         raise _CutError(Message("fetch.connection_cut")) from None

@@ -240,6 +240,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     ),
     "fetch.other_hash": "its SHA-256 is {found}, not {expected}",
     "fetch.cut": "{reason}; {kept} bytes are kept, fetch again to go on",
+    "fetch.http": "HTTP {code} {reason}",
     "fetch.connection_cut": "the connection was cut",
     "fetch.more_bytes": "more bytes came than the {expected} announced",
     "fetch.bytes": "{found} bytes, {expected} were expected",
@@ -276,6 +277,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "problem.discharges_only": "discharges only: the charges between them were not published",
     "problem.same_workbook": "{left_out} holds the same data as {kept}: left out",
     "problem.shorter_workbook": "{left_out} starts with, and is shorter than, {kept}: left out",
+    "problem.injected": "synthetic: injected with {faults}",
     "problem.rebuilt": "rebuilt from CSV, not the publisher's own bytes",
     "problem.nasa_integral": (
         "published capacity is the charge drawn until the first loaded sample below 2.7 V, "

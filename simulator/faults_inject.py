@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.refusals import refusal
+from recordings.messages import Message
 from recordings.types import Operation, Recording, RecordingInfo
 from simulator.faults import CellFault
 from simulator.faults_frames import distort_frames
@@ -96,13 +98,16 @@ class InjectedRecording:
         for spec in self.faults:
             if spec.cell > info.cells:
                 raise FaultError(
-                    f"fault {spec.kind}: no cell {spec.cell}, {info.asset} has {info.cells}"
-                )
+                    refusal(
+                        "fault_cell", fault=spec.kind, cell=spec.cell, asset=info.asset,
+                        cells=info.cells,
+                    )
+                )  # fmt: skip
         labels = ", ".join(spec.label for spec in self.faults)
         changed = replace(
             info,
             synthetic=True,
-            problems=(*info.problems, f"synthetic: injected with {labels}"),
+            problems=(*info.problems, Message("problem.injected", faults=labels)),
         )
         object.__setattr__(self, "info", changed)
 

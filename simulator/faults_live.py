@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from monitor.refusals import refusal
 from recordings.types import Recording
 from simulator.faults_inject import InjectedRecording, inject
 from simulator.faults_scenario import FRAME_KINDS, FaultError, FaultSpec, Onset, parse_fault
@@ -32,7 +33,7 @@ def inject_now(
     """
     named = text if asset is None or "asset=" in text else _with(text, f"asset={asset}")
     if "at=" in named:
-        raise FaultError(f"{text!r}: a fault of a running replay begins now; leave `at` out")
+        raise FaultError(refusal("fault_begins_now", fault=repr(text)))
     spec = parse_fault(named)
     for position, recording in enumerate(recordings):
         if recording.info.asset == spec.asset:
@@ -40,7 +41,7 @@ def inject_now(
             changed[position] = _injected(recording, spec, offset_ms, options, parameters)
             return changed
     listed = ", ".join(recording.info.asset for recording in recordings)
-    raise FaultError(f"fault {spec.kind}: no asset {spec.asset}; there are {listed}")
+    raise FaultError(refusal("fault_asset", fault=spec.kind, asset=spec.asset, known=listed))
 
 
 def resumed(

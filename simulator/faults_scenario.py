@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import get_args
 
 from monitor.errors import ConfigurationError
+from monitor.refusals import refusal
 from simulator.faults import SEVERITY, CellFault, cell_fault
 from simulator.faults_frames import FULL_SIZE as FRAME_SIZE
 from simulator.faults_frames import FrameFault, FrameKind
@@ -154,12 +155,15 @@ def check_assets(faults: Iterable[FaultSpec], assets: Iterable[str]) -> None:
     listed = ", ".join(known) or "none"
     for fault in faults:
         if fault.asset not in known:
-            raise FaultError(f"fault {fault.kind}: no asset {fault.asset}; there are {listed}")
+            raise FaultError(
+                refusal("fault_asset", fault=fault.kind, asset=fault.asset, known=listed)
+            )
 
 
 def _spec(kind: str, pairs: dict[str, str], where: str) -> FaultSpec:
     if kind not in KINDS:
-        raise FaultError(f"{where}: no fault {kind!r}; there are {', '.join(KINDS)}")
+        known = ", ".join(KINDS)
+        raise FaultError(refusal("fault_kind", fault=where, kind=repr(kind), known=known))
     left = dict(pairs)
     asset = left.pop("asset", "")
     if not _ASSET.fullmatch(asset):
@@ -167,7 +171,7 @@ def _spec(kind: str, pairs: dict[str, str], where: str) -> FaultSpec:
     onset = _onset(left.pop("at", "time:0"), where)
     severity = _number(left.pop("severity", "0.5"), "severity", where)
     if not 0.0 <= severity <= 1.0:
-        raise FaultError(f"{where}: severity is {severity:g}, not within 0..1")
+        raise FaultError(refusal("fault_severity", fault=where, severity=f"{severity:g}"))
     duration = left.pop("for", None)
     duration_s = None if duration is None else _seconds(duration, "for", where)
     cell = _whole(left.pop("cell", "1"), "cell", where)

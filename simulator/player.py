@@ -30,6 +30,7 @@ from monitor.contract import (
     encode,
 )
 from monitor.errors import CellpulseError, PayloadError
+from monitor.refusals import refusal
 from recordings.types import Recording, RecordingError
 from simulator.faults_live import inject_now, resumed
 from simulator.replay import ReplayOptions, Timed, asset_config, merged
@@ -332,7 +333,7 @@ class Player:
             self._steps += 1
         elif command.action == "speed":
             if command.speed is None:
-                raise PayloadError("speed: expected a `speed` above 0")
+                raise PayloadError(refusal("replay_speed"))
             self._speed = command.speed
         elif command.action == "seek":
             self._seek = await asyncio.to_thread(self._operation_of, command)
@@ -340,7 +341,7 @@ class Player:
             self._choice = self._named(command.asset)
         else:
             if not command.fault:
-                raise PayloadError("inject: expected a `fault` such as isc:severity=0.5")
+                raise PayloadError(refusal("replay_fault"))
             self._faults.append(command)
         self._changed.set()
 
@@ -349,12 +350,12 @@ class Player:
         found = [one for one in self.offers if asset is None or one.info.asset == asset]
         if not found:
             listed = ", ".join(recording.info.asset for recording in self.offers)
-            raise PayloadError(f"play: no recording {asset}; there are {listed}")
+            raise PayloadError(refusal("replay_recording", asset=asset, known=listed))
         return found
 
     def _operation_of(self, command: SimulatorCommand) -> int:
         if command.cycle is None and command.time_s is None:
-            raise PayloadError("seek: expected `cycle` or `time_s`")
+            raise PayloadError(refusal("replay_seek"))
         first_ms: int | None = None
         named = [one for one in self.recordings if one.info.asset == command.asset]
         for operation in (named or self.recordings)[0].operations():
@@ -366,7 +367,7 @@ class Player:
                 end_ms = operation.start_ms + operation.time_s[-1] * 1000.0
                 if end_ms - first_ms >= command.time_s * 1000.0:
                     return operation.index
-        raise PayloadError("seek: that is past the recording's end")
+        raise PayloadError(refusal("replay_past_end"))
 
 
 def _take(

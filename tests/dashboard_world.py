@@ -42,7 +42,7 @@ from monitor.contract import (
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.live.feed import Feed, wall_clock_ms
 from monitor.dashboard.live.hub import Hub
-from monitor.kernels.features import BINS
+from monitor.kernels.columns import BINS
 from monitor.models.folder import models_folder
 from monitor.mqtt.client import Client
 from monitor.store.history import History, StoredAsset, Trace

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from monitor.contract import Command, DeviceAlarm, Frame, encode
 from monitor.engine import Engine, Results
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.kernels.features import SOH_BINS
+from monitor.kernels.cell import CONFIG
+from monitor.kernels.columns import SOH_BINS
 from monitor.kernels.jit import kernel
+from monitor.kernels.layout import VERSION_8_CELLS, of_record
 from monitor.models.onnx import SohModel, ThermalModel, ThermalPrior
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingInfo
@@ -357,27 +359,42 @@ def _add_state(found: Digest, engine: Engine) -> None:
     fleet = engine.fleet
     for name, asset in sorted(fleet.assets.items()):
         rows = fleet.slice(asset)
-        found.add("state", name, cell_values(engine)[rows], parameter_values(engine)[rows])
+        cells = fleet.cells[rows]
+        config = cells["config"]
+        found.add("state", name, cell_values(cells), parameter_values(cells))
         for array in (
-            fleet.cells.histogram, fleet.cells.window, fleet.cells.sensor, fleet.value,
-            fleet.value_ms, fleet.has_model, fleet.unlike_bins, fleet.temperature_max_c,
-            fleet.limits, fleet.active, fleet.since,
+            cells["histogram"], cells["window"], config["sensor"], fleet.value[rows],
+            fleet.value_ms[rows], (config["soh_table"] >= 0.0).astype(np.int64),
+            cells["soh_unlike_bins"].astype(np.float32), config["temperature_max_c"],
+            fleet.limits[rows], fleet.active[rows], fleet.since[rows],
+            np.array(fleet.admission[asset.index].tolist()),
         ):  # fmt: skip
-            found.add("state", array[rows])
-        for array in (fleet.admission, fleet.last_arrival_ms, fleet.stale_after_ms, fleet.replay):
-            found.add("state", np.atleast_1d(array[asset.index]))
+            found.add("state", array)
+        numbers = (
+            int(fleet.last_arrival_ms[asset.index]), int(fleet.stale_after_ms[asset.index]),
+            int(asset.config.provenance.replay),
+        )  # fmt: skip
+        for number in numbers:
+            found.add("state", np.array([number]))
     found.add("alarms", *engine.alarm_records())
 
 
-def cell_values(engine: Engine) -> NDArray[np.float64]:
+def cell_values(cells: NDArray[Any]) -> NDArray[np.float64]:
     """What a kernel remembers of every cell, (rows, 205), in the order of state version 8."""
-    unused = [50, 65]  # columns that no name stood for
-    return np.delete(engine.fleet.cells.scalars, unused, axis=1)
+    columns = [
+        np.full((len(cells), 1), np.nan)
+        if name == "unused_4"  # stood for an ambient that nothing wrote
+        else np.asarray(of_record(cells, name)).reshape(len(cells), -1)
+        for name, _, _ in VERSION_8_CELLS["scalars"]
+        if name not in ("unused_50", "unused_65")  # columns that no name stood for
+    ]
+    return np.hstack(columns)
 
 
-def parameter_values(engine: Engine) -> NDArray[np.float64]:
+def parameter_values(cells: NDArray[Any]) -> NDArray[np.float64]:
     """What a cell's config tells the kernel, (rows, 25), in the order of state version 8."""
-    return engine.fleet.cells.params
+    names = [name for name in CONFIG.names or () if name not in ("temperature_max_c", "sensor")]
+    return np.hstack([cells["config"][name].reshape(len(cells), -1) for name in names])
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monitor.contract import AssetConfig, Frame, Limits, Provenance, encode
 from monitor.inputs import FrameIn
-from monitor.kernels.features import SOH_INPUTS, SOH_WIDTH, THERMAL_INPUTS, THERMAL_WIDTH
+from monitor.kernels.columns import SOH_INPUTS, SOH_WIDTH, THERMAL_INPUTS, THERMAL_WIDTH
 from monitor.models.onnx import CARD_VERSION, Card, Family, SohModel, ThermalModel, ThermalPrior
 from monitor.mqtt.link import Message
 

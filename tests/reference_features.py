@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import MARKS, Ended, Feature, Phase, Quality
+from monitor.kernels.columns import MARKS, Ended, Feature, Phase, Quality
 
 Floats = NDArray[np.float64]
 NOTHING = float("nan")

@@ -14,7 +14,7 @@ from analysis.report.samples import Samples
 from monitor.contract import AssetConfig, CycleSummary, Frame
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels.columns import RESULTS, Result
 from monitor.models.folder import load_card, load_model, load_models, models_folder
 from monitor.store.journal import Journal
 from recordings.open import open_recording

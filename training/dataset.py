@@ -1,6 +1,6 @@
 """Half-cycles of recorded cells as the monitor would see them, with capacity labels.
 
-Every operation of a recording goes through `monitor.kernels.features.update_inplace`, the kernel
+Every operation of a recording goes through `monitor.kernels.update.update_inplace`, the kernel
 that runs live, and its `soh_inputs` rows are kept at instants `SNAPSHOT_S` apart. A charge is
 labelled with the next discharge's capacity over nominal, a discharge with its own; `excluded` says
 why a label is not used. A window that begins in mid-charge is cut from two snapshots
@@ -17,18 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import (
-    BIN_V,
-    CHARGE_FIRST_V,
-    SOH_BINS,
-    CellState,
-    Feature,
-    FrameColumns,
-    Outputs,
-    Param,
-    Phase,
-    update_inplace,
-)
+from monitor.kernels.cell import cell_config, empty_cells
+from monitor.kernels.columns import BIN_V, CHARGE_FIRST_V, SOH_BINS, TERMS, Feature, Phase
+from monitor.kernels.frames import Frames, Outputs
+from monitor.kernels.update import update_inplace
+from monitor.models.onnx import ThermalPrior
 from recordings.open import open_recording
 from recordings.types import Operation, OperationKind, Recording, RecordingInfo
 
@@ -38,6 +31,7 @@ Floats32 = NDArray[np.float32]
 SNAPSHOT_S = 30.0
 MAX_GAP_MS = {"calce": 1_200_000.0}  # CALCE logs its CV phase by current, up to 20 min apart
 USUAL_MAX_GAP_MS = 120_000.0
+NO_HEAT = ThermalPrior(1.0, 0.0, 0.0, [0.0] * TERMS, [0.0] * TERMS)  # SOH asks nothing of heat
 START, END, TABLE, R60, C_MEAN, C_SPREAD = range(SOH_BINS, SOH_BINS + 6)  # columns of soh_inputs
 
 FULL_V = 4.18  # a complete charge comes to here
@@ -111,16 +105,16 @@ def read_half_cycles(recording: Recording, table_of: dict[str, int]) -> list[Hal
     A cell of no known family gets table 0, so that its rows exist; the model is not asked then.
     """
     info = recording.info
-    state = CellState.empty(1)
-    state.params[0] = 0.0
-    state.params[0, Param.NOMINAL_AH] = info.nominal_capacity_ah
-    state.params[0, Param.CHARGE_V] = info.charge_voltage_v
-    state.params[0, Param.DISCHARGE_V] = info.discharge_voltage_v
-    state.params[0, Param.MAX_GAP_MS] = MAX_GAP_MS.get(info.dataset, USUAL_MAX_GAP_MS)
-    state.params[0, Param.HEAT_CAPACITY_J_PER_K] = 1.0
-    state.params[0, Param.TABLE] = table_of.get(info.cell_type or "", 0)
-    state.params[0, Param.CONFIGURED] = 1.0
-    state.sensor[0] = 0 if info.sensors else -1
+    cells = empty_cells(1)
+    cells["config"][0] = cell_config(
+        info.nominal_capacity_ah,
+        info.charge_voltage_v,
+        info.discharge_voltage_v,
+        MAX_GAP_MS.get(info.dataset, USUAL_MAX_GAP_MS),
+        prior=NO_HEAT,
+        soh_table=table_of.get(info.cell_type or "", 0),
+    )
+    cells["config"]["sensor"] = 0 if info.sensors else -1
 
     found: list[HalfCycle] = []
     loaded_until_ms: float = np.nan
@@ -128,7 +122,7 @@ def read_half_cycles(recording: Recording, table_of: dict[str, int]) -> list[Hal
     for operation in recording.operations():
         if len(operation) > out.size:
             out = Outputs(len(operation))
-        update_inplace(state, frames_of(operation), out)
+        update_inplace(cells, frames_of(operation), out)
         if operation.kind not in ("charge", "discharge"):
             continue
         half = _half_cycle(info, operation, out, loaded_until_ms)
@@ -139,26 +133,24 @@ def read_half_cycles(recording: Recording, table_of: dict[str, int]) -> list[Hal
     return _labelled(found, info.dataset)
 
 
-def frames_of(operation: Operation) -> FrameColumns:
-    """One operation of one cell as the kernel's columns."""
+def frames_of(operation: Operation) -> Frames:
+    """One operation of one cell as the kernel's frames."""
     n = len(operation)
-    each: NDArray[np.int64] = np.arange(n, dtype=np.int64)
-    one = np.ones(n, np.int64)
     sensors = operation.temperature_c.shape[1]
     nothing = np.full(n, np.nan)
-    return FrameColumns(
+    return Frames.of(
+        np.ascontiguousarray(operation.voltage_v[:, 0]),
+        np.ascontiguousarray(operation.temperature_c[:, 0]) if sensors else nothing,
         row=np.zeros(n, np.int64),
-        cells=one,
+        cells=1,
         timestamp_ms=operation.start_ms + np.round(operation.time_s * 1000.0).astype(np.int64),
         current_a=operation.current_a,
         ambient_c=nothing if operation.ambient_c is None else operation.ambient_c,
-        volts=np.ascontiguousarray(operation.voltage_v[:, 0]),
-        volts_from=each,
-        volts_count=one,
-        temperatures=np.ascontiguousarray(operation.temperature_c[:, 0]) if sensors else nothing,
-        temperatures_from=each,
-        temperatures_count=one if sensors else np.zeros(n, np.int64),
-        new_segment=np.zeros(n, np.bool_),
+        volts_from=np.arange(n),
+        volts_count=1,
+        temperatures_from=np.arange(n),
+        temperatures_count=1 if sensors else 0,
+        new_segment=False,
     )
 
 

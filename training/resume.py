@@ -15,6 +15,9 @@ import msgspec
 
 T = TypeVar("T")
 _ROOT = Path(__file__).resolve().parent.parent
+KERNELS = tuple(  # the sources of the features, for `key_of`
+    str(path.relative_to(_ROOT)) for path in sorted((_ROOT / "monitor" / "kernels").glob("*.py"))
+)
 
 
 def default_folder() -> Path:

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, Frame, as_list, sensor_of_cell
-from monitor.kernels.features import Phase, Quality
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Phase, Quality, Result
 
 Floats = NDArray[np.float64]
 

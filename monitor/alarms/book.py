@@ -40,6 +40,7 @@ from msgspec import Struct
 
 from monitor.alarms.rules import ASSET, Notice, Rule
 from monitor.contract import VERSION, AlarmRecord, AlarmState, Event, Reply
+from monitor.refusals import refusal
 
 Cause = Literal[
     "raise", "clear", "escalate", "deescalate", "reflash", "acknowledge", "comment",
@@ -249,11 +250,11 @@ class AlarmBook:
         """
         alarm = self.alarms.get(key)
         if alarm is None:
-            return f"there is no alarm {key[1]}/{key[2]} on {key[0]}"
+            return refusal("no_alarm_on", alarm=f"{key[1]}/{key[2]}", asset=key[0])
         alarm.shelved_until_ms = until_ms if cause == "shelve" else alarm.shelved_until_ms
         event = self.move(alarm, cause, timestamp_ms, user, comment)
         if event is None:
-            return f"{cause} is not possible while the alarm is {alarm.state}"
+            return refusal("not_in_state", action=cause, state=alarm.state)
         return event
 
     def follow(

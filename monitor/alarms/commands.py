@@ -14,6 +14,7 @@ from monitor.alarms.groups import acknowledge_members
 from monitor.alarms.rules import ASSET, DATA_NOTICES, Notice, Rule
 from monitor.contract import VERSION, DeviceAlarm, Event, Reply, is_asset_name
 from monitor.inputs import CommandIn
+from monitor.refusals import refusal
 
 _PARKS = ("shelve", "out_of_service")
 _WHOLE_ASSET = ("out_of_service", "in_service", "comment")
@@ -56,15 +57,15 @@ def _do(
     now_ms = item.arrival_ms
     key = (item.asset, command.code, command.source)
     if command.action == "shelve" and command.duration_s is None:
-        return "shelve needs duration_s"
+        return refusal("no_duration")
     if command.code == ASSET.code and command.action not in _WHOLE_ASSET:
-        return f"{command.action} is not possible for a whole asset"
+        return refusal("not_for_asset", action=command.action)
     if command.action == "comment" and not (command.comment or "").strip():
-        return "a comment needs words"
+        return refusal("no_words")
     if key not in book.alarms and command.action in _PARKS:
-        refusal = _prepare(book, rules, key, places, now_ms)
-        if refusal is not None:
-            return refusal
+        reason = _prepare(book, rules, key, places, now_ms)
+        if reason is not None:
+            return reason
     until_ms = now_ms + round(1000 * (command.duration_s or 0.0))
     event = book.command(key, command.action, now_ms, item.user, command.comment, until_ms)
     if isinstance(event, str):
@@ -96,16 +97,16 @@ def _prepare(
     """Make an alarm that was never raised, so that it can be parked; or why that cannot be."""
     asset, code, source = key
     if places is None:
-        return f"there is no asset {asset}"
+        return refusal("no_asset", asset=asset)
     rule = _rule(rules, code)
     if rule is None:
-        return f"there is no alarm {code}"
+        return refusal("no_alarm", alarm=code)
     cells, sensors = places
     by_scope = {"pack": _one(source), "cell": _within("c", source, cells)}
     by_scope["sensor"] = _within("t", source, sensors)
     scope = rule.scope if isinstance(rule, Rule) else "pack"
     if not (any(by_scope.values()) if code.startswith("device_") else by_scope[scope]):
-        return f"{code} has no place {source} on {asset}"
+        return refusal("no_place", alarm=code, place=source, asset=asset)
     by = rule.suppressed_by if isinstance(rule, Rule) else ()
     alarm = Alarm(asset, code, source, rule.severity, rule.unit, suppressed_by=by)
     alarm.says, alarm.says_zh = rule.says, rule.says_zh

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from monitor.contract import is_asset_name
 from monitor.errors import ConfigurationError
+from monitor.refusals import refusal
 
 # The broker's users of the shipped stack that are programs; `device` was once the boards' user.
 PROGRAMS = frozenset({"monitor", "simulator", "dashboard", "homeassistant", "device"})
@@ -44,15 +45,15 @@ class Operators:
         names are listed: a device that takes a listed name must not silence its bearer.
         """
         if user == asset:
-            return f"{user} is the asset itself: a device commands nothing, an operator does"
+            return refusal("user_is_asset", user=user)
         if user in PROGRAMS:
-            return f"{user} is a program's name: command under your own name"
+            return refusal("user_is_program", user=user)
         if self.names:
             if user in self.names:
                 return None
-            return f"{user} is not among the monitor's `operators`: add the name there"
+            return refusal("user_not_listed", user=user)
         if is_device(user):
-            return f"{user} is the name of an asset or a gateway: command under another name"
+            return refusal("user_is_device", user=user)
         return None
 
 

@@ -9,27 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Literal
 
 from monitor.contract import AssetConfig
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Extra, Feature
 
-
-class Extra(IntEnum):
-    """Quantities that rules may look at beside `Feature`'s: their columns follow the features'."""
-
-    THERMAL_SCORE = len(Feature)
-    SOH_HIGH = len(Feature) + 1  # the upper end of SOH's interval
-    VOLTAGE_FAULT = len(Feature) + 2  # 1 where the voltage is impossible or frozen
-    TEMPERATURE_FAULT = len(Feature) + 3
-    IMBALANCE_V = len(Feature) + 4  # highest less lowest cell of a frame, on its first cell
-    KNEE_CYCLE = len(Feature) + 5  # of a half-cycle's end: where a knee was noticed, 0 for none
-    FADE_ACCELERATION = len(Feature) + 6  # of a half-cycle's end: fade now over the long run's
-    CURRENT_FAULT = len(Feature) + 7  # 1 where the current is impossible
-
-
-EXTRAS = len(Extra)
 Scope = Literal["cell", "sensor", "pack"]
 
 

@@ -15,7 +15,7 @@
     enabled = false
 
     [slow_heating]                   # a new code
-    quantity = "dt_dt_c_per_s"       # a name of kernels.features.Feature or alarms.rules.Extra
+    quantity = "dt_dt_c_per_s"       # a name of kernels.columns.Feature or Extra
     when = "above"
     scope = "sensor"                 # cell, sensor or pack
     unit = "°C/s"
@@ -36,10 +36,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from monitor.alarms.rules import AssetLimit, Extra, FixedLimit, Rule
+from monitor.alarms.rules import AssetLimit, FixedLimit, Rule
 from monitor.contract import AssetConfig, Limits
 from monitor.errors import ConfigurationError
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Extra, Feature
 
 _SHARED = {"enabled", "deadband", "on_delay_s", "off_delay_s", "levels"}
 _OWN = {"quantity", "when", "scope", "unit", "says", "says_zh", "action", "action_zh"}

@@ -261,11 +261,11 @@ def add_replay_callback(
             speed=float(speed or 1) if action == "speed" else None,
             fault=_fault(fault, severity, int(look["cell"])) if action == "inject" else None,
         )
+        language = as_language(language_value)
         try:
             await send(config.gateway, command)
         except FeedError as error:
-            return str(error), no_update
-        language = as_language(language_value)
+            return text(error.key, language), no_update
         said = f"{text(f'replay_{action}', language)}: {text('sent', language)}"
         return said, no_update if chosen == asset else f"/asset/{quote(chosen)}"
 
@@ -372,7 +372,7 @@ async def _act_on(
     try:
         reply = await send(str(row["asset"]), command, user)
     except FeedError as error:
-        return name + str(error)
+        return name + text(error.key, language)
     if reply.result == "done":
         return name + text("reply_done", language)
     reason = refusal(reply.reason or "", language)

@@ -376,6 +376,14 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "selected": ("{n} chosen", "已选 {n} 条"),
     "reply_done": ("done", "已完成"),
     "reply_refused": ("refused: {reason}", "被拒绝：{reason}"),
+    "feed_silent": (
+        "the monitor did not answer within 5 s; is it running?",
+        "监测服务在 5 s 内没有应答：它在运行吗？",
+    ),
+    "feed_away": (
+        "the broker is away, nothing was sent",
+        "消息代理连接已断开，命令未发出",
+    ),
     "user_caused": ("by {user}", "操作人 {user}"),
 }
 

@@ -16,11 +16,9 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.kernels.columns import Record, Records
 from monitor.kernels.jit import kernel, unfit
-
-Ints = NDArray[np.int64]
 
 FUTURE_BOUND_MS = 60_000  # how far ahead of its arrival a frame may be
 BACKWARD_FRAMES = 3  # so many frames in a row behind the newest mean that the clock was set back
@@ -38,24 +36,44 @@ class Verdict(IntEnum):
     FUTURE = 4
 
 
-class A(IntEnum):
-    """Columns of an asset's admission state; -1 stands for none."""
+# What is known of an asset's stream; -1 stands for none.
+ADMISSION = np.dtype(
+    [
+        ("session", "i8"),  # `session_id` of the session that runs
+        ("seq", "i8"),
+        ("seen", "i8"),  # bit k: seq - 1 - k has been seen
+        ("timestamp_ms", "i8"),
+        ("behind", "i8"),  # frames in a row that were not newer than the newest
+        ("missed", "i8"),  # sequence numbers never seen, in all
+    ],
+    align=True,
+)
+ARRIVAL = np.dtype(
+    [
+        ("asset", "i8"),  # its row of the admission
+        ("session", "i8"),  # a `session_id`
+        ("seq", "i8"),  # -1 where absent
+        ("timestamp_ms", "i8"),
+        ("arrival_ms", "i8"),
+        ("replay", "i8"),  # 1 of a declared replay
+    ],
+    align=True,
+)
+JUDGED = np.dtype(
+    [
+        ("verdict", "i8"),  # of `Verdict`
+        ("missed", "i8"),  # sequence numbers skipped before the frame
+        ("began", "i8"),  # 1 where it is of another session than the asset's last
+    ],
+    align=True,
+)
 
-    SESSION = 0  # `session_id` of the session that runs
-    SEQ = 1
-    SEEN = 2  # bit k: SEQ - 1 - k has been seen
-    T_MS = 3
-    BEHIND = 4
-    MISSED = 5  # sequence numbers never seen, in all
 
-
-ADMISSION_WIDTH = len(A)
-
-
-def empty_admission(assets: int) -> Ints:
-    """The state of assets that nothing was seen of."""
-    state = np.full((assets, ADMISSION_WIDTH), -1, np.int64)
-    state[:, [A.SEEN, A.BEHIND, A.MISSED]] = 0
+def empty_admission(assets: int) -> Records:
+    """(assets,) of ADMISSION: assets that nothing was seen of."""
+    state = np.full(assets, -1, ADMISSION)
+    for name in ("seen", "behind", "missed"):
+        state[name] = 0
     return state
 
 
@@ -73,94 +91,93 @@ def is_ahead(timestamp_ms: int, arrival_ms: int) -> bool:
     return timestamp_ms > arrival_ms + FUTURE_BOUND_MS
 
 
-def admit_inplace(
-    state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
-    verdict: Ints, missed: Ints, began: Ints,
-) -> None:  # fmt: skip
-    """Judge frames in order. `seq` is -1 where absent, `session` a `session_id`.
+def admit_inplace(state: Records, arrivals: Records, judged: Records) -> None:
+    """Judge n frames in order: `arrivals` is (n,) of ARRIVAL, `judged` (n,) of JUDGED.
 
-    `missed` gets the sequence numbers skipped, `began` 1 where a frame is of another session than
-    the asset's last. `state` is (assets, ADMISSION_WIDTH), every other array has one entry a frame.
-    Raises ValueError where they do not, or where `state` has no row of a frame's asset.
+    `state` is (assets,) of ADMISSION. Raises ValueError where they are not, or where `state` has
+    no row of a frame's asset.
     """
-    if not _admit_inplace(state, asset, session, seq, t, arrival, replay, verdict, missed, began):
-        raise unfit(
-            "admission: assets and frames", state=state, asset=asset, session=session, seq=seq,
-            t=t, arrival=arrival, replay=replay, verdict=verdict, missed=missed, began=began,
-        )  # fmt: skip
+    fits = (state.dtype, arrivals.dtype, judged.dtype) == (ADMISSION, ARRIVAL, JUDGED)
+    if not fits or not _admit_inplace(state, arrivals, judged):
+        raise unfit("admission: assets and frames", state=state, arrivals=arrivals, judged=judged)
 
 
 @kernel
-def _admit_inplace(
-    state: Ints, asset: Ints, session: Ints, seq: Ints, t: Ints, arrival: Ints, replay: Ints,
-    verdict: Ints, missed: Ints, began: Ints,
-) -> bool:  # fmt: skip
-    """False, and nothing done, where sizes do not fit."""
-    n = len(asset)
-    if state.shape[1] != ADMISSION_WIDTH or not (
-        n == len(session) == len(seq) == len(t) == len(arrival) == len(replay)
-    ):
-        return False
-    if not n == len(verdict) == len(missed) == len(began):
+def _admit_inplace(state: Records, arrivals: Records, judged: Records) -> bool:
+    """As above; False, and nothing done, where sizes do not fit."""
+    n = len(arrivals)
+    if len(judged) != n:
         return False
     for k in range(n):
-        if asset[k] < 0 or asset[k] >= len(state):
+        if arrivals[k].asset < 0 or arrivals[k].asset >= len(state):
             return False
-    for k in range(len(asset)):
-        s = state[asset[k]]
-        missed[k] = 0
-        began[k] = 0
-        if replay[k] == 0 and t[k] > arrival[k] + FUTURE_BOUND_MS:
-            verdict[k] = Verdict.FUTURE
-            continue
-        restarted = session[k] != s[A.SESSION]
-        began[k] = 1 if restarted else 0
-        if seq[k] >= 0 and not restarted and s[A.SEQ] >= 0:
-            behind = s[A.SEQ] - seq[k]
-            if behind == 0:
-                verdict[k] = Verdict.DUPLICATE
-                continue
-            if behind > 0:
-                if t[k] > s[A.T_MS]:
-                    restarted = True  # the device began to count anew without a new session
-                elif behind <= WINDOW:
-                    bit = np.int64(1) << (behind - 1)
-                    if s[A.SEEN] & bit:
-                        verdict[k] = Verdict.DUPLICATE
-                    else:
-                        s[A.SEEN] |= bit
-                        s[A.MISSED] -= 1
-                        verdict[k] = Verdict.LATE
-                    continue
-                else:
-                    verdict[k] = Verdict.LATE
-                    continue
-        result = Verdict.ACCEPTED + 0
-        if s[A.T_MS] >= 0 and t[k] <= s[A.T_MS]:
-            if seq[k] < 0 and t[k] == s[A.T_MS]:
-                verdict[k] = Verdict.DUPLICATE
-                continue
-            s[A.BEHIND] += 1
-            persists = s[A.BEHIND] >= BACKWARD_FRAMES or (restarted and replay[k] == 1)
-            result = Verdict.NEW_SEGMENT + 0 if persists else Verdict.LATE + 0
-        if result != Verdict.LATE:
-            s[A.BEHIND] = 0
-            s[A.T_MS] = t[k]
-        if restarted:
-            s[A.SESSION] = session[k]
-            s[A.SEQ] = seq[k]
-            s[A.SEEN] = 0
-        elif seq[k] >= 0:
-            step = seq[k] - s[A.SEQ]
-            if s[A.SEQ] < 0 or step > LONGEST_GAP:
-                s[A.SEEN] = 0
-            else:
-                missed[k] = step - 1
-                s[A.MISSED] += step - 1
-                s[A.SEEN] = (
-                    ((s[A.SEEN] << step) | (np.int64(1) << (step - 1))) if step <= WINDOW else 0
-                )
-                s[A.SEEN] &= (np.int64(1) << WINDOW) - 1
-            s[A.SEQ] = seq[k]
-        verdict[k] = result
+    for k in range(n):
+        out = judged[k]
+        out.missed = 0
+        out.began = 0
+        out.verdict = _verdict_inplace(state[arrivals[k].asset], arrivals[k], out)
     return True
+
+
+@kernel
+def _verdict_inplace(s: Record, frame: Record, out: Record) -> int:
+    """The verdict on one frame of an asset; what it changes of `out` is all but the verdict."""
+    t = frame.timestamp_ms
+    if frame.replay == 0 and t > frame.arrival_ms + FUTURE_BOUND_MS:
+        return Verdict.FUTURE + 0
+    restarted = frame.session != s.session
+    out.began = 1 if restarted else 0
+    if frame.seq >= 0 and not restarted and s.seq >= 0:
+        behind = s.seq - frame.seq
+        if behind == 0:
+            return Verdict.DUPLICATE + 0
+        if behind > 0:
+            if not t > s.timestamp_ms:
+                return _late_inplace(s, behind)
+            restarted = True  # the device began to count anew without a new session
+    result = Verdict.ACCEPTED + 0
+    if s.timestamp_ms >= 0 and t <= s.timestamp_ms:
+        if frame.seq < 0 and t == s.timestamp_ms:
+            return Verdict.DUPLICATE + 0
+        s.behind += 1
+        persists = s.behind >= BACKWARD_FRAMES or (restarted and frame.replay == 1)
+        result = Verdict.NEW_SEGMENT + 0 if persists else Verdict.LATE + 0
+    if result != Verdict.LATE:
+        s.behind = 0
+        s.timestamp_ms = t
+    if restarted:
+        s.session = frame.session
+        s.seq = frame.seq
+        s.seen = 0
+    elif frame.seq >= 0:
+        out.missed = _advance_inplace(s, frame.seq)
+    return result
+
+
+@kernel
+def _late_inplace(s: Record, behind: int) -> int:
+    """A sequence number behind the newest: a late frame, or one that has been seen."""
+    if behind > WINDOW:
+        return Verdict.LATE + 0
+    bit = np.int64(1) << (behind - 1)
+    if s.seen & bit:
+        return Verdict.DUPLICATE + 0
+    s.seen |= bit
+    s.missed -= 1
+    return Verdict.LATE + 0
+
+
+@kernel
+def _advance_inplace(s: Record, seq: int) -> int:
+    """Take a newer sequence number; returns how many were skipped."""
+    step = seq - s.seq
+    skipped = 0
+    if s.seq < 0 or step > LONGEST_GAP:
+        s.seen = 0
+    else:
+        skipped = step - 1
+        s.missed += skipped
+        s.seen = ((s.seen << step) | (np.int64(1) << (step - 1))) if step <= WINDOW else 0
+        s.seen &= (np.int64(1) << WINDOW) - 1
+    s.seq = seq
+    return skipped

@@ -50,11 +50,3 @@ def unfit(what: str, **arrays: NDArray[np.generic]) -> ValueError:
     """The error of a kernel's sizes or indices, with the arrays' shapes."""
     found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     return ValueError(f"{what} do not fit: {found}")
-
-
-def plain(function: F) -> F:
-    """The Python function that was compiled: for one call in a program that has no need of Numba.
-
-    To load the machine code of a kernel takes a second and more.
-    """
-    return cast(F, getattr(function, "py_func", function))

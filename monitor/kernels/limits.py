@@ -6,132 +6,156 @@ Pure arithmetic on arrays, compiled; what a change means is in `alarms`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alarms.rules import Rule
+from monitor.kernels.columns import (
+    EXTRAS,
+    FEATURES,
+    Extra,
+    Feature,
+    Floats,
+    Record,
+    Records,
+)
+from monitor.kernels.frames import SAMPLE, Outputs
 from monitor.kernels.jit import kernel, unfit
 
-Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
+RULE = np.dtype(
+    [
+        ("quantity", "i8"),  # of `Feature`, or on from there of `Extra`
+        ("sign", "f8"),  # +1: too high, -1: too low
+        ("deadband", "f8"),  # in the quantity's unit
+        ("on_delay_ms", "i8"),
+        ("off_delay_ms", "i8"),
+    ],
+    align=True,
+)
+CHANGE = np.dtype([("sample", "i8"), ("rule", "i8"), ("active", "?")], align=True)
 
 
-@dataclass(frozen=True, slots=True)
-class RuleColumns:
-    """The rules as arrays, in the rules' order."""
+class Limited(Protocol):
+    """What is looked at of an alarm rule."""
 
-    quantity: Ints
-    sign: Floats  # +1: too high, -1: too low
-    deadband: Floats
-    on_delay_ms: Ints
-    off_delay_ms: Ints
+    @property
+    def quantity(self) -> Feature | Extra:
+        """What is compared, of a sample."""
 
-    @staticmethod
-    def of(rules: Sequence[Rule]) -> RuleColumns:
-        """The rules' columns, in the rules' order."""
-        return RuleColumns(
-            np.array([int(rule.quantity) for rule in rules], np.int64),
-            np.array([1.0 if rule.above else -1.0 for rule in rules]),
-            np.array([rule.deadband for rule in rules]),
-            np.array([rule.on_delay_ms for rule in rules], np.int64),
-            np.array([rule.off_delay_ms for rule in rules], np.int64),
-        )
+    @property
+    def above(self) -> bool:
+        """Whether it must stay below the limit."""
+
+    @property
+    def deadband(self) -> float:
+        """How far back over the limit it must go, in its unit."""
+
+    @property
+    def on_delay_ms(self) -> int:
+        """How long it must last, ms of event time."""
+
+    @property
+    def off_delay_ms(self) -> int:
+        """And how long its end must."""
+
+
+def rule_rows(rules: Sequence[Limited]) -> Records:
+    """(rules,) of RULE, in the rules' order."""
+    return np.array(
+        [
+            (
+                int(rule.quantity),
+                1.0 if rule.above else -1.0,
+                rule.deadband,
+                rule.on_delay_ms,
+                rule.off_delay_ms,
+            )
+            for rule in rules
+        ],
+        RULE,
+    )
 
 
 def check_inplace(
-    active: NDArray[np.int8], since: Floats, limits: Floats,
-    quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
-    row: Ints, t: Ints, features: Floats, extras: Floats, n: int,
-    change_sample: Ints, change_rule: Ints, change_active: NDArray[np.int8],
+    active: NDArray[np.int8], since: Floats, limits: Floats, rules: Records, out: Outputs,
+    changes: Records, n: int,
 ) -> int:  # fmt: skip
     """Walk n samples; returns the number of changes, each a sample, a rule and what it became.
 
-    `active` and `since` (when the pending change began, NaN for none) are (rows, rules), `limits`
-    too, NaN where a rule does not apply. A missing value holds the condition. There must be room
-    for as many changes as n times the rules. Raises ValueError where sizes do not fit.
+    `active`, `since` (when the pending change began in ms, NaN for none) and `limits` (in the
+    quantity's unit, NaN where a rule does not apply) are (rows, rules), `rules` is (rules,) of
+    RULE. A missing value holds the condition. `changes`, of CHANGE, must have room for n times the
+    rules. Raises ValueError where sizes do not fit.
     """
-    changes = _check_inplace(
-        active, since, limits, quantity, sign, deadband, on_delay, off_delay, row, t, features,
-        extras, n, change_sample, change_rule, change_active,
-    )  # fmt: skip
-    if changes < 0:
+    found = -1
+    if (rules.dtype, out.samples.dtype, changes.dtype) == (RULE, SAMPLE, CHANGE):
+        found = _check_inplace(active, since, limits, rules, out.samples, changes, n)
+    if found < 0:
         raise unfit(
-            f"limits: {n:,} samples", active=active, since=since, limits=limits,
-            quantity=quantity, sign=sign, deadband=deadband, on_delay=on_delay,
-            off_delay=off_delay, row=row, t=t, features=features, extras=extras,
-            change_sample=change_sample, change_rule=change_rule, change_active=change_active,
+            f"limits: {n:,} samples", active=active, since=since, limits=limits, rules=rules,
+            samples=out.samples, changes=changes,
         )  # fmt: skip
-    return int(changes)
+    return int(found)
 
 
 @kernel
 def _fits(
-    active: NDArray[np.int8], since: Floats, limits: Floats,
-    quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
-    row: Ints, t: Ints, features: Floats, extras: Floats, n: int, room: int,
+    active: NDArray[np.int8], since: Floats, limits: Floats, rules: Records, samples: Records,
+    room: int, n: int,
 ) -> bool:  # fmt: skip
-    rows, rules = limits.shape
-    if active.shape != limits.shape or since.shape != limits.shape or rules != len(quantity):
+    rows, columns = limits.shape
+    if active.shape != limits.shape or since.shape != limits.shape or columns != len(rules):
         return False
-    if not rules == len(sign) == len(deadband) == len(on_delay) == len(off_delay):
+    if n < 0 or n > len(samples) or n * columns > room:
         return False
-    if n < 0 or n > min(len(row), len(t), len(features), len(extras)) or n * rules > room:
-        return False
-    for j in range(rules):
-        if quantity[j] < 0 or quantity[j] >= features.shape[1] + extras.shape[1]:
+    for j in range(columns):
+        if rules[j].quantity < 0 or rules[j].quantity >= FEATURES + EXTRAS:
             return False
     outside = 0
     for k in range(n):
-        outside += row[k] < 0 or row[k] >= rows
+        outside += samples[k].row < 0 or samples[k].row >= rows
     return outside == 0
 
 
 @kernel
 def _check_inplace(
-    active: NDArray[np.int8], since: Floats, limits: Floats,
-    quantity: Ints, sign: Floats, deadband: Floats, on_delay: Ints, off_delay: Ints,
-    row: Ints, t: Ints, features: Floats, extras: Floats, n: int,
-    change_sample: Ints, change_rule: Ints, change_active: NDArray[np.int8],
+    active: NDArray[np.int8], since: Floats, limits: Floats, rules: Records, samples: Records,
+    changes: Records, n: int,
 ) -> int:  # fmt: skip
-    """As above; -1, and nothing done, where sizes do not fit."""
-    if not _fits(
-        active, since, limits, quantity, sign, deadband, on_delay, off_delay, row, t, features,
-        extras, n, min(len(change_sample), len(change_rule), len(change_active)),
-    ):  # fmt: skip
+    """As above, samples (size,) of SAMPLE; -1, and nothing done, where sizes do not fit."""
+    if not _fits(active, since, limits, rules, samples, len(changes), n):
         return -1
-    changes = 0
-    rules = len(quantity)
-    first_extra = features.shape[1]  # not a constant of another file, which a cache would keep
+    found = 0
     for k in range(n):
-        r = row[k]
-        for j in range(rules):
+        s = samples[k]
+        r = s.row
+        for j in range(len(rules)):
             limit = limits[r, j]
             if np.isnan(limit):
                 continue
-            q = quantity[j]
-            x = features[k, q] if q < first_extra else extras[k, q - first_extra]
+            q = rules[j].quantity
+            x = s.features[q] if q < FEATURES else s.extras[q - FEATURES]
             if np.isnan(x):
                 continue
-            over = sign[j] * (x - limit)
-            if active[r, j] == 0:
-                changing = over > 0.0
-                delay = on_delay[j]
-            else:
-                changing = over <= -deadband[j]
-                delay = off_delay[j]
-            if not changing:
+            if not _changing(rules[j], x - limit, active[r, j]):
                 since[r, j] = np.nan
                 continue
-            if not since[r, j] <= t[k]:
-                since[r, j] = t[k]  # it begins now, or the clock was set back
-            if t[k] - since[r, j] >= delay:
+            if not since[r, j] <= s.timestamp_ms:
+                since[r, j] = s.timestamp_ms  # it begins now, or the clock was set back
+            delay = rules[j].on_delay_ms if active[r, j] == 0 else rules[j].off_delay_ms
+            if s.timestamp_ms - since[r, j] >= delay:
                 active[r, j] = 1 - active[r, j]
                 since[r, j] = np.nan
-                change_sample[changes] = k
-                change_rule[changes] = j
-                change_active[changes] = active[r, j]
-                changes += 1
-    return changes
+                changes[found].sample = k
+                changes[found].rule = j
+                changes[found].active = active[r, j] == 1
+                found += 1
+    return found
+
+
+@kernel
+def _changing(rule: Record, above: float, active: int) -> bool:
+    """Whether a value so far above its limit asks for the other condition than it has."""
+    over = rule.sign * above
+    return bool(over > 0.0 if active == 0 else over <= -rule.deadband)

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
-from monitor.kernels.features import SOH_INPUTS, THERMAL_INPUTS
+from monitor.kernels.columns import SOH_INPUTS, THERMAL_INPUTS
 
 Floats32 = NDArray[np.float32]
 CARD_VERSION = 1
@@ -36,7 +36,7 @@ class ThermalPrior(Struct, frozen=True):
 
     Heat capacity and cooling scale with nominal capacity, resistance with its inverse.
     `balance_mean` and `balance_spread` are the eight coefficients of the adaptive balance, in the
-    order of `monitor.kernels.features.BALANCE_TERMS`, and their standard deviations over groups
+    order of `monitor.kernels.columns.BALANCE_TERMS`, and their standard deviations over groups
     of cells.
     """
 

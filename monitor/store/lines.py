@@ -28,7 +28,7 @@ from monitor.contract import (
     is_asset_name,
     sensor_name,
 )
-from monitor.kernels.results import RESULTS, Result, stored_rows
+from monitor.kernels.columns import RESULTS, Result, stored_rows
 from monitor.store.journal import Kind
 
 NS_PER_MS = 1_000_000

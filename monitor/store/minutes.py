@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, Frame, as_list
 from monitor.errors import StoreError
-from monitor.kernels.results import Result, stored_rows
+from monitor.kernels.columns import Result, stored_rows
 from monitor.store.history import QUANTITIES, sensor_of
 from monitor.store.journal import Kind, MinuteRow, connect
 

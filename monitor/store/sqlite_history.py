@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.contract import AssetConfig, CycleSummary, Event, Frame, as_list, cell_name
 from monitor.errors import StoreError
-from monitor.kernels.results import stored_rows
+from monitor.kernels.columns import stored_rows
 from monitor.store.history import (
     QUANTITIES,
     StoredAsset,

@@ -20,7 +20,7 @@ from analysis.report.material import Material, from_recording, from_store
 from analysis.report.record import Report, from_json, json_schema, to_json
 from analysis.report.samples import Peaks, Samples
 from monitor.contract import AssetConfig, Frame
-from monitor.kernels.features import Phase, Quality
+from monitor.kernels.columns import Phase, Quality
 from monitor.models.folder import load_model, models_folder
 from simulator.demo_file import demo_recording
 from tests.conftest import ROOT

@@ -22,7 +22,7 @@ from monitor.contract import AlarmState, SohState
 from monitor.dashboard.live.rows import RiskName
 from monitor.dashboard.texts import LANGUAGES, Language
 from monitor.errors import CellpulseError, ConfigurationError
-from monitor.kernels.features import Quality
+from monitor.kernels.columns import Quality
 from tests.conftest import ROOT, need
 from tests.report_world import material, report_of
 

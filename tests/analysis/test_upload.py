@@ -28,7 +28,7 @@ from monitor.dashboard import analysis
 from monitor.dashboard.analysis import Analysis, AnalysisError, safe_name
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.live.hub import Hub
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels.columns import RESULTS, Result
 from monitor.risk import Cause, Risk
 from recordings.open import open_recording
 from simulator.demo_file import demo_recording

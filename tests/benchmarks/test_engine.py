@@ -14,8 +14,7 @@ from benchmarks.engine import Models, run_baseline, run_engine, start_baseline, 
 from benchmarks.results import Page, as_object, below_headline, figure, hand_out, table
 from benchmarks.stream import FIRST_S, FleetStream
 from monitor.engine import Engine
-from monitor.kernels.features import S
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import RESULTS
 from monitor.models.folder import models_folder
 
 BASELINE = Path(agreement.__file__).with_name("baseline.py")
@@ -58,7 +57,7 @@ def test_the_measured_fleets_run_both_models(models: Models, frame: int) -> None
     size = run_engine(engine, messages)
     assert size == 8 * RESULTS * 4
     assert engine.counters.samples == before + 8
-    assert not np.isnan(engine.fleet.cells.scalars[:8, S.SOC]).any()
+    assert not np.isnan(engine.fleet.cells["soc"][:8]).any()
     estimates = [engine.estimate(name) for name in stream.assets]
     scores = [x for one in estimates if one is not None for x in one.thermal_score.value]
     assert len(scores) == 8

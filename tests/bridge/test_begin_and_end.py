@@ -16,6 +16,7 @@ import pytest
 from bridge import entry
 from bridge.broker import BrokerAddress
 from bridge.errors import LinkError, MappingError
+from bridge.interrupt import until_signal
 from bridge.settings import (
     BleSettings,
     CanSettings,
@@ -86,7 +87,7 @@ def test_where_a_process_cannot_become_another_it_runs_on(monkeypatch: pytest.Mo
     ran: list[str] = []
     monkeypatch.setattr(entry, "main", lambda: ran.append(os.environ[HANDED]))
     monkeypatch.setenv(HANDED, "")
-    monkeypatch.setattr(entry.os, "name", "nt")
+    monkeypatch.setattr(os, "name", "nt")
     entry.hand_over("ble", EACH["ble"], verbose=False)
     monkeypatch.undo()
     assert msgspec.json.decode(ran[0])["kind"] == "ble"

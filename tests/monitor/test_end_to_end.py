@@ -19,7 +19,7 @@ from monitor.contract import Estimate, Frame, decode, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn, Input
 from monitor.kernels.admission import Verdict
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import RESULTS
 from monitor.models.folder import load_models, models_folder
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording

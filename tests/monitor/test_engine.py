@@ -6,6 +6,7 @@ The module is long because every data fault has its stream here.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -36,11 +37,12 @@ from monitor.engine import CHUNK_SAMPLES, Engine, Results
 from monitor.errors import CellpulseError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
 from monitor.kernels.admission import FUTURE_BOUND_MS, Verdict
-from monitor.kernels.features import Quality
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Quality, Result
+from monitor.kernels.layout import fields, of_record
 from recordings.open import open_recording
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, messages
+from tests.conftest import ROOT
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 MODEL_COLUMNS = [Result.SOH, Result.SOH_LOW, Result.SOH_HIGH, Result.THERMAL_SCORE]
@@ -206,14 +208,40 @@ def test_state_taken_out_and_put_back_goes_on(cut: int) -> None:
     }
 
 
+def test_state_of_an_earlier_version_is_taken_over_by_name() -> None:
+    """The file is what version 8 wrote after these inputs, without models: columns by number."""
+    written = msgspec.msgpack.decode(
+        zlib.decompress((ROOT / "tests" / "monitor" / "state_version_8.bin").read_bytes())
+    )
+    ours, taken = make_engine(models=False), make_engine(models=False)
+    ours.process(BUSY[:400])
+    assert sorted(written) == ["one", "three"]
+    for name, data in written.items():
+        assert msgspec.msgpack.decode(data)["version"] == 8
+        taken.put_asset_state(data)
+        here = ours.fleet.slice(ours.fleet.assets[name])
+        there = taken.fleet.slice(taken.fleet.assets[name])
+        for array in ("cells", "value", "value_ms", "active", "since"):
+            a = getattr(ours.fleet, array)[here]
+            b = getattr(taken.fleet, array)[there]
+            for field, _, _ in fields(a.dtype) if a.dtype.names else [("", "", ())]:
+                x, y = (of_record(a, field), of_record(b, field)) if field else (a, b)
+                np.testing.assert_allclose(x, y, rtol=1e-9, err_msg=f"{name} {array} {field}")
+    rest = [item for item in BUSY[400:] if getattr(item, "asset", None) in written]
+    for one, other in zip(ours.process(rest).rows, taken.process(rest).rows, strict=True):
+        if one is not None and other is not None:
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+        assert (one is None) == (other is None)
+
+
 def test_state_of_another_version_is_refused() -> None:
     engine = make_engine()
     engine.process(BUSY[:50])
     data = engine.asset_state("one")
-    fields = msgspec.msgpack.decode(data)
-    fields["version"] += 1
-    with pytest.raises(CellpulseError, match="version 9; this program reads 7 and 8"):
-        make_engine().put_asset_state(msgspec.msgpack.encode(fields))
+    known = msgspec.msgpack.decode(data)
+    known["version"] += 1
+    with pytest.raises(CellpulseError, match="version 10; this program reads 7, 8, 9"):
+        make_engine().put_asset_state(msgspec.msgpack.encode(known))
     for damaged in (b"", b"\xc0", data[:100], b"x" + data):
         with pytest.raises(CellpulseError, match="engine state"):
             make_engine().put_asset_state(damaged)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from monitor.alarms.rules import EXTRAS
 from monitor.contract import Frame
 from monitor.engine import Engine, Results
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.features import FEATURES, SOH_WIDTH, Feature
-from monitor.kernels.results import RESULTS, Result, settle_inplace
+from monitor.kernels.cell import empty_cells
+from monitor.kernels.columns import RESULTS, Feature, Result
+from monitor.kernels.frames import Outputs
+from monitor.kernels.results import Answers, settle_inplace
 from monitor.models.folder import load_models, models_folder
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingInfo
@@ -66,21 +67,21 @@ def states(start_end: Sequence[tuple[float, float]], told: list[int]) -> list[fl
     n = len(told)
     value = np.full((1, RESULTS), np.nan)
     value_ms = np.full((1, RESULTS), -1, np.int64)
-    inputs = np.zeros((n, SOH_WIDTH), np.float32)
-    inputs[:, 60:62] = start_end
-    for row, (start, end) in zip(inputs, start_end, strict=True):
+    cells, out = empty_cells(1), Outputs(n)
+    cells["config"]["soh_table"] = 0.0
+    out.frame[:] = out.timestamp_ms[:] = range(n)
+    out.soh_usable[:] = True
+    out.soh_inputs[:, 60:62] = start_end
+    for row, (start, end) in zip(out.soh_inputs, start_end, strict=True):
         row[int(start) : int(end)] = 0.01
+    out.features[:] = np.nan
+    out.features[:, Feature.PHASE] = 2.0
     result = np.empty((n, RESULTS), np.float32)
-    features = np.full((n, FEATURES), np.nan)
-    features[:, Feature.PHASE] = 2.0
     soh = np.full(n, 0.9, np.float32)
-    settle_inplace(
-        value, value_ms, np.zeros(n, np.int64), np.arange(n), np.arange(n), features,
-        np.zeros(n, np.int64), np.ones(n, np.bool_), soh, soh - 0.01, soh + 0.01,
-        np.array(told, np.int64), np.empty(0, np.float32), np.zeros(n, np.bool_),
-        np.ones(1, np.int64), n, result, np.zeros(n, np.int64), np.empty((n, EXTRAS)),
-        inputs, np.zeros(1, np.float32),
-    )  # fmt: skip
+    answers = Answers(
+        soh, soh - 0.01, soh + 0.01, np.array(told, np.int64), np.empty(0, np.float32)
+    )
+    settle_inplace(cells, value, value_ms, out, answers, result, n)
     known = ~np.isnan(result[:, Result.SOH])
     assert (known == (result[:, Result.SOH_STATE] == 0.0)).all()
     told_states: list[float] = result[:, Result.SOH_STATE].tolist()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitor.contract import Frame
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn
-from monitor.kernels.results import RESULTS, Result, stored_rows
+from monitor.kernels.columns import RESULTS, Result, stored_rows
 from monitor.risk import Cause, Risk, ThermalSigns, assess
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 

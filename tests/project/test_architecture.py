@@ -17,7 +17,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor": (),
     "recordings": (),
     "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt"),
-    "simulator": ("monitor.contract", "monitor.errors", "monitor.kernels", "recordings"),
+    "simulator": (
+        "monitor.contract", "monitor.errors", "monitor.kernels", "monitor.refusals", "recordings",
+    ),
     "training": ("recordings", "simulator", "monitor"),
     "analysis": ("recordings", "simulator", "monitor"),
     "cellpulse": (
@@ -29,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What a folder of the monitor may import of the monitor. Its top level, the way of a frame, may
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
-LEAVES = ("contract", "errors", "config", "inputs")
+LEAVES = ("contract", "errors", "config", "inputs", "refusals")
 WITHIN: dict[str, tuple[str, ...]] = {
     "kernels": ("contract", "errors", "alarms.rules"),
     "models": ("contract", "errors", "kernels"),

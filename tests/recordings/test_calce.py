@@ -25,7 +25,8 @@ def test_whole_life_from_workbooks_equals_the_tidy_form(shared_data: Path) -> No
     )
     rows = count = 0
     for a, b in zip(books.operations(), tidy.operations(), strict=True):
-        assert (a.index, a.cycle, a.kind, a.notes) == (b.index, b.cycle, b.kind, b.notes)
+        assert (a.index, a.cycle, a.kind) == (b.index, b.cycle, b.kind)
+        assert [str(note) for note in a.notes] == [str(note) for note in b.notes]
         assert abs(a.start_ms - b.start_ms) <= 1
         np.testing.assert_allclose(a.time_s, b.time_s, atol=1.1e-3)
         np.testing.assert_allclose(a.voltage_v, b.voltage_v, rtol=1e-6)

@@ -159,7 +159,7 @@ def test_a_value_is_as_its_head_says(body: bytes, words: str) -> None:
 
 
 def test_values_of_every_kind() -> None:
-    assert np.array_equal(Raw(b"", "<").value(), np.empty(0))  # how MATLAB writes `[]`
+    assert Raw(b"", "<").numbers().shape == (0,)  # how MATLAB writes `[]`
     assert Raw(struct_of(dims=(0, 0), a=b""), "<").value() == {}
     assert Raw(head("cell"), "<").value() is None
     for kind, codec in ((16, "utf-8"), (4, "utf-16-le"), (17, "utf-16-le"), (18, "utf-32-le")):
@@ -184,7 +184,9 @@ DATA = struct_of(
 def nasa(folder: Path, **fields: bytes) -> Path:
     """A NASA file of one operation with these fields."""
     path = folder / "B1.mat"
-    path.write_bytes(mat_head() + element(14, struct_of(name=b"B1", cycle=struct_of(**fields))))
+    path.write_bytes(
+        mat_head() + element(14, struct_of(name=b"B1", cycle=struct_of((1, 1), b"", **fields)))
+    )
     return path
 
 

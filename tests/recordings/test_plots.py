@@ -47,7 +47,9 @@ def words(axes: list[Axes]) -> set[str]:
 
 
 def labels(ax: Axes) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    legend = ax.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def test_a_life_without_anything_says_so_in_every_panel() -> None:

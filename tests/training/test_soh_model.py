@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.kernels.features import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
+from monitor.kernels.columns import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
 from monitor.kernels.soh_state import SohCode
 from monitor.models.onnx import Card, SohModel, read_card
 from recordings.open import open_recording
@@ -222,9 +222,11 @@ def test_each_row_is_answered_alone(model: SohModel, b0005: list[HalfCycle]) -> 
 
 def test_a_window_cut_from_snapshots_is_what_a_late_kernel_sees(shared_data: Path) -> None:
     """Feeding the kernel from mid-charge on gives the row that `window_inputs` cuts."""
-    from dataclasses import fields, replace
+    from dataclasses import replace
 
-    from monitor.kernels.features import CellState, FrameColumns, Outputs, Param, update_inplace
+    from monitor.kernels.cell import cell_config, empty_cells
+    from monitor.kernels.frames import Outputs
+    from monitor.kernels.update import update_inplace
 
     path = shared_data / "nasa" / "tidy" / "B0005.parquet"
     recording = open_recording(path)[0]
@@ -238,25 +240,12 @@ def test_a_window_cut_from_snapshots_is_what_a_late_kernel_sees(shared_data: Pat
     finish = int(np.argmin(np.abs(instants - half.time_s[last])))
     assert began < 0
     frames = frames_of(operation)
-    per_frame = {"volts", "temperatures"}
-    late = replace(
-        frames,
-        **{
-            f.name: getattr(frames, f.name)[begin : finish + 1]
-            for f in fields(FrameColumns)
-            if f.name not in per_frame
-        },
-    )
-    state = CellState.empty(1)
-    state.params[0] = 0.0
-    state.params[0, Param.NOMINAL_AH] = 2.0
-    state.params[0, Param.CHARGE_V] = 4.2
-    state.params[0, Param.DISCHARGE_V] = 2.7
-    state.params[0, Param.MAX_GAP_MS] = 120_000
-    state.params[0, Param.CONFIGURED] = 1.0
-    state.sensor[0] = 0
-    out = Outputs(len(late.row))
-    n, _ = update_inplace(state, late, out)
+    late = replace(frames, rows=frames.rows[begin : finish + 1])
+    cells = empty_cells(1)
+    cells["config"][0] = cell_config(2.0, 4.2, 2.7, 120_000, soh_table=0)
+    cells["config"]["sensor"] = 0
+    out = Outputs(len(late))
+    n, _ = update_inplace(cells, late, out)
     live = out.soh_inputs[n - 1]
     cut = window_inputs(half, first, last, resistance=False)
     start, end = int(cut[START]), int(cut[END])

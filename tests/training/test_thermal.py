@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from monitor.kernels.features import (
+from monitor.kernels.columns import (
     HEAT_CAPACITY_J_PER_K_AH,
     SLOT_CHANNELS,
     SLOTS,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.kernels.features import TERMS
+from monitor.kernels.columns import TERMS
 from training.thermal.balance import BalancePrior, fit_balance, follow, terms
 from training.thermal.data import HeatParameters, Stream, run_kernel
 from training.thermal.detectors import Detector, all_detectors

@@ -34,7 +34,7 @@ from training.forecast.series import (
     next_cycles_error,
     persistence,
 )
-from training.resume import file_digest, key_of, remembered
+from training.resume import KERNELS, file_digest, key_of, remembered
 from training.soh.command import CALCE_CELLS, FAMILIES, NASA_CELLS, read_dataset
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ FAMILY = {"nasa": 0, "calce": 1}
 SOURCES = (
     "training/forecast/net.py",
     "training/dataset.py",
-    "monitor/kernels/features.py",
+    *KERNELS,
 )
 Curves = dict[str, tuple[int, Floats]]
 

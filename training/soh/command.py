@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import MARKS, SOH_INPUTS
+from monitor.kernels.columns import MARKS, SOH_INPUTS
 from monitor.models.onnx import CARD_VERSION, Card, Family, SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
@@ -34,7 +34,7 @@ from training.dataset import (
     exclusions,
     read_half_cycles,
 )
-from training.resume import file_digest, key_of, remembered
+from training.resume import KERNELS, file_digest, key_of, remembered
 from training.soh import graph as soh_onnx
 from training.soh.scores import Score, score, table_text, usable, views
 from training.soh.tables import TableFit, TableSpec, assemble
@@ -65,7 +65,7 @@ FIT_SOURCES = (
     "training/soh/widths.py",
     "training/soh/tables.py",
     "training/dataset.py",
-    "monitor/kernels/features.py",
+    *KERNELS,
 )
 SOURCES = (
     *FIT_SOURCES,

@@ -21,7 +21,7 @@ from monitor.models.folder import load_model
 from monitor.models.onnx import SohModel
 from recordings.open import open_recording
 from training.dataset import HalfCycle, dataset_files, exclusions, read_half_cycles
-from training.resume import file_digest, key_of, remembered
+from training.resume import KERNELS, file_digest, key_of, remembered
 from training.soh.command import (
     DATASETS,
     NASA_CELLS,
@@ -93,7 +93,7 @@ SOURCES = (
     "training/soh/evaluate.py",
     "training/soh/families.py",
     "training/dataset.py",
-    "monitor/kernels/features.py",
+    *KERNELS,
 )
 
 

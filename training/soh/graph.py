@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from monitor.kernels.features import SOH_BINS, SOH_WIDTH
+from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
 from monitor.kernels.soh_state import SohCode
 from training.dataset import C_MEAN, C_SPREAD, R60, START
 from training.soh.tables import EDGES, HIGHEST_SOH, Tables

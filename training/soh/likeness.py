@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import SOH_BINS, SOH_WIDTH
+from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
 from training.dataset import END, R60, START
 
 Floats = NDArray[np.float64]

@@ -62,7 +62,7 @@ penalties, augmentation and interval widths inside them are chosen on training c
   averaging the three best configurations; discharge bins counted down from the first voltage
   under load for NASA and not for CALCE; no estimate with a half-width over 8 %SOH; an estimate
   believed to 5 %SOH beyond the training cells' range.
-- `monitor/kernels/features.py`: the marks of a discharge, that drops and log steps are both used,
+- `monitor/kernels/soh_inputs.py`: the marks of a discharge, that drops and log steps are both used,
   and that marks give way to bins after 21 minutes at 1C.
 - `training/dataset.py`: that the discharge before has to be at the same current and of a capacity
   within the same limits; the rules follow from what a label means, but were looked for after

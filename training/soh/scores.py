@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import MARKS, SOH_BINS
+from monitor.kernels.columns import MARKS, SOH_BINS
 from monitor.kernels.soh_state import SohCode
 from training.dataset import END, TABLE, HalfCycle, window_inputs
 from training.soh.tables import MARKS_TABLE, TABLES_A_FAMILY

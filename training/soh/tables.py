@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import SOH_BINS, SOH_WIDTH
+from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
 from monitor.kernels.soh_state import SohCode
 from training.dataset import C_MEAN, C_SPREAD, END, R60, START, TABLE
 from training.soh.likeness import FACTORS, Likeness

@@ -24,7 +24,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.kernels.features import SOH_BINS, SOH_WIDTH
+from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
 from training.dataset import C_MEAN, C_SPREAD, END, R60, START
 from training.soh.likeness import Likeness
 from training.soh.tables import COLUMNS, EDGES, USED, Fits, TableFit, TableSpec, WindowFit

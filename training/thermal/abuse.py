@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from monitor.contract import Limits
-from monitor.kernels.features import Feature
-from monitor.kernels.results import RESULTS, Result
-from monitor.risk import Risk, judge_inplace
+from monitor.kernels.cell import empty_cells
+from monitor.kernels.columns import RESULTS, Feature, Result
+from monitor.kernels.frames import Outputs
+from monitor.kernels.risk import judge_inplace
+from monitor.risk import Risk
 from recordings.open import open_recording
 from recordings.types import Operation
 from training.thermal.data import Floats, HeatParameters, Stream, run_kernel
@@ -161,11 +163,12 @@ def monitor_warnings(t: Floats, x: Floats) -> Floats:
     (rows,) = run_kernel(stream, HeatParameters(20.0, 0.025, 0.2), chunk=n)
     result = np.full((n, RESULTS), np.nan, np.float32)
     result[:, Result.DT_DT_C_PER_S] = rows.features[:, Feature.DT_DT_C_PER_S]
-    judge_inplace(
-        np.zeros(n, np.int64), stream.timestamp_ms, rows.features,
-        np.array([Limits().temperature_max_c]), n, result,
-        np.full((1, RESULTS), np.nan), np.full((1, RESULTS), -1, np.int64),
-    )  # fmt: skip
+    cells, out = empty_cells(1), Outputs(n)
+    cells["config"]["temperature_max_c"] = Limits().temperature_max_c
+    out.timestamp_ms[:] = stream.timestamp_ms
+    out.features[:] = rows.features
+    value, value_ms = np.full((1, RESULTS), np.nan), np.full((1, RESULTS), -1, np.int64)
+    judge_inplace(cells, value, value_ms, out, result, n)
     return t[result[:, Result.RISK] >= Risk.WARNING]
 
 

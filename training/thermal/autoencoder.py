@@ -25,16 +25,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from monitor.kernels.features import (
+from monitor.kernels.balance import (
     EVIDENCE_FAST_S,
     EVIDENCE_SLOW_S,
     FAST_MOST_W_PER_AH,
-    SLOT_CHANNELS,
-    SLOT_MS,
-    SLOTS,
     SLOW_MOST_W_PER_AH,
-    THERMAL_WIDTH,
 )
+from monitor.kernels.columns import SLOT_CHANNELS, SLOT_MS, SLOTS, THERMAL_WIDTH
 from training.thermal.data import Floats32, HeatParameters
 
 OPSET = 17

@@ -1,6 +1,6 @@
 """The kernel's adaptive heat balance over slots, and the prior that it starts from.
 
-The mathematics is `monitor.kernels.features.balance_slot_inplace`, called here slot by slot; what
+The mathematics is `monitor.kernels.balance.balance_slot_inplace`, called here slot by slot; what
 it says and why stands there. This module fits the prior: eight coefficients for each group of
 cells, and their median and robust spread over groups.
 """
@@ -12,14 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.kernels.features import (
-    HEAT_CAPACITY_J_PER_K_AH,
-    TERMS,
-    B,
-    CellState,
-    Param,
-    balance_slot_inplace,
-)
+from monitor.kernels.balance import Slot, balance_slot_inplace
+from monitor.kernels.cell import empty_cells
+from monitor.kernels.columns import HEAT_CAPACITY_J_PER_K_AH, TERMS, Records
 from monitor.kernels.jit import njit
 from training.thermal.data import Floats, Ints, Mask
 from training.thermal.slots import Slots
@@ -43,13 +38,12 @@ class BalanceTrace:
     rise_c: Floats
 
 
-def start_rows(prior: BalancePrior) -> tuple[Floats, Floats]:
-    """The kernel's state and parameters of a cell of which nothing is known."""
-    state = CellState.empty(1)
-    params = state.params[0]
-    params[Param.BALANCE_MEAN : Param.BALANCE_MEAN + TERMS] = prior.mean
-    params[Param.BALANCE_SPREAD : Param.BALANCE_SPREAD + TERMS] = prior.spread
-    return state.scalars[0], params
+def start_cells(prior: BalancePrior) -> Records:
+    """(1,) of CELL: a cell of which nothing is known but the prior."""
+    cells = empty_cells(1)
+    cells["config"]["balance_mean"] = prior.mean
+    cells["config"]["balance_spread"] = prior.spread
+    return cells
 
 
 def follow(slots: Slots, prior: BalancePrior, *, adapt: bool = True) -> BalanceTrace:
@@ -98,7 +92,6 @@ def _run_inplace(slots: Slots, prior: BalancePrior, adapt: bool, out: Floats, ro
 
     Raises ValueError where an array has not a value for every slot: the kernel checks no index.
     """
-    state, params = start_rows(prior)
     columns = (
         slots.duration_s, slots.warming_c, slots.temperature_c, slots.ambient_c, slots.c_rate,
         slots.c_rate_squared, slots.voltage_v, slots.begins,
@@ -108,34 +101,34 @@ def _run_inplace(slots: Slots, prior: BalancePrior, adapt: bool, out: Floats, ro
         raise ValueError(f"slots: not {n:,} values in every column")
     if len(rows) and rows.shape != (n, TERMS):
         raise ValueError(f"regressors of the shape {rows.shape}, not {(n, TERMS)}")
-    _follow_inplace(state, params, adapt, slots.timestamp_ms, *columns, out, rows)
+    _follow_inplace(start_cells(prior), adapt, slots.timestamp_ms, *columns, out, rows)
 
 
 @njit
 def _follow_inplace(  # noqa: PLR0913 - a kernel takes arrays
-    s: Floats, p: Floats, adapt: bool,
+    cells: Records, adapt: bool,
     t_ms: Ints, duration: Floats, warming: Floats, temp: Floats, ambient: Floats,
     c: Floats, c2: Floats, v: Floats, begins: Mask, out: Floats, rows: Floats,
 ) -> None:  # fmt: skip
+    b = cells[0].balance
     for k in range(len(t_ms)):
         gap = -1.0
         if begins[k]:
             gap = 1e9
             if k > 0 and t_ms[k] > t_ms[k - 1]:
                 gap = max(0.0, (t_ms[k] - t_ms[k - 1]) / 1000.0 - duration[k])
-        excess, rise = balance_slot_inplace(
-            s, p, gap, duration[k], warming[k], temp[k], ambient[k], c[k], c2[k], v[k], adapt
-        )
+        slot = Slot(gap, duration[k], warming[k], temp[k], ambient[k], c[k], c2[k], v[k])
+        excess, rise = balance_slot_inplace(cells[0], slot, adapt)
         out[k, 0] = excess
-        out[k, 1] = s[B.FAST]
-        out[k, 2] = s[B.SLOW]
+        out[k, 1] = b.fast
+        out[k, 2] = b.slow
         out[k, 3] = rise
         if len(rows) > 0:
-            rows[k, 0] = s[B.JOULE]
+            rows[k, 0] = b.joule
             rows[k, 1] = -rise
             rows[k, 2] = 1.0
-            rows[k, 3] = s[B.REVERSIBLE]
-            rows[k, 4] = s[B.DEEP]
-            rows[k, 5] = s[B.CHARGE_V]
-            rows[k, 6] = s[B.DISCHARGE_V]
-            rows[k, 7] = s[B.FIXTURE]
+            rows[k, 3] = b.reversible
+            rows[k, 4] = b.deep
+            rows[k, 5] = b.charge_voltage
+            rows[k, 6] = b.discharge_voltage
+            rows[k, 7] = b.fixture_c

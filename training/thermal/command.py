@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from monitor.kernels.features import THERMAL_INPUTS
+from monitor.kernels.columns import THERMAL_INPUTS
 from monitor.models.onnx import CARD_VERSION, Card, ThermalPrior
 from training.figures import text_table
 from training.thermal import autoencoder as thermal_autoencoder

@@ -15,14 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.kernels.features import (
-    PARAMS,
-    CellState,
-    FrameColumns,
-    Outputs,
-    Param,
-    update_inplace,
-)
+from monitor.kernels.cell import cell_config, empty_cells
+from monitor.kernels.columns import Record
+from monitor.kernels.frames import Frames, Outputs
+from monitor.kernels.update import update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingError
 
@@ -159,22 +155,11 @@ class HeatParameters:
     balance_spread: tuple[float, ...] = (0.08, 0.01, 0.06, 0.02, 0.15, 0.04, 0.06, 0.01)
 
 
-def kernel_parameters(stream: Stream, heat: HeatParameters) -> Floats:
-    """One row of the kernel's parameters for a stream's cell."""
-    params = np.full(PARAMS, np.nan)
-    params[Param.NOMINAL_AH] = stream.nominal_ah
-    params[Param.CHARGE_V] = stream.charge_v
-    params[Param.DISCHARGE_V] = stream.discharge_v
-    params[Param.MAX_GAP_MS] = MAX_GAP_MS
-    params[Param.HEAT_CAPACITY_J_PER_K] = heat.heat_capacity_j_per_k_ah * stream.nominal_ah
-    params[Param.COOLING_W_PER_K] = heat.cooling_w_per_k_ah * stream.nominal_ah
-    params[Param.RESISTANCE_OHM] = heat.resistance_ohm_ah / stream.nominal_ah
-    mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
-    params[mean : mean + len(heat.balance_mean)] = heat.balance_mean
-    params[spread : spread + len(heat.balance_spread)] = heat.balance_spread
-    params[Param.TABLE] = -1.0
-    params[Param.CONFIGURED] = 1.0
-    return params
+def kernel_config(stream: Stream, heat: HeatParameters) -> Record:
+    """A stream's cell as the kernel knows it, a record of CONFIG."""
+    return cell_config(
+        stream.nominal_ah, stream.charge_v, stream.discharge_v, MAX_GAP_MS, prior=heat
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,31 +175,29 @@ class KernelRows:
 
 def run_kernel(stream: Stream, heat: HeatParameters, chunk: int = CHUNK) -> Iterator[KernelRows]:
     """The kernel over a whole stream in pieces, each valid until the next is asked for."""
-    state = CellState.empty(1)
-    state.params[0] = kernel_parameters(stream, heat)
-    state.sensor[0] = 0
+    cells = empty_cells(1)
+    cells["config"][0] = kernel_config(stream, heat)
+    cells["config"]["sensor"] = 0
     out = Outputs(chunk)
     backwards = np.diff(stream.timestamp_ms, prepend=stream.timestamp_ms[:1]) < 0
     for first in range(0, len(stream), chunk):
         piece = slice(first, min(first + chunk, len(stream)))
         n = piece.stop - piece.start
-        every = np.arange(n, dtype=np.int64)
-        ones = np.ones(n, np.int64)
-        frames = FrameColumns(
+        frames = Frames.of(
+            np.ascontiguousarray(stream.voltage_v[piece]),
+            np.ascontiguousarray(stream.temperature_c[piece]),
             row=np.zeros(n, np.int64),
-            cells=ones,
-            timestamp_ms=np.ascontiguousarray(stream.timestamp_ms[piece]),
-            current_a=np.ascontiguousarray(stream.current_a[piece]),
-            ambient_c=np.ascontiguousarray(stream.ambient_c[piece]),
-            volts=np.ascontiguousarray(stream.voltage_v[piece]),
-            volts_from=every,
-            volts_count=ones,
-            temperatures=np.ascontiguousarray(stream.temperature_c[piece]),
-            temperatures_from=every,
-            temperatures_count=ones,
+            cells=1,
+            timestamp_ms=stream.timestamp_ms[piece],
+            current_a=stream.current_a[piece],
+            ambient_c=stream.ambient_c[piece],
+            volts_from=np.arange(n),
+            volts_count=1,
+            temperatures_from=np.arange(n),
+            temperatures_count=1,
             new_segment=backwards[piece],
         )
-        update_inplace(state, frames, out)
+        update_inplace(cells, frames, out)
         yield KernelRows(
             first, out.features[:n], out.quality[:n], out.thermal_inputs[:n], out.thermal_usable[:n]
         )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from monitor.kernels.features import HEAT_CAPACITY_J_PER_K_AH
+from monitor.kernels.columns import HEAT_CAPACITY_J_PER_K_AH
 from training.thermal.data import Floats, HeatParameters, Stream
 
 STEP_S = 30.0

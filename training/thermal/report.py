@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.kernels.features import PARAMS, B, CellState, K, Param
+from monitor.kernels.cell import BALANCE, CELL, SLOPE, THERMOMETER
 from training.figures import Figure, figure, markdown_table, report
 from training.thermal.data import HOT_GROUPS
 from training.thermal.scoring import FalseAlarms
@@ -17,10 +17,11 @@ from training.thermal.tables import BASELINES, GROWTH, OURS, Beside, Kept, table
 
 def thermal_state_bytes() -> int:
     """Bytes of a cell's state that only heat needs: balance, thermometer, window, parameters."""
-    window = CellState.empty(1).window.nbytes
-    columns = int(K.PASSED) - int(B.LAST_MS)
-    parameters = PARAMS - int(Param.BALANCE_MEAN) + 3  # and the lumped balance's three
-    return window + 8 * (columns + parameters)
+    config = CELL["config"]
+    priors = config["balance_mean"].itemsize + config["balance_spread"].itemsize
+    lumped = 3 * config["cooling_w_per_k"].itemsize  # the lumped balance's parameters
+    memory = BALANCE.itemsize + THERMOMETER.itemsize + SLOPE.itemsize + CELL["window"].itemsize
+    return memory + priors + lumped
 
 
 def figures(kept: Kept, beside: Beside) -> list[Figure]:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.kernels.features import Feature, Quality
-from monitor.kernels.results import TEMPERATURE_BAD
+from monitor.kernels.columns import TEMPERATURE_BAD, Feature, Quality
 from training.thermal.benchmark import Bench, Fitted
 from training.thermal.data import HeatParameters, Stream, run_kernel
 from training.thermal.injection import break_sensor, disturb

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.kernels.features import Feature
-from monitor.risk import DANGER_SLOPE_C_PER_S
+from monitor.kernels.columns import Feature
+from monitor.kernels.levels import DANGER_SLOPE_C_PER_S
 from training.thermal.abuse import (
     BENIGN_MARGIN_S,
     abuse_recordings,

@@ -5,7 +5,7 @@
   const SPANS = { ...cp.settings.spans_ms, all: Infinity };
   const MOST = 4000, THINNED = 2000, PACK_MS = 90;
   /* S: event time, V, A, °C, ambient °C. E: event time, score, heat, soc, soh, low, high, ohm. */
-  let S, E, run, simulator, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
+  let S, E, run, simulator, refusedZh, truths, curves, cycles, outlook, config, truth, range, paused, drawn, asset, cell, packOf = "v", pack, lastRow, cellNow;
 
   function reset(look) {
     asset = look.asset; cell = look.cell;
@@ -201,7 +201,7 @@
     const words = [cp.text(!on ? "replay_state_not" : simulator.paused ? "replay_state_paused" : "replay_state_playing")];
     if (on) words.push(simulator.speed ? "× " + simulator.speed : cp.text("replay_fastest"));
     if (on && truth && truth.cycle) words.push(cp.text("replay_at_cycle", { n: truth.cycle }));
-    if (simulator.refused) words.push(cp.text("replay_refused", { reason: simulator.refused }));
+    if (simulator.refused) words.push(cp.text("replay_refused", { reason: cp.language === "zh" ? refusedZh : simulator.refused }));
     cp.put("replay-state", { children: words.join(" · ") });
   }
 
@@ -287,7 +287,7 @@
         return;
       }
       if (frame.config) { config = frame.config; paintConfig(); askOutlook(); if (drawn && !paused) drawTraces(); }
-      if ("simulator" in frame) { simulator = frame.simulator; paintReplay(); }
+      if ("simulator" in frame) { simulator = frame.simulator; refusedZh = frame.refused_zh; paintReplay(); }
       if (frame.truth) {
         const told = truth && truth.fault_active && truth.fault;
         const cycle = truth && truth.cycle;

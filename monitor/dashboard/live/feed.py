@@ -13,7 +13,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -40,6 +40,7 @@ from monitor.contract import (
 )
 from monitor.dashboard.live.checks import check_estimate, check_names
 from monitor.dashboard.live.hub import Hub
+from monitor.dashboard.texts import text
 from monitor.errors import CellpulseError, ConfigurationError, PayloadError
 from monitor.mqtt.client import Client
 from monitor.supervisor import Report
@@ -69,7 +70,11 @@ _SUBSCRIPTIONS = (
 
 
 class FeedError(CellpulseError):
-    """A command could not be sent, or was not answered."""
+    """A command could not be sent, or was not answered; `key` is the reason among the texts."""
+
+    def __init__(self, key: Literal["feed_away", "feed_silent"]) -> None:
+        super().__init__(text(key, "en"))
+        self.key = key
 
 
 def wall_clock_ms() -> int:
@@ -136,7 +141,7 @@ class Feed:
             async with asyncio.timeout(REPLY_WITHIN_S):
                 return await future
         except TimeoutError as error:
-            raise FeedError("the monitor did not answer within 5 s; is it running?") from error
+            raise FeedError("feed_silent") from error
         finally:
             self._replies.pop(command.id, None)
 
@@ -147,11 +152,11 @@ class Feed:
     async def _publish(self, topic: str, payload: bytes) -> None:
         client = self._client
         if client is None:
-            raise FeedError("the broker is away, nothing was sent")
+            raise FeedError("feed_away")
         try:
             await client.publish(topic, payload, qos=1, timeout=REPLY_WITHIN_S)
         except aiomqtt.MqttError as error:
-            raise FeedError("the broker is away, nothing was sent") from error
+            raise FeedError("feed_away") from error
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         messages = client.messages

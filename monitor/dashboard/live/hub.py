@@ -40,6 +40,7 @@ from monitor.dashboard.live.asset_state import (
     trail,
 )
 from monitor.dashboard.live.rows import Row, is_active, make_row, stale_after_ms
+from monitor.dashboard.refusals import refusal
 
 log = logging.getLogger(__name__)
 
@@ -441,6 +442,8 @@ class Hub:
         version, simulator = self._simulators.get(gateway or "", (0, None))
         if version > since or since == 0:
             body["simulator"] = simulator
+            if simulator is not None and simulator.refused is not None:
+                body["refused_zh"] = refusal(simulator.refused, "zh")
         if state.estimate is not None:
             body["now_cell"] = cell_now(state.estimate, view.cell)
         if state.truth is not None:

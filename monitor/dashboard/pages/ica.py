@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import CycleSummary, cell_name
-from monitor.kernels.features import CV_BAND_V
+from monitor.kernels.columns import CV_BAND_V
 from monitor.store.history import History, Trace
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from monitor.alarms.rules import DEFAULT_RULES
 from monitor.alarms.rules_file import parse_rules
 from monitor.contract import AssetConfig, Limits
 from monitor.errors import ConfigurationError
-from monitor.kernels.features import Feature
+from monitor.kernels.columns import Feature
 
 CONFIG = AssetConfig(v=1, nominal_capacity_ah=2.0, limits=Limits(temperature_max_c=55.0))
 

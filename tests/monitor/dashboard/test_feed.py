@@ -16,6 +16,7 @@ from iotcore import Broker
 from monitor.contract import Command, SimulatorCommand, encode
 from monitor.dashboard.live.feed import Feed, FeedError
 from monitor.dashboard.live.hub import Hub, View
+from monitor.dashboard.texts import text
 from monitor.errors import ConfigurationError, PayloadError
 from tests.conftest import wait_for_port
 from tests.dashboard_world import (
@@ -196,5 +197,6 @@ async def test_without_a_broker_a_command_says_so() -> None:
     feed = Feed(Hub(), "mqtt://127.0.0.1:1")
     with pytest.raises(FeedError, match="broker is away"):
         await feed.request("a", Command(v=1, id="c", action="acknowledge", code="x"), "mei")
+    assert text(FeedError("feed_away").key, "zh") == "消息代理连接已断开，命令未发出"
     with pytest.raises(FeedError, match="broker is away"):
         await feed.send_to_simulator("s1", SimulatorCommand(v=1, action="pause"))

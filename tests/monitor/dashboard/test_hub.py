@@ -392,10 +392,16 @@ def test_a_replays_state_goes_with_its_assets_until_it_is_away() -> None:
     hub.tick(NOW)
     first = read(hub, view)
     assert first["simulator"]["playing"] == ["a"]
+    assert "refused_zh" not in first
     hub.on_frame("a", make_frame(1, START_MS), NOW + 100)
     hub.tick(NOW + 100)
     second = read(hub, view, first["to"])
     assert "simulator" not in second  # nothing new of it
+    reason = "seek: that is past the recording's end"
+    hub.on_simulator("world", SimulatorState(1, ["a", "b"], ["a"], refused=reason))
+    hub.tick(NOW + 150)
+    third = read(hub, view, second["to"])
+    assert (third["simulator"]["refused"], third["refused_zh"]) == (reason, "跳转：超出记录的末尾")
     hub.on_gateway_status("world", False)  # its will: nobody listens any more
     hub.tick(NOW + 200)
     assert read(hub, view, second["to"])["simulator"] is None

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.kernels.admission import (
+    ARRIVAL,
     BACKWARD_FRAMES,
     FUTURE_BOUND_MS,
+    JUDGED,
     LONGEST_GAP,
     WINDOW,
-    A,
     Verdict,
     admit_inplace,
     empty_admission,
@@ -31,15 +32,15 @@ def admit(
     """Verdicts, skipped numbers and the state after; frames arrive when they were made."""
     state = empty_admission(4) if state is None else state
     n = len(rows)
-    asset, session, seq, t = (np.array([row[k] for row in rows], np.int64) for k in range(4))
-    verdict, missed = np.full(n, -9, np.int64), np.full(n, -9, np.int64)
-    arrivals = t if arrival is None else np.full(n, arrival, np.int64)
-    began = np.full(n, -9, np.int64)
-    admit_inplace(
-        state, asset, session, seq, t, arrivals, np.full(n, int(replay)), verdict, missed, began
-    )
-    assert set(began.tolist()) <= {0, 1}
-    return verdict.tolist(), missed.tolist(), state
+    arrivals = np.zeros(n, ARRIVAL)
+    judged = np.array([(-9, -9, -9)] * n, JUDGED)
+    for k, name in enumerate(("asset", "session", "seq", "timestamp_ms")):
+        arrivals[name] = [row[k] for row in rows]
+    arrivals["arrival_ms"] = arrivals["timestamp_ms"] if arrival is None else arrival
+    arrivals["replay"] = int(replay)
+    admit_inplace(state, arrivals, judged)
+    assert set(judged["began"].tolist()) <= {0, 1}
+    return judged["verdict"].tolist(), judged["missed"].tolist(), state
 
 
 def one(*frames: tuple[int, int], session: int = 1) -> list[Row]:
@@ -51,8 +52,8 @@ def test_a_plain_stream_is_taken_whole() -> None:
     verdicts, missed, state = admit(one((5, 0), (6, 1), (7, 2)))
     assert verdicts == [OK] * 3
     assert missed == [0, 0, 0]  # a stream may begin at any number
-    assert state[0, A.SEQ] == 7
-    assert state[0, A.T_MS] == T0 + 2000
+    assert state["seq"][0] == 7
+    assert state["timestamp_ms"][0] == T0 + 2000
     assert (state[1:] == empty_admission(3)).all()
 
 
@@ -75,7 +76,7 @@ def test_gaps_and_late_frames() -> None:
     verdicts, missed, state = admit(one((1, 0), (5, 4), (3, 2), (3, 2), (2, 1), (5, 4), (6, 5)))
     assert verdicts == [OK, OK, LATE, TWICE, LATE, TWICE, OK]
     assert missed == [0, 3, 0, 0, 0, 0, 0]
-    assert state[0, A.MISSED] == 1  # only number 4 never came
+    assert state["missed"][0] == 1  # only number 4 never came
 
 
 def test_far_behind_is_late_without_memory() -> None:
@@ -94,8 +95,8 @@ def test_a_step_that_no_outage_makes_is_a_new_count() -> None:
     verdicts, missed, state = admit(one((1, 0), (2, 1), (2**53, 5), (2**53, 5), (2**53 - 1, 6)))
     assert verdicts == [OK, OK, OK, TWICE, OK]
     assert missed == [0] * 5
-    assert state[0, A.MISSED] == 0
-    assert state[0, A.SEQ] == 2**53 - 1
+    assert state["missed"][0] == 0
+    assert state["seq"][0] == 2**53 - 1
 
 
 def test_the_window_remembers_exactly_its_width() -> None:
@@ -129,7 +130,7 @@ def test_a_backward_step_that_persists_starts_a_segment() -> None:
     assert BACKWARD_FRAMES == 3
     assert verdicts == [OK, LATE, LATE, SEGMENT, OK]
     assert missed == [0] * 5
-    assert state[0, A.T_MS] == T0 + 43_000
+    assert state["timestamp_ms"][0] == T0 + 43_000
     # Without numbers it is the same.
     verdicts, _, _ = admit([*one((-1, 100)), *one((-1, 40), (-1, 41), (-1, 42), (-1, 43))])
     assert verdicts == [OK, LATE, LATE, SEGMENT, OK]
@@ -149,7 +150,7 @@ def test_a_backward_step_that_does_not_persist_is_only_late() -> None:
         one((1, 100), (2, 40), (3, 41), (4, 101), (5, 42), (6, 43), (7, 102), (8, 103))
     )
     assert verdicts == [OK, LATE, LATE, OK, LATE, LATE, OK, OK]
-    assert state[0, A.BEHIND] == 0
+    assert state["behind"][0] == 0
 
 
 def test_a_restarted_device_with_a_new_session() -> None:

@@ -11,27 +11,29 @@ import sys
 from pathlib import Path
 
 from monitor.kernels.cache import SourcesCache, sources_key
-from monitor.risk import levels
+from monitor.kernels.risk import _levels
 from tests.conftest import ROOT
 
 JUDGE = """
 import numpy as np
-from monitor import risk
-from monitor.kernels.features import FEATURES, Feature
-from monitor.kernels.results import RESULTS, Result
+from monitor.kernels import risk
+from monitor.kernels.cell import empty_cells
+from monitor.kernels.columns import RESULTS, Feature, Result
+from monitor.kernels.frames import Outputs
 
 def judged(judge):
-    features = np.full((1, FEATURES), np.nan)
-    features[0, Feature.TEMPERATURE_C] = 80.0
-    features[0, Feature.AMBIENT_C] = 24.0
+    cells, out = empty_cells(1), Outputs(1)
+    cells["config"]["temperature_max_c"] = 60.0
+    out.features[:] = np.nan
+    out.features[0, Feature.TEMPERATURE_C] = 80.0
+    out.features[0, Feature.AMBIENT_C] = 24.0
     result = np.full((1, RESULTS), np.nan, np.float32)
-    one = np.zeros(1, np.int64)
     value, value_ms = np.full((1, RESULTS), np.nan), np.zeros((1, RESULTS), np.int64)
-    assert judge(one, one, features, np.array([60.0]), 1, result, value, value_ms)
+    assert judge(cells, value, value_ms, out.samples, result, 1)
     return int(result[0, Result.RISK]), int(result[0, Result.RISK_CAUSE])
 
 compiled = risk._judge_inplace
-print(judged(compiled), judged(compiled.py_func), sum(compiled.stats.cache_hits.values()))
+print(judged(compiled), sum(compiled.stats.cache_hits.values()))
 """
 
 
@@ -49,10 +51,10 @@ def test_a_kernel_of_other_sources_is_not_run(tmp_path: Path) -> None:
     """80 C where 60 C is the limit is a danger, whatever columns an earlier version had."""
     hidden = shutil.ignore_patterns("__pycache__", "assets")
     shutil.copytree(ROOT / "monitor", tmp_path / "monitor", ignore=hidden)
-    right = "(3, 1) (3, 1)"
+    right = "(3, 1)"
     assert run(tmp_path, JUDGE) == f"{right} 0"
     assert run(tmp_path, JUDGE) == f"{right} 1"  # the second start finds it compiled
-    columns = tmp_path / "monitor" / "kernels" / "features.py"
+    columns = tmp_path / "monitor" / "kernels" / "columns.py"
     before = columns.read_text(encoding="utf-8")
     places = {"TEMPERATURE_C = 22": "TEMPERATURE_C = 23", "AMBIENT_C = 23": "AMBIENT_C = 22"}
     after = re.sub("|".join(places), lambda found: places[found[0]], before)
@@ -81,11 +83,11 @@ def test_checked_and_unchecked_kernels_share_a_folder(tmp_path: Path) -> None:
 
 def test_numbas_private_names_are_where_they_were() -> None:
     """The cache replaces `_cache` of a dispatcher, which it reads and writes by `_cache_file`."""
-    cache = levels._cache  # type: ignore[attr-defined]
+    cache = _levels._cache  # type: ignore[attr-defined]
     assert isinstance(cache, SourcesCache)
-    key = sources_key(levels.py_func.__code__.co_filename)  # type: ignore[attr-defined]
+    key = sources_key(_levels.py_func.__code__.co_filename)  # type: ignore[attr-defined]
     assert key in cache._cache_file._index_name
-    levels(25.0, 60.0, 0.0, 0.0, 0.0, 0.0, False, 0)
+    _levels(25.0, 60.0, 0.0, 0.0, 0.0, 0.0, False, 0)
     assert list(Path(cache.cache_path).glob(f"*levels*{key}*.nbi"))
 
 

@@ -15,20 +15,19 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from monitor.contract import AssetConfig, sensor_of_cell
-from monitor.kernels.features import (
+from monitor.kernels.cell import CELL, empty_cells
+from monitor.kernels.columns import (
     SOH_BINS,
-    TERMS,
     THERMAL_WIDTH,
-    CellState,
     Ended,
     Feature,
-    FrameColumns,
-    Outputs,
-    Param,
     Phase,
     Quality,
-    update_inplace,
+    Records,
 )
+from monitor.kernels.frames import Frames, Outputs
+from monitor.kernels.layout import memory
+from monitor.kernels.update import update_inplace
 from recordings.open import open_recording
 from recordings.types import Operation
 from tests.reference_features import Settings, Stream, reference
@@ -38,25 +37,21 @@ NAN = float("nan")
 F = Feature
 
 
-def make_state(settings: Settings, cells: int = 1, sensor: Sequence[int] = (0,)) -> CellState:
-    state = CellState.empty(cells)
-    columns = {
-        Param.NOMINAL_AH: settings.nominal_ah,
-        Param.CHARGE_V: settings.charge_v,
-        Param.DISCHARGE_V: settings.discharge_v,
-        Param.MAX_GAP_MS: settings.max_gap_ms,
-        Param.HEAT_CAPACITY_J_PER_K: settings.heat_capacity,
-        Param.COOLING_W_PER_K: settings.cooling,
-        Param.RESISTANCE_OHM: settings.resistance,
-        Param.TABLE: settings.table,
-        Param.CONFIGURED: settings.configured,
-    }
-    for column, value in columns.items():
-        state.params[:, column] = value
-    mean, spread = int(Param.BALANCE_MEAN), int(Param.BALANCE_SPREAD)
-    state.params[:, mean : mean + TERMS] = settings.balance_mean
-    state.params[:, spread : spread + TERMS] = settings.balance_spread
-    state.sensor[:] = sensor
+def make_state(settings: Settings, cells: int = 1, sensor: Sequence[int] = (0,)) -> Records:
+    state = empty_cells(cells)
+    config = state["config"]
+    config["nominal_ah"] = settings.nominal_ah
+    config["charge_v"] = settings.charge_v
+    config["discharge_v"] = settings.discharge_v
+    config["max_gap_ms"] = settings.max_gap_ms
+    config["heat_capacity_j_per_k"] = settings.heat_capacity
+    config["cooling_w_per_k"] = settings.cooling
+    config["resistance_ohm"] = settings.resistance
+    config["soh_table"] = settings.table
+    config["configured"] = settings.configured
+    config["balance_mean"] = settings.balance_mean
+    config["balance_spread"] = settings.balance_spread
+    config["sensor"] = sensor
     return state
 
 
@@ -70,12 +65,12 @@ class Run:
         volts: np.ndarray,  # (n, given cells)
         temperatures: np.ndarray,  # (n, sensors)
         ambient: np.ndarray,
-        state: CellState,
+        state: Records,
         cuts: Sequence[int] = (),
         segments: Sequence[int] = (),
     ) -> None:
         self.state = state
-        n, cells = len(t_ms), state.rows
+        n, cells = len(t_ms), len(state)
         new_segment = np.zeros(n, np.bool_)
         new_segment[list(segments)] = True
         parts: dict[str, list[np.ndarray]] = {}
@@ -84,15 +79,15 @@ class Run:
         for start, end in zip([0, *cuts], [*cuts, n], strict=True):
             m = end - start
             part = slice(start, end)
-            columns = FrameColumns(
-                row=np.zeros(m, np.int64), cells=np.full(m, cells),
+            columns = Frames.of(
+                volts[part].ravel().copy(),
+                temperatures[part].ravel().copy(),
+                row=np.zeros(m, np.int64), cells=cells,
                 timestamp_ms=t_ms[part], current_a=current[part], ambient_c=ambient[part],
-                volts=volts[part].ravel().copy(),
                 volts_from=np.arange(m) * volts.shape[1],
-                volts_count=np.full(m, volts.shape[1]),
-                temperatures=temperatures[part].ravel().copy(),
+                volts_count=volts.shape[1],
                 temperatures_from=np.arange(m) * temperatures.shape[1],
-                temperatures_count=np.full(m, temperatures.shape[1]),
+                temperatures_count=temperatures.shape[1],
                 new_segment=new_segment[part],
             )  # fmt: skip
             out = Outputs(m * cells)
@@ -114,8 +109,7 @@ class Run:
         soh = self.out["soh_inputs"] * self.out["soh_usable"][:, None]
         thermal = self.out["thermal_inputs"] * self.out["thermal_usable"][:, None]
         rest = [v for k, v in self.out.items() if not k.endswith("_inputs")]
-        state = (self.state.scalars, self.state.histogram, self.state.window)
-        arrays = [soh, thermal, *rest, *self.ended, *self.histograms, *state]
+        arrays = [soh, thermal, *rest, *self.ended, *self.histograms, memory(self.state)]
         return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
 
 
@@ -124,7 +118,7 @@ def run_one(
     settings: Settings,
     cuts: Sequence[int] = (),
     segments: Sequence[int] = (),
-    state: CellState | None = None,
+    state: Records | None = None,
 ) -> Run:
     return Run(
         stream.t_ms, stream.i, stream.v[:, None], stream.temp[:, None], stream.ambient,
@@ -145,7 +139,7 @@ def stream_of(
 def assert_equal_to_reference(
     run: Run, stream: Stream, settings: Settings, prefixes: Sequence[int], cell: int = 0
 ) -> None:
-    cells = run.state.rows
+    cells = len(run.state)
     ended = [row for row in run.ended if int(row[0]) % cells == cell]
     histograms = [
         h for h, row in zip(run.histograms, run.ended, strict=True) if int(row[0]) % cells == cell
@@ -558,9 +552,9 @@ def test_counters_soc_and_capacity_of_a_known_cycle() -> None:
 def test_the_histogram_holds_the_charge_of_the_half_cycle() -> None:
     seconds = np.arange(0, 3600, 30.0)
     run = run_one(stream_of(seconds, -1.0, np.linspace(4.15, 3.05, len(seconds))), Settings())
-    inside = run.state.histogram[0, 1].sum()
+    inside = run.state["histogram"][0, 1].sum()
     assert inside == pytest.approx(run.features[-1, 0, F.HALF_CYCLE_AH], rel=1e-5)
-    assert run.state.histogram[0, 0].sum() == 0.0
+    assert run.state["histogram"][0, 0].sum() == 0.0
     x = run.out["soh_inputs"][-1]
     assert (x[SOH_BINS], x[SOH_BINS + 1], x[SOH_BINS + 2]) == (3.0, 57.0, 1.0)
     assert x[SOH_BINS + 4] == pytest.approx(0.5)
@@ -648,4 +642,4 @@ def test_a_clock_that_was_set_back_bridges_nothing() -> None:
 
 
 def test_state_is_small() -> None:
-    assert CellState.empty(10).bytes_per_cell() <= 4096
+    assert CELL.itemsize <= 4096

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor import risk
-from monitor.alarms.rules import EXTRAS
 from monitor.contract import MAX_CELLS
-from monitor.kernels import admission, features
-from monitor.kernels import limits as conditions
-from monitor.kernels import results as latest
-from monitor.kernels.features import CellState, FrameColumns, Outputs
-from monitor.kernels.results import RESULTS
+from monitor.kernels.admission import ARRIVAL, JUDGED, admit_inplace, empty_admission
+from monitor.kernels.cell import empty_cells
+from monitor.kernels.columns import EXTRAS, FEATURES, RESULTS
+from monitor.kernels.frames import Frames, Outputs
+from monitor.kernels.limits import CHANGE, RULE, check_inplace
+from monitor.kernels.results import Answers, settle_inplace
+from monitor.kernels.risk import judge_inplace
+from monitor.kernels.update import update_inplace
 from simulator import twin_kernels
 from simulator.twin import Conditions, TwinState, load_parameters
 
@@ -27,19 +28,19 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def frames() -> FrameColumns:
+def frames(**changed: Any) -> Frames:
     """Two frames of two cells each, with two voltages and one temperature."""
-    return FrameColumns(
-        row=ints(0, 2), cells=ints(2, 2), timestamp_ms=ints(0, 1), current_a=np.zeros(2),
-        ambient_c=np.zeros(2), volts=np.full(4, 3.7), volts_from=ints(0, 2),
-        volts_count=ints(2, 2), temperatures=np.full(2, 25.0), temperatures_from=ints(0, 1),
-        temperatures_count=ints(1, 1), new_segment=np.zeros(2, np.bool_),
-    )  # fmt: skip
+    columns = {
+        "row": (0, 2), "cells": (2, 2), "timestamp_ms": (0, 1), "current_a": 0.0,
+        "ambient_c": 0.0, "volts_from": (0, 2), "volts_count": (2, 2),
+        "temperatures_from": (0, 1), "temperatures_count": (1, 1), "new_segment": False,
+    }  # fmt: skip
+    return Frames.of(np.full(4, 3.7), np.full(2, 25.0), **{**columns, **changed})
 
 
 def test_what_fits_passes() -> None:
-    assert features.update_inplace(CellState.empty(4), frames(), Outputs(4)) == (4, 0)
-    assert features.update_inplace(CellState.empty(9), frames(), Outputs(9)) == (4, 0)
+    assert update_inplace(empty_cells(4), frames(), Outputs(4)) == (4, 0)
+    assert update_inplace(empty_cells(9), frames(), Outputs(9)) == (4, 0)
 
 
 @pytest.mark.parametrize(
@@ -62,93 +63,101 @@ def test_what_fits_passes() -> None:
 )
 def test_a_frame_that_reaches_too_far_is_refused(change: dict[str, Any], frame: int) -> None:
     with pytest.raises(ValueError, match=f"^frame {frame} of 2: .* do not fit 4 cells"):
-        features.update_inplace(CellState.empty(4), replace(frames(), **change), Outputs(4))
+        update_inplace(empty_cells(4), frames(**change), Outputs(4))
 
 
 def test_more_samples_than_there_is_room_for_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^frame 1 of 2: .* room for 3 samples"):
-        features.update_inplace(CellState.empty(4), frames(), Outputs(3))
+        update_inplace(empty_cells(4), frames(), Outputs(3))
 
 
-@pytest.mark.parametrize(
-    "name", ["cells", "timestamp_ms", "current_a", "ambient_c", "volts_from", "new_segment"]
-)
-def test_a_short_column_is_refused(name: str) -> None:
-    short = replace(frames(), **{name: getattr(frames(), name)[:1]})
-    with pytest.raises(ValueError, match=r"^state, frames and outputs do not fit: scalars"):
-        features.update_inplace(CellState.empty(4), short, Outputs(4))
-
-
-@pytest.mark.parametrize("name", ["scalars", "histogram", "window", "params", "sensor"])
-def test_state_of_other_sizes_is_refused(name: str) -> None:
-    state = CellState.empty(4)
-    setattr(state, name, getattr(state, name)[:3])
-    with pytest.raises(ValueError, match="do not fit"):
-        features.update_inplace(state, frames(), Outputs(4))
-
-
-@pytest.mark.parametrize("name", ["row", "features", "soh_inputs", "ended", "ended_histogram"])
+@pytest.mark.parametrize("name", ["samples", "soh_inputs", "thermal_inputs", "ends"])
 def test_outputs_without_the_room_they_claim_are_refused(name: str) -> None:
     out = Outputs(4)
     setattr(out, name, getattr(out, name)[:3])
-    with pytest.raises(ValueError, match=r"^state, frames and outputs do not fit: "):
-        features.update_inplace(CellState.empty(4), frames(), out)
+    with pytest.raises(
+        ValueError, match=r"^(cells, frames and outputs do|frame 1 of 2: .*) not fit"
+    ):
+        update_inplace(empty_cells(4), frames(), out)
 
 
-def settling() -> dict[str, object]:
-    n, rows = 3, 2
+@pytest.mark.parametrize("name", ["cells", "frames", "samples", "ends"])
+def test_records_of_another_dtype_are_refused(name: str) -> None:
+    """A kernel would be compiled anew for them and read other fields."""
+    cells, given, out = empty_cells(4), frames(), Outputs(4)
+    other = np.zeros(4, np.dtype([("x", "i8")]))
+    if name == "cells":
+        cells = other
+    elif name == "frames":
+        given = replace(given, rows=other[:2])
+    else:
+        setattr(out, name, other)
+    with pytest.raises(ValueError, match=r"^cells, frames and outputs do not fit: "):
+        update_inplace(cells, given, out)
+
+
+def samples(*rows: int) -> Outputs:
+    out = Outputs(len(rows))
+    out.row[:] = rows
+    out.frame[:] = range(len(rows))
+    return out
+
+
+def settling() -> dict[str, Any]:
+    rows, out = 2, samples(0, 1, 0)
+    out.soh_usable[:] = True, False, True
+    out.thermal_usable[:] = False, False, True
+    none = np.zeros(2, np.float32)
     return {
-        "value": np.full((rows, RESULTS), np.nan), "value_ms": np.zeros((rows, RESULTS), np.int64),
-        "row": ints(0, 1, 0), "frame": ints(0, 0, 1), "t": ints(0, 0, 1),
-        "features": np.zeros((n, features.FEATURES)), "quality": ints(0, 0, 0),
-        "usable": np.array([True, False, True]), "soh": np.zeros(2, np.float32),
-        "low": np.zeros(2, np.float32), "high": np.zeros(2, np.float32), "state": ints(0, 0),
-        "score": np.zeros(1, np.float32), "scored": np.array([False, False, True]),
-        "has_model": ints(1, 1), "n": n, "result": np.zeros((n, RESULTS), np.float32),
-        "soh_ms": ints(0, 0, 0), "extras": np.zeros((n, EXTRAS)),
-        "inputs": np.zeros((n, features.SOH_WIDTH), np.float32),
-        "unlike_bins": np.zeros(rows, np.float32),
+        "cells": empty_cells(rows), "value": np.full((rows, RESULTS), np.nan),
+        "value_ms": np.zeros((rows, RESULTS), np.int64), "out": out,
+        "answers": Answers(none, none, none, ints(0, 0), np.zeros(1, np.float32)),
+        "result": np.zeros((3, RESULTS), np.float32), "n": 3,
     }  # fmt: skip
 
 
-def judging() -> dict[str, object]:
-    n, rows = 3, 2
+def judging() -> dict[str, Any]:
+    rows = 2
     return {
-        "row": ints(0, 1, 0), "t": ints(0, 0, 1), "features": np.zeros((n, features.FEATURES)),
-        "temperature_max_c": np.full(rows, 60.0), "n": n,
-        "result": np.zeros((n, RESULTS), np.float32), "value": np.zeros((rows, RESULTS)),
-        "value_ms": np.zeros((rows, RESULTS), np.int64),
+        "cells": empty_cells(rows), "value": np.zeros((rows, RESULTS)),
+        "value_ms": np.zeros((rows, RESULTS), np.int64), "out": samples(0, 1, 0),
+        "result": np.zeros((3, RESULTS), np.float32), "n": 3,
     }  # fmt: skip
 
 
-def checking() -> dict[str, object]:
-    n, rows, rules = 3, 2, 2
+def rules(*quantities: int) -> np.ndarray:
+    found = np.zeros(len(quantities), RULE)
+    found["quantity"] = quantities
+    found["sign"] = 1.0
+    return found
+
+
+def checking() -> dict[str, Any]:
+    n, rows, count = 3, 2, 2
     return {
-        "active": np.zeros((rows, rules), np.int8), "since": np.full((rows, rules), np.nan),
-        "limits": np.zeros((rows, rules)), "quantity": ints(0, features.FEATURES),
-        "sign": np.ones(rules), "deadband": np.zeros(rules), "on_delay": ints(0, 0),
-        "off_delay": ints(0, 0), "row": ints(0, 1, 0), "t": ints(0, 0, 1),
-        "features": np.ones((n, features.FEATURES)), "extras": np.zeros((n, EXTRAS)), "n": n,
-        "change_sample": np.zeros(n * rules, np.int64),
-        "change_rule": np.zeros(n * rules, np.int64),
-        "change_active": np.zeros(n * rules, np.int8),
+        "active": np.zeros((rows, count), np.int8), "since": np.full((rows, count), np.nan),
+        "limits": np.zeros((rows, count)), "rules": rules(0, FEATURES), "out": samples(0, 1, 0),
+        "changes": np.zeros(n * count, CHANGE), "n": n,
     }  # fmt: skip
 
 
-def admitting() -> dict[str, object]:
+def arrivals(*assets: int) -> np.ndarray:
+    found = np.zeros(len(assets), ARRIVAL)
+    found["asset"] = assets
+    return found
+
+
+def admitting() -> dict[str, Any]:
     return {
-        "state": admission.empty_admission(2), "asset": ints(0, 1, 0), "session": ints(1, 1, 1),
-        "seq": ints(0, 0, 1), "t": ints(0, 0, 1), "arrival": ints(0, 0, 1),
-        "replay": ints(0, 0, 0), "verdict": ints(0, 0, 0), "missed": ints(0, 0, 0),
-        "began": ints(0, 0, 0),
+        "state": empty_admission(2), "arrivals": arrivals(0, 1, 0), "judged": np.zeros(3, JUDGED),
     }  # fmt: skip
 
 
-KERNELS: list[tuple[Callable[..., object], Callable[[], dict[str, object]]]] = [
-    (latest.settle_inplace, settling),
-    (risk.judge_inplace, judging),
-    (conditions.check_inplace, checking),
-    (admission.admit_inplace, admitting),
+KERNELS: list[tuple[Callable[..., object], Callable[[], dict[str, Any]]]] = [
+    (settle_inplace, settling),
+    (judge_inplace, judging),
+    (check_inplace, checking),
+    (admit_inplace, admitting),
 ]
 EACH_ARRAY = [
     pytest.param(kernel, arguments, name, id=f"{kernel.__name__}-{name}")
@@ -160,44 +169,69 @@ EACH_ARRAY = [
 
 @pytest.mark.parametrize(("kernel", "arguments"), KERNELS)
 def test_each_kernel_takes_what_fits(
-    kernel: Callable[..., object], arguments: Callable[[], dict[str, object]]
+    kernel: Callable[..., object], arguments: Callable[[], dict[str, Any]]
 ) -> None:
     kernel(**arguments())
 
 
 @pytest.mark.parametrize(("kernel", "arguments", "name"), EACH_ARRAY)
 def test_no_array_of_a_kernel_may_be_short(
-    kernel: Callable[..., object], arguments: Callable[[], dict[str, object]], name: str
+    kernel: Callable[..., object], arguments: Callable[[], dict[str, Any]], name: str
 ) -> None:
     given = arguments()
-    array = given[name]
-    assert isinstance(array, np.ndarray)
-    given[name] = array[:-1].copy()
+    given[name] = given[name][:-1].copy()
     with pytest.raises(ValueError, match="do not fit: "):
         kernel(**given)
+
+
+@pytest.mark.parametrize(("kernel", "arguments", "name"), EACH_ARRAY)
+def test_no_array_of_a_kernel_may_be_of_another_dtype(
+    kernel: Callable[..., object], arguments: Callable[[], dict[str, Any]], name: str
+) -> None:
+    given = arguments()
+    if given[name].dtype.names is None:
+        return
+    given[name] = np.zeros(len(given[name]), np.dtype([("x", "i8")]))
+    with pytest.raises(ValueError, match="do not fit: "):
+        kernel(**given)
+
+
+@pytest.mark.parametrize("name", ["soh", "low", "high", "state", "score"])
+def test_each_usable_sample_has_an_answer(name: str) -> None:
+    given = settling()
+    given["answers"] = given["answers"]._replace(**{name: getattr(given["answers"], name)[:-1]})
+    with pytest.raises(ValueError, match="do not fit: "):
+        settle_inplace(**given)
+
+
+def usable(name: str) -> Outputs:
+    out = samples(0, 1, 0)
+    getattr(out, name)[:] = True
+    return out
 
 
 @pytest.mark.parametrize(
     ("kernel", "arguments", "change"),
     [
-        (latest.settle_inplace, settling, ("row", ints(0, 2, 0))),
-        (latest.settle_inplace, settling, ("row", ints(0, -1, 0))),
-        (latest.settle_inplace, settling, ("n", 4)),
-        (latest.settle_inplace, settling, ("n", -1)),
-        (latest.settle_inplace, settling, ("usable", np.ones(3, np.bool_))),
-        (latest.settle_inplace, settling, ("scored", np.ones(3, np.bool_))),
-        (risk.judge_inplace, judging, ("row", ints(0, 2, 0))),
-        (risk.judge_inplace, judging, ("n", 4)),
-        (conditions.check_inplace, checking, ("row", ints(0, 1, 2))),
-        (conditions.check_inplace, checking, ("quantity", ints(0, features.FEATURES + EXTRAS))),
-        (conditions.check_inplace, checking, ("quantity", ints(-1, 0))),
-        (conditions.check_inplace, checking, ("n", 4)),
-        (admission.admit_inplace, admitting, ("asset", ints(0, 2, 0))),
-        (admission.admit_inplace, admitting, ("asset", ints(0, 1, -1))),
+        (settle_inplace, settling, ("out", samples(0, 2, 0))),
+        (settle_inplace, settling, ("out", samples(0, -1, 0))),
+        (settle_inplace, settling, ("out", samples(0, 1))),
+        (settle_inplace, settling, ("n", 4)),
+        (settle_inplace, settling, ("n", -1)),
+        (settle_inplace, settling, ("out", usable("soh_usable"))),
+        (settle_inplace, settling, ("out", usable("thermal_usable"))),
+        (judge_inplace, judging, ("out", samples(0, 2, 0))),
+        (judge_inplace, judging, ("n", 4)),
+        (check_inplace, checking, ("out", samples(0, 1, 2))),
+        (check_inplace, checking, ("rules", rules(0, FEATURES + EXTRAS))),
+        (check_inplace, checking, ("rules", rules(-1, 0))),
+        (check_inplace, checking, ("n", 4)),
+        (admit_inplace, admitting, ("arrivals", arrivals(0, 2, 0))),
+        (admit_inplace, admitting, ("arrivals", arrivals(0, 1, -1))),
     ],
 )
 def test_no_index_may_point_outside(
-    kernel: Callable[..., object], arguments: Callable[[], dict[str, object]], change: Change
+    kernel: Callable[..., object], arguments: Callable[[], dict[str, Any]], change: Change
 ) -> None:
     given = arguments()
     given[change[0]] = change[1]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.alarms.rules import DEFAULT_RULES, EXTRAS, Extra, Rule
-from monitor.kernels.features import FEATURES, Feature
-from monitor.kernels.limits import RuleColumns, check_inplace
+from monitor.alarms.rules import DEFAULT_RULES, Rule
+from monitor.kernels.columns import FEATURES, Extra, Feature
+from monitor.kernels.frames import Outputs
+from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
 
 NAN = float("nan")
 HOT = replace(
@@ -39,25 +40,21 @@ class Checker:
     def check(self, samples: list[tuple[int, int, dict[int, float]]]) -> list[tuple[int, int, int]]:
         """Samples are (row, time, {quantity: value}); changes are (sample, rule, became)."""
         n = len(samples)
-        columns = RuleColumns.of(self.rules)
-        features = np.full((n, FEATURES), np.nan)
-        extras = np.full((n, EXTRAS), np.nan)
-        for k, (_, _, values) in enumerate(samples):
+        out = Outputs(n)
+        out.features[:] = np.nan
+        out.extras[:] = np.nan
+        for k, (row, at, values) in enumerate(samples):
+            out.row[k], out.timestamp_ms[k] = row, at
             for quantity, value in values.items():
                 if quantity < FEATURES:
-                    features[k, quantity] = value
+                    out.features[k, quantity] = value
                 else:
-                    extras[k, quantity - FEATURES] = value
-        room = n * len(self.rules)
-        sample, rule = np.full(room, -1, np.int64), np.full(room, -1, np.int64)
-        became = np.full(room, -1, np.int8)
+                    out.extras[k, quantity - FEATURES] = value
+        found = np.array([(-1, -1, False)] * (n * len(self.rules)), CHANGE)
         changes = check_inplace(
-            self.active, self.since, self.limits, columns.quantity, columns.sign,
-            columns.deadband, columns.on_delay_ms, columns.off_delay_ms,
-            np.array([s[0] for s in samples], np.int64),
-            np.array([s[1] for s in samples], np.int64),
-            features, extras, n, sample, rule, became,
-        )  # fmt: skip
+            self.active, self.since, self.limits, rule_rows(self.rules), out, found, n
+        )
+        sample, rule, became = (found[name] for name in ("sample", "rule", "active"))
         assert (sample[changes:] == -1).all()
         return list(
             zip(sample[:changes].tolist(), rule[:changes].tolist(), became.tolist(), strict=False)

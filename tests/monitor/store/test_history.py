@@ -12,8 +12,7 @@ import pytest
 from monitor.contract import AssetConfig, Frame
 from monitor.errors import StoreError
 from monitor.inputs import ConfigIn, FrameIn, Input
-from monitor.kernels.features import BINS
-from monitor.kernels.results import Result
+from monitor.kernels.columns import BINS, Result
 from monitor.store.history import History, Trace
 from monitor.store.influx import InfluxWriter, Target
 from monitor.store.influx_history import InfluxHistory

@@ -19,7 +19,7 @@ import pytest
 from monitor.contract import Event, MonitorMetrics, decode_telemetry
 from monitor.errors import AwayError, StoreError
 from monitor.inputs import ConfigIn, FrameIn, Input, StatusIn
-from monitor.kernels.results import Result
+from monitor.kernels.columns import Result
 from monitor.mqtt.link import wall_clock_ms
 from monitor.store.influx import (
     LONGEST_ASKED_S,

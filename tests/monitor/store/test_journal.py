@@ -20,7 +20,7 @@ from monitor.contract import Command, DeviceAlarm, Frame, decode_telemetry
 from monitor.engine import Engine
 from monitor.errors import StoreError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.kernels.results import RESULTS
+from monitor.kernels.columns import RESULTS
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import RUN, Journal
 from monitor.store.sqlite_history import SqliteHistory
