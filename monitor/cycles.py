@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,14 +12,7 @@ from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import BINS, Ended, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCycle:
-    """A finished half-cycle with its incremental-capacity histogram, Ah per 10 mV from 2.7 V."""
-
-    summary: CycleSummary
-    histogram: NDArray[np.float32]  # (BINS,)
+from monitor.results import FinishedCycle
 
 
 def finish_inplace(

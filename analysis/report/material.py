@@ -19,7 +19,8 @@ from monitor.errors import ConfigurationError
 from monitor.fleet import DEFAULT_CAPACITY_AH
 
 if TYPE_CHECKING:
-    from monitor.engine import Counters, Results
+    from monitor.engine import Counters
+    from monitor.results import Results
     from recordings.types import Recording, RecordingInfo
 
 Histogram = NDArray[np.float32]

@@ -27,7 +27,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -46,9 +46,7 @@ from monitor.inputs import (
     Trouble,
 )
 from monitor.kernels.columns import Verdict
-
-if TYPE_CHECKING:
-    from monitor.engine import Results
+from monitor.results import Handled, Results
 
 SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"
@@ -245,8 +243,8 @@ class Journal:
         """The id of the newest input, 0 for none."""
         return self._last_id
 
-    def commit(self, inputs: Sequence[Input], results: Results) -> None:
-        """Write one micro-batch in one transaction.
+    def commit(self, results: Results) -> None:
+        """Write one micro-batch, its inputs with what came of them, in one transaction.
 
         Raises StoreError where the store cannot take it now, and whatever an input raises that
         cannot be written; nothing is written then.
@@ -257,8 +255,8 @@ class Journal:
             last = self._last_id
             rows = []
             run = self._run.copy()
-            for item, verdict, result in zip(inputs, results.verdicts, results.rows, strict=True):
-                row = self._row(item, verdict, result, results)
+            for one in results.handled:
+                row = self._row(one, results)
                 if row is not None:
                     last += 1
                     rows.append((last, *row))
@@ -426,14 +424,15 @@ class Journal:
             number = self._assets[name] = int(cursor.lastrowid or 0)
         return number
 
-    def _row(self, item: Input, verdict: int, result: Any, results: Results) -> Any:
+    def _row(self, one: Handled, results: Results) -> Any:
+        item = one.input
         if isinstance(item, FrameIn):
-            if verdict >= Verdict.DUPLICATE:
-                if verdict != Verdict.LATE:
+            if one.verdict >= Verdict.DUPLICATE:
+                if one.verdict != Verdict.LATE:
                     return None
                 kind, data = Kind.LATE, None
             else:
-                kind, data = Kind.FRAME, result.tobytes()
+                kind, data = Kind.FRAME, one.row.tobytes()  # type: ignore[union-attr]  # it was taken
             return (
                 int(kind), self._asset(item.asset), item.frame.timestamp_ms, item.arrival_ms,
                 item.payload.decode(), data,

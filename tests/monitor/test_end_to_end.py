@@ -42,9 +42,9 @@ def offline(recordings: Sequence[Recording]) -> tuple[list[bytes], np.ndarray, E
             inputs.append(FrameIn(name, timed.message, 0, encode(timed.message)))
     results = engine.process(inputs)
     taken = [
-        (item.payload, row)
-        for item, verdict, row in zip(inputs, results.verdicts, results.rows, strict=True)
-        if isinstance(item, FrameIn) and verdict <= Verdict.NEW_SEGMENT
+        (one.input.payload, one.row)
+        for one in results.handled
+        if isinstance(one.input, FrameIn) and one.verdict <= Verdict.NEW_SEGMENT
     ]
     return (
         [payload for payload, _ in taken],

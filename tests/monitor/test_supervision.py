@@ -257,7 +257,7 @@ async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
                     await asyncio.sleep(0.01)
             return task.reason
 
-        def full(inputs: object, results: object) -> None:
+        def full(results: object) -> None:
             raise StoreError("the disk is full")
 
         await until("ok")

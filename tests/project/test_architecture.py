@@ -33,12 +33,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
 LEAVES = ("contract", "errors", "config", "inputs", "refusals")
 WITHIN: dict[str, tuple[str, ...]] = {
-    "kernels": ("contract", "errors", "alarms.rules"),
+    "kernels": (),  # the cache of their machine code knows no other source
     "models": ("contract", "errors", "kernels"),
     "alarms": (*LEAVES, "kernels"),
     "charging": ("contract", "errors", "models"),
     "mqtt": (*LEAVES, "supervisor"),
-    "store": (*LEAVES, "kernels", "supervisor", "worker", "fleet", "engine"),
+    "store": (*LEAVES, "kernels", "supervisor", "worker", "results"),
     "notify": (*LEAVES, "store", "supervisor"),
     "web": (*LEAVES, "models", "mqtt", "supervisor", "engine", "pipeline"),
     "dashboard": (*LEAVES, "web", "mqtt", "store", "models", "kernels", "charging", "alarms",
@@ -49,6 +49,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
 EDGES = frozenset(
     [
         "config",
+        "delivery",
         "pipeline",
         "recovery",
         "service",
