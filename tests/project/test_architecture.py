@@ -89,6 +89,7 @@ EDGES = frozenset(
         "web.login",
         "web.login_guard",
         "web.origin_guard",
+        "web.scrape",
         "web.server",
     ]
 )
