@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from monitor.alarms.operators import Operators
 from monitor.contract import Topics, is_asset_name
+from monitor.drift import DETECTORS, OWN
 from monitor.errors import ConfigurationError, PayloadError
 from monitor.mqtt.address import BrokerAddress, masked
 
@@ -36,6 +37,7 @@ class Config:
     dashboard_names: str = ""  # further host names of the page, parted by commas
     login: Path | None = None  # who may see the page and /metrics: `cellpulse password` writes it
     checkpoint_s: float = 5.0
+    knee_detector: str = OWN  # what finds a cell's knee: one of `monitor.drift.DETECTORS`
     rules: Path | None = None  # alarm rules, a TOML file; read again when it changes
     webhook: str | None = field(default=None, repr=False)  # where alarm transitions are POSTed
     webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
@@ -62,6 +64,7 @@ _PATHS = (
     "login", "influx_token_file", "influx_ca",
 )  # fmt: skip
 _CHOICES = {
+    "knee_detector": DETECTORS,
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }

@@ -44,6 +44,7 @@ from monitor.contract import (
     sensor_name,
 )
 from monitor.cycles import finish_inplace
+from monitor.drift import NewTest, PageHinkley
 from monitor.errors import CellpulseError
 from monitor.estimates import charge_state_of, estimate_of
 from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
@@ -132,8 +133,9 @@ class Engine:
         soh: SohModel | None,
         thermal: ThermalModel | None,
         rules: Sequence[Rule] = DEFAULT_RULES,
+        knee_test: NewTest = PageHinkley,
     ) -> None:
-        self.fleet = Fleet(tuple(rules), soh, thermal)
+        self.fleet = Fleet(tuple(rules), soh, thermal, knee_test)
         self.book = AlarmBook.empty()
         self.counters = Counters()
         self._troubles: dict[Key, int] = {}  # those whose alarm stands, and their newest arrival
@@ -147,7 +149,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget every asset and alarm; models, rules and counters stay."""
-        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal)
+        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal, self.fleet.knee_test)
         self.book = AlarmBook.empty()
         self._troubles = {}
 

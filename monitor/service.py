@@ -34,9 +34,9 @@ from monitor.alarms.rules_file import parse_rules
 from monitor.charging.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
+from monitor.drift import detector
 from monitor.engine import Engine
 from monitor.errors import AwayError, ConfigurationError, StoreError
-from monitor.fade import warm
 from monitor.models.folder import has_model, load_model
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.models.timing import TimedSohModel, TimedThermalModel
@@ -110,7 +110,8 @@ class Monitor:
         had_store = config.store.exists()
         self.journal = Journal(config.store, durable=config.durable)
         self._client_id = client_id(config.store, config.monitor_id, had_store=had_store)
-        self.engine = Engine(soh, thermal, read_rules(config.rules))
+        knee_test = detector(config.knee_detector)
+        self.engine = Engine(soh, thermal, read_rules(config.rules), knee_test)
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
         self._ending = False
@@ -500,13 +501,12 @@ class Monitor:
 
 
 def _prepare() -> None:
-    """Compile and import what the first samples would wait for; what is there then stays.
+    """Compile what the first samples would wait for; what is there then stays.
 
-    River's import holds the interpreter for most of a second, and a full collection of what the
-    start has made for a good part of one: both are over before the first frame.
+    A full collection of what the start has made holds the interpreter for a good part of a second:
+    it is over before the first frame.
     """
     compile_kernels()
-    warm()
     gc.collect()
     gc.freeze()
 
