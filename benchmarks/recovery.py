@@ -28,11 +28,12 @@ from playwright.async_api import Page as Tab
 from playwright.async_api import async_playwright
 
 from benchmarks.broker import Mosquitto, free_port
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
+from training.figures import Figure
 
 TARGET_S = 2.0
 HZ = 10.0
@@ -242,7 +243,7 @@ async def measure(
             said = ", ".join(f"{value:.2f}" for value in found)
             protocol = f"{name}: {what} away {seconds:g} s, {times} times: {said} s"
             figures.append(
-                Figure(
+                figure(
                     f"live again, {name} for {seconds:g} s", max(found), "s", TARGET_S, "lower",
                     protocol,
                 )

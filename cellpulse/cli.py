@@ -19,7 +19,16 @@ from cellpulse import (
     cli_report,
     cli_soh,
 )
-from cellpulse.cli_options import Broker, ConfigFile, Root, configured
+from cellpulse.cli_options import (
+    Broker,
+    ConfigFile,
+    DataFolder,
+    ModelsOut,
+    Root,
+    Seed,
+    configured,
+    data_folder,
+)
 
 app = typer.Typer(
     name="cellpulse",
@@ -337,23 +346,11 @@ def warm() -> None:
 
 app.command("chaos")(cli_bench.chaos)
 
-DataFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        envvar="CELLPULSE_DATA",
-        help="Folder with the recordings.",
-        show_default=False,
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
-Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
-
 
 @train_app.command("thermal")
 def train_thermal(
     data: DataFolder = None,
-    out: Out = Path("models"),
+    out: ModelsOut = Path("models"),
     seed: Seed = 0,
     course: Annotated[
         Path | None,
@@ -369,7 +366,7 @@ def train_thermal(
         return
     from training.thermal.command import train
 
-    train(_data(data), out, seed)
+    train(data_folder(data), out, seed)
 
 
 @evaluate_app.command("twin")
@@ -380,7 +377,7 @@ def evaluate_twin(
     """Check the digital twin on cells that it was not calibrated with."""
     from training.twin.evaluate import run
 
-    run(_data(data), as_json=json_out)
+    run(data_folder(data), as_json=json_out)
 
 
 @evaluate_app.command("thermal")
@@ -398,27 +395,12 @@ def evaluate_thermal(
     ] = None,
 ) -> None:
     """The thermal benchmark: false alarms, detection, lead times, crush tests."""
-    from training.thermal.command import main
+    from training.thermal.command import print_evaluation
 
-    arguments = ["evaluate", "--data", str(_data(data))]
-    arguments += ["--json"] if json_out else []
-    arguments += [] if page is None else ["--write", str(page)]
-    arguments += [] if sites is None else ["--sites", str(sites)]
-    arguments += [] if budget is None else ["--budget", str(budget)]
-    arguments += [] if keep is None else ["--keep", str(keep)]
-    for name in detector or []:
-        arguments += ["--detector", name]
-    main(arguments)
-
-
-def _data(folder: Path | None) -> Path:
-    from monitor.errors import ConfigurationError
-
-    if folder is None or not folder.is_dir():
-        raise ConfigurationError(
-            f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
-        )
-    return folder
+    print_evaluation(
+        data_folder(data), as_json=json_out, write=page, keep_in=keep, detectors=detector or None,
+        sites=sites, budget_s=budget,
+    )  # fmt: skip
 
 
 def _stacked(recordings: Any, pack: str | None) -> Any:

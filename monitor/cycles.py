@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import VERSION, CycleSummary, cell_name
-from monitor.estimates import SOH_STATES, none_for_nan
+from monitor.estimates import none_for_nan
 from monitor.fade import CellFade, Fade
 from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import BINS, Ended, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE
+from monitor.kernels.soh_state import SOH_STATES
 from monitor.results import FinishedCycle
 
 

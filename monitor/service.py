@@ -36,8 +36,9 @@ from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.drift import detector
 from monitor.engine import Engine
-from monitor.errors import AwayError, ConfigurationError, ModelError, StoreError
-from monitor.models.onnx import SohModel, ThermalModel, read_card
+from monitor.errors import AwayError, ConfigurationError, StoreError
+from monitor.models.folder import has_model, load_model
+from monitor.models.onnx import SohModel, ThermalModel
 from monitor.models.timing import TimedSohModel, TimedThermalModel
 from monitor.mqtt.client_id import client_id
 from monitor.mqtt.former_session import empty_former_session
@@ -70,34 +71,9 @@ INGEST = (
 )  # fmt: skip
 
 
-def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
-    """The SOH and thermal models in a folder; raises ModelError naming the file."""
-
-    def read(name: str) -> bytes:
-        path = folder / name
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                f"model {path}: {error.strerror}; reinstall, or name a folder with --models"
-            ) from error
-
-    return (
-        TimedSohModel(read("soh.onnx"), read_card(read("soh.json"), "soh.json")),
-        TimedThermalModel(read("thermal.onnx"), read_card(read("thermal.json"), "thermal.json")),
-    )
-
-
 def load_policy(folder: Path) -> AdviceModel | None:
     """The charging policy in a folder, None without one; raises ModelError for a bad one."""
-    onnx = folder / "charging.onnx"
-    if not onnx.is_file():
-        return None
-    try:
-        card = read_card((folder / "charging.json").read_bytes(), "charging.json")
-        return AdviceModel(onnx.read_bytes(), card)
-    except OSError as error:
-        raise ModelError(f"charging policy in {folder}: {error.strerror}") from error
+    return load_model(AdviceModel, "charging", folder) if has_model("charging", folder) else None
 
 
 def read_rules(path: Path | None) -> tuple[Rule, ...]:

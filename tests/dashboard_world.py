@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.file import analyse
 from analysis.forecast import ForecastProcess
+from analysis.process import analyse
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,

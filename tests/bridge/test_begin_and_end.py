@@ -15,6 +15,7 @@ import pytest
 
 from bridge import entry
 from bridge.errors import LinkError, MappingError
+from bridge.interrupt import until_signal
 from bridge.settings import (
     BleSettings,
     CanSettings,
@@ -138,7 +139,7 @@ def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
 
 def test_a_cancellation_that_no_signal_asked_for_is_not_an_end() -> None:
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(entry._until_signal(failing(asyncio.CancelledError())))
+        asyncio.run(until_signal(failing(asyncio.CancelledError())))
 
 
 # Where the broker is

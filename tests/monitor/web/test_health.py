@@ -23,10 +23,10 @@ from cellpulse.wiring import connector
 from monitor.config import Config
 from monitor.contract import AssetConfig, Frame, MonitorMetrics, Topics, decode, encode
 from monitor.errors import ConfigurationError
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.models.timing import Stopwatch, quantile
 from monitor.mqtt.address import BrokerAddress
-from monitor.service import Monitor, load_models
+from monitor.service import Monitor
 from monitor.store.checkpoint import newest
 from monitor.web.health import Health
 from monitor.web.scrape import exposed, gauge
