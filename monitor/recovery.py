@@ -112,7 +112,9 @@ def _take_checkpoint(engine: Engine, journal: InputLog) -> int:
                 log.error(
                     "checkpoint %s cannot be used (%s): it is kept as %s, and more of the journal "
                     "is replayed instead; only what was learnt from telemetry that the journal "
-                    "does not hold any more is lost",
+                    "does not hold any more (keep_raw_days) is lost. Nothing is to be done; to "
+                    "have that back, stop the monitor, give the file its name again and start the "
+                    "version that wrote it, else delete it",
                     path, reason_of(error), set_aside(path),
                 )  # fmt: skip
             else:

@@ -406,13 +406,15 @@ class Monitor:
                 if self._rules_good:
                     report.well()
                 continue
-            self._rules_seen, self._rules_good, self._rules_stored = stamp, False, True
+            anew = stamp != self._rules_seen
+            self._rules_seen, self._rules_good, self._rules_stored = stamp, False, False
             try:
                 rules = await asyncio.to_thread(read_rules, path)
             except ConfigurationError as error:
-                report.trouble(f"{error}; the rules stay as they were", anew=True)
+                # What cannot be read now is read again; what stands in it changes with the file.
+                self._rules_stored = not isinstance(error.__cause__, OSError)
+                report.trouble(f"{error}; the rules stay as they were", anew=anew)
                 continue
-            self._rules_stored = False
             change = partial(self.pipeline.set_rules, rules, self._clock_ms())
             if not await self._work(partial(self._stored, change)):
                 report.trouble("the store cannot take the change of the rules; trying again")
