@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from analysis.advice import advice_of
-from analysis.forecast import forecaster
+from analysis.forecast import outlook_of
 from analysis.ica import charge_curves
 from analysis.messages import AnalysisMessage, refusal
 from analysis.replayed import Replayed, file_sha256
@@ -123,7 +123,7 @@ def _analyse_one(
         segments=segments,
         events=material.events[-200:],
         report=to_json(of_material(material, models)).decode(),
-        outlook=forecaster(models)(info.asset, config, summaries),
+        outlook=outlook_of(models, info.asset, config, summaries),
         advice=None if advice is None else sentence(advice),
         advice_zh=None if advice is None else sentence(advice, zh=True),
         why=why,

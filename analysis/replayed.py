@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitor.contract import Frame
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.models.folder import load_models
+from monitor.results import Results
 from recordings.messages import counted
 from simulator.replay import ReplayOptions, asset_config, messages
 

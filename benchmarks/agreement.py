@@ -17,10 +17,11 @@ from benchmarks.baseline import Baseline
 from benchmarks.stream import FleetStream, Instant, Message, encoded
 from monitor.alarms.rules import DEFAULT_RULES
 from monitor.contract import cell_name, decode_telemetry, sensor_name
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.errors import CellpulseError
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.columns import BIN_FIRST_V, Result
+from monitor.results import Results
 
 SECONDS = 1_800
 EVERY = 5

@@ -28,8 +28,8 @@ from benchmarks.broker import Mosquitto, free_port
 from benchmarks.load import Load, RawPublisher
 from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.streaming import DRAIN_S, line_of, start_process
-from monitor.config import BrokerAddress
 from monitor.contract import VERSION, AssetConfig, Provenance, Topics, encode
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.link import MqttLink
 from monitor.warm import compile_kernels
 from training.figures import Figure

@@ -38,9 +38,9 @@ from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
 from benchmarks.streaming import START_S, start_process
-from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.dashboard.live.hub import Hub, View
+from monitor.mqtt.address import BrokerAddress
 from training.figures import Figure
 
 CELLS = 96

@@ -30,8 +30,8 @@ from playwright.async_api import async_playwright
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
-from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 from training.figures import Figure
 
@@ -68,10 +68,7 @@ class Device:
         """Publish until cancelled."""
         for step in itertools.count():
             try:
-                async with Client(
-                    self.broker.host, self.broker.port, username=self.broker.user,
-                    password=self.broker.password, timeout=2,
-                ) as client:  # fmt: skip
+                async with Client.to(self.broker, timeout=2) as client:
                     config = encode(AssetConfig(v=1, nominal_capacity_ah=2.0))
                     await client.publish(TOPICS.of("a", "config"), config, 1, True)
                     await self._publish(client, 1_000 * step)

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 from benchmarks.stream import LAST_S, START_MS, FleetStream, encoded
 from monitor.config import Config
 from monitor.contract import Frame, decode_telemetry, encode
-from monitor.cycles import FinishedCycle
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.models.folder import load_models, models_folder
+from monitor.results import FinishedCycle, Handled, Results
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal, MinuteRow, used_bytes
 from monitor.store.minutes import FIGURES, PROGRESS
@@ -112,7 +113,7 @@ class Charge:
                 charge.cycles.append(results.cycles)
         return charge
 
-    def second(self, number: int) -> tuple[list[FrameIn], Results]:
+    def second(self, number: int) -> Results:
         """What second `number` of the stream puts into the journal."""
         k = number % LAST_S
         t = START_MS + 1_000 * number
@@ -132,8 +133,8 @@ class Charge:
             )
             for one in self.cycles[k]
         ]
-        accepted = [int(Verdict.ACCEPTED)] * len(inputs)
-        return inputs, Results(verdicts=accepted, rows=self.rows[k], cycles=cycles)
+        handled = list(map(Handled, inputs, repeat(int(Verdict.ACCEPTED)), self.rows[k]))
+        return Results(handled, cycles)
 
 
 def _live(journal: Journal, shape: Shape, seconds: int, config: Config) -> None:
@@ -143,17 +144,12 @@ def _live(journal: Journal, shape: Shape, seconds: int, config: Config) -> None:
     stream = shape.stream
     charge = Charge.of(stream)
     configs: list[Any] = [ConfigIn(asset, stream.config, START_MS) for asset in stream.assets]
-    journal.commit(configs, Engine(None, None).process(configs))
+    journal.commit(Engine(None, None).process(configs))
     for begin in range(0, seconds, shape.seconds):
-        inputs: list[Any] = []
         results = Results()
         for second in range(begin, min(begin + shape.seconds, seconds)):
-            more, came = charge.second(second)
-            inputs += more
-            results.verdicts += came.verdicts
-            results.rows += came.rows
-            results.cycles += came.cycles
-        journal.commit(inputs, results)
+            results.add(charge.second(second))
+        journal.commit(results)
         if begin - now_s >= UPKEEP_S:
             now_s = begin
             _look_after(journal, charge.engine, upkeep)

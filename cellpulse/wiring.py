@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiomqtt
 
@@ -21,12 +22,13 @@ from monitor.contract import Topics
 from monitor.errors import ConfigurationError
 from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.client import Client
-from monitor.mqtt.link import tls_context
 from recordings.types import Recording
 from simulator.demo_file import demo_recording
 from simulator.faults_scenario import OFFERED
-from simulator.player import Player, Progress
 from simulator.replay import ReplayOptions
+
+if TYPE_CHECKING:
+    from simulator.player import Progress
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +63,7 @@ def connector(
     """A factory of MQTT clients for the configured broker."""
 
     def connect(will: aiomqtt.Will) -> AbstractAsyncContextManager[aiomqtt.Client]:
-        broker = config.broker
-        return Client(
-            broker.host,
-            broker.port,
-            username=broker.user,
-            password=broker.password,
-            identifier=client_id,
-            tls_context=tls_context(broker, config.broker_ca),
-            will=will,
-        )
+        return Client.to(config.broker, identifier=client_id, will=will)
 
     return connect
 
@@ -96,7 +89,7 @@ async def run_monitor(
 
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
-    from analysis.forecast import forecaster
+    from analysis.forecast import ForecastProcess
     from analysis.process import analyse
     from analysis.report.process import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
@@ -108,16 +101,16 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
     logins = None if config.login is None else Logins(config.login)
     hub = Hub()
-    tls = tls_context(config.broker, config.broker_ca)
-    feed = Feed(hub, config.broker.url(), config.root, tls=tls)
+    feed = Feed(hub, config.broker, config.root)
     reports = ReportMaker(config.store, config.models)
+    forecasts = ForecastProcess(config.models or models_folder())
     actions = Actions(
         feed.request, feed.send_to_simulator, faults=OFFERED, analyse=analyse, reports=reports,
-        outlook=forecaster(config.models or models_folder()),
+        outlook=forecasts.outlook,
     )  # fmt: skip
     supervisor = Supervisor(wall_clock_ms)
     app = make_app(hub, make_history(config), actions=actions, supervisor=supervisor)
-    async with asyncio.TaskGroup() as tasks:
+    async with contextlib.aclosing(forecasts), asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run("feed", feed.run), name="dashboard-feed")
         tasks.create_task(
             serve(
@@ -134,6 +127,8 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
 async def run_player(config: Config, show: Show, name: str = "simulator") -> None:
     """The replay alone; returns when the recordings have ended."""
+    from simulator.player import Player
+
     player = Player(
         show.first(), show.options, Topics(config.root), name, show.report, show.recordings
     )

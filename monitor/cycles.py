@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +13,7 @@ from monitor.kernels.columns import BINS, Ended, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE
 from monitor.kernels.soh_state import SOH_STATES
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedCycle:
-    """A finished half-cycle with its incremental-capacity histogram, Ah per 10 mV from 2.7 V."""
-
-    summary: CycleSummary
-    histogram: NDArray[np.float32]  # (BINS,)
+from monitor.results import FinishedCycle
 
 
 def finish_inplace(
@@ -48,7 +39,8 @@ def finish_inplace(
     complete = bool(row[Ended.COMPLETE] == 1.0)
     capacity_ah = float(row[Ended.CHARGE_AH])
     cell = int(out.row[sample]) - asset.first_row
-    fade = _learn(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
+    tracked = asset.fades.setdefault(cell, CellFade(new_test=fleet.knee_test))
+    fade = _learn(asset, tracked, charge, complete, capacity_ah, soh(Result.SOH))
     asset.fades_ms[cell] = int(row[Ended.END_MS])
     out.extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
     if fade.acceleration is not None:
@@ -83,10 +75,14 @@ def finish_inplace(
 
 
 def _learn(
-    asset: Asset, cell: int, charge: bool, complete: bool, capacity_ah: float, soh: float | None
+    asset: Asset,
+    fade: CellFade,
+    charge: bool,
+    complete: bool,
+    capacity_ah: float,
+    soh: float | None,
 ) -> Fade:
     """Have a cell's fade trackers learn of a half-cycle; what they say then."""
-    fade = asset.fades.setdefault(cell, CellFade())
     if charge:
         # Rounded: a model's last bits hang on the size of the batch, a knee must not.
         fade.charged(None if soh is None else round(soh, 5))

@@ -10,7 +10,7 @@ where the parts meet; each of them stands in a module of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -38,13 +38,13 @@ from monitor.contract import (
     AlarmRecord,
     AssetConfig,
     Estimate,
-    Event,
     Reply,
     as_list,
     cell_name,
     sensor_name,
 )
-from monitor.cycles import FinishedCycle, finish_inplace
+from monitor.cycles import finish_inplace
+from monitor.drift import NewTest, PageHinkley
 from monitor.errors import CellpulseError
 from monitor.estimates import charge_state_of, estimate_of
 from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
@@ -61,55 +61,24 @@ from monitor.inputs import (
 from monitor.kernels.admission import (
     ARRIVAL,
     JUDGED,
-    Verdict,
     admit_inplace,
     is_ahead,
     session_id,
 )
-from monitor.kernels.columns import RESULTS, Feature, Quality, Records
+from monitor.kernels.columns import RESULTS, Feature, Quality, Records, Verdict
 from monitor.kernels.frames import FRAME, Frames, Outputs
 from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
 from monitor.kernels.results import Answers, settle_inplace
 from monitor.kernels.risk import judge_inplace
 from monitor.kernels.update import update_inplace
 from monitor.models.onnx import SohModel, ThermalModel
+from monitor.results import Handled, Results
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
 TROUBLE_ENDS_MS = 60_000
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
-
-
-@dataclass(slots=True)
-class Results:
-    """What came of a batch. The first three lists follow the batch's inputs, one entry each."""
-
-    verdicts: list[int] = field(default_factory=list)  # of frames; 0 for other inputs
-    rows: list[NDArray[np.float32] | None] = field(default_factory=list)  # (cells, RESULTS)
-    replies: list[Reply | None] = field(default_factory=list)
-    cycles: list[FinishedCycle] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    touched: set[str] = field(default_factory=set)  # assets with something new
-    changed: dict[Key, None] = field(default_factory=dict)  # alarm records that no event tells of
-    samples: int = 0
-
-    def skip(self, verdict: Verdict) -> None:
-        """Of a frame that was refused there is nothing else."""
-        self.verdicts.append(int(verdict))
-        self.rows.append(None)
-        self.replies.append(None)
-
-    def add(self, later: Results) -> None:
-        """Take over what came of the batch behind this one."""
-        self.verdicts += later.verdicts
-        self.rows += later.rows
-        self.replies += later.replies
-        self.cycles += later.cycles
-        self.events += later.events
-        self.touched |= later.touched
-        self.changed |= later.changed
-        self.samples += later.samples
 
 
 @dataclass(slots=True)
@@ -164,8 +133,9 @@ class Engine:
         soh: SohModel | None,
         thermal: ThermalModel | None,
         rules: Sequence[Rule] = DEFAULT_RULES,
+        knee_test: NewTest = PageHinkley,
     ) -> None:
-        self.fleet = Fleet(tuple(rules), soh, thermal)
+        self.fleet = Fleet(tuple(rules), soh, thermal, knee_test)
         self.book = AlarmBook.empty()
         self.counters = Counters()
         self._troubles: dict[Key, int] = {}  # those whose alarm stands, and their newest arrival
@@ -179,7 +149,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget every asset and alarm; models, rules and counters stay."""
-        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal)
+        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal, self.fleet.knee_test)
         self.book = AlarmBook.empty()
         self._troubles = {}
 
@@ -192,7 +162,7 @@ class Engine:
         self.book.continue_numbers(written)
 
     def process(self, inputs: Sequence[Input]) -> Results:
-        """Take inputs in order; every one gets a verdict, a result row or a reply.
+        """Take inputs in order; the results have a `Handled` for every one.
 
         A frame that is refused (`Verdict.DUPLICATE`, `FUTURE`) changes nothing but a counter. Where
         this raises, which no input within the contract should make it do, the state is not to be
@@ -210,7 +180,7 @@ class Engine:
                         run = []
                         samples = 0
                         self.counters.future += 1
-                        results.skip(Verdict.FUTURE)
+                        results.handled.append(Handled(item, int(Verdict.FUTURE)))
                         continue
                     asset = self._discover(item)
                     first = len(results.events)
@@ -226,10 +196,8 @@ class Engine:
             self._frames(run, results)
             run = []
             samples = 0
-            results.verdicts.append(0)
-            results.rows.append(None)
             first = len(results.events)
-            results.replies.append(self._other(item, results))
+            results.handled.append(Handled(item, reply=self._other(item, results)))
             self._group(results, first)
         self._frames(run, results)
         return results
@@ -537,13 +505,11 @@ class Engine:
             order = np.argsort(came_with, kind="stable").tolist()
             events = results.events[first_event:]
             results.events[first_event:] = [events[k] for k in order]
-        results.verdicts.extend(judged)
-        results.replies.extend([None] * n)
         if everything:
-            results.rows.extend(found)
+            results.handled.extend(map(Handled, run, judged, found))
         else:
-            source = iter(found)
-            results.rows.extend(next(source) if v <= NEW_SEGMENT else None for v in judged)
+            row_of = dict(zip(taken, found, strict=True))
+            results.handled.extend(map(Handled, run, judged, map(row_of.get, range(n))))
 
     def _samples(
         self, frames: Frames, assets: list[Asset], results: Results

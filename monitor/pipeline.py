@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import Protocol
 
 import msgspec
 
@@ -47,7 +46,8 @@ from monitor.contract import (
     encode,
     is_asset_name,
 )
-from monitor.engine import Engine, Results
+from monitor.delivery import InputLog, Publisher
+from monitor.engine import Engine
 from monitor.errors import PayloadError, StoreError, reason_of
 from monitor.inputs import (
     CommandIn,
@@ -59,12 +59,12 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
 from monitor.mqtt.link import Message
 from monitor.quarantine import Kept, of_input, of_message, of_stored
 from monitor.recovery import recover
+from monitor.results import Handled, Results
 from monitor.store.checkpoint import Checkpoint, write
-from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -83,26 +83,13 @@ TROUBLE_EVERY_MS = 30_000  # the same trouble is told again: its alarm ends a mi
 Announcement = tuple[str, bytes, bool]  # topic, payload, whether it is retained
 
 
-class Publisher(Protocol):
-    """Where messages go."""
-
-    def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
-        expiry_s: int | None = None,
-    ) -> None:  # fmt: skip
-        """Send a message; with `expiry_s` the broker drops it after so many seconds."""
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell the broker that these are stored."""
-
-
 class Pipeline:
     """The monitor without its loop. Call it from one thread at a time."""
 
     def __init__(
         self,
         engine: Engine,
-        journal: Journal,
+        journal: InputLog,
         publisher: Publisher,
         topics: Topics,
         monitor_id: str,
@@ -120,7 +107,7 @@ class Pipeline:
         self._publisher = publisher
         self._topics = topics
         self._id = monitor_id
-        self._unwritten: tuple[list[Input], Results, list[Message]] | None = None
+        self._unwritten: tuple[Results, list[Message]] | None = None
         self._again: deque[Input] = deque()  # to be taken one by one; the engine is to be restored
         self._again_messages: list[Message] = []  # to be acknowledged after them
         self._told_ms: dict[tuple[str, str, str], int] = {}  # troubles, and when they were told
@@ -152,7 +139,7 @@ class Pipeline:
         orphans = self.engine.clear_ruleless(now_ms)
         if orphans.events:
             self._announce_all(orphans)
-            self._keep([], orphans, [])
+            self._keep(orphans, [])
         self._again.extend(self._note(of_stored(one, self._topics, now_ms)) for one in left_out)
         return count
 
@@ -222,7 +209,7 @@ class Pipeline:
             self._astray = True
             self.flush()
             raise
-        self._keep([], results, [])
+        self._keep(results, [])
         self.flush()
 
     def tick(self, now_ms: int) -> Results:
@@ -240,7 +227,7 @@ class Pipeline:
             self.flush()
             raise
         if results.touched:
-            self._keep([tick], results, [])
+            self._keep(results, [])
             self.flush()
         return results
 
@@ -253,9 +240,9 @@ class Pipeline:
             self._singly()
         if self._unwritten is None:
             return
-        inputs, results, messages = self._unwritten
+        results, messages = self._unwritten
         try:
-            self._journal.commit(inputs, results)
+            self._journal.commit(results)
         except StoreError:
             raise
         except Exception as error:
@@ -263,20 +250,18 @@ class Pipeline:
             self._singly()
             return
         self._unwritten = None
-        self._committed(inputs, results, messages)
+        self._committed(results, messages)
 
-    def _committed(
-        self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]
-    ) -> None:
+    def _committed(self, results: Results, messages: Sequence[Message]) -> None:
         """Acknowledge what is stored, and tell what waited for that."""
         self._committed_s = time.monotonic()
         self.commits += 1
         self._publisher.acknowledge(messages)
         now_ms = time.time() * 1000.0
         self.latencies_ms.extend([max(0.0, now_ms - message.arrival_ms) for message in messages])
-        for item, reply in zip(inputs, results.replies, strict=True):
-            if reply is not None and isinstance(item, CommandIn):
-                self._publish(self._topics.of(item.asset, "reply"), encode(reply))
+        for one in results.handled:
+            if one.reply is not None and isinstance(one.input, CommandIn):
+                self._publish(self._topics.of(one.input.asset, "reply"), encode(one.reply))
         for cycle in results.cycles:
             topic = self._topics.of(cycle.summary.asset, "cycle")
             self._publish(topic, encode(cycle.summary))
@@ -344,8 +329,8 @@ class Pipeline:
         except Exception as error:
             self._begin_again(inputs, messages, error)
             return self._singly()
-        self._keep(inputs, results, messages)
-        self._refuse_ahead(inputs, results)
+        self._keep(results, messages)
+        self._refuse_ahead(results.handled)
         return results
 
     def _begin_again(
@@ -353,12 +338,12 @@ class Pipeline:
     ) -> None:
         """Have all that is not committed taken again one by one, from the last commit on."""
         self._log("an input raises, looking for it", error)
-        taken, came, told = self._unwritten or ([], Results(), [])
+        came, told = self._unwritten or (Results(), [])
         self._said |= {
             (event.alarm.asset, event.alarm.code, event.alarm.source) for event in came.events
         }
         self._unwritten = None
-        self._again.extend([*taken, *inputs])
+        self._again.extend([*(one.input for one in came.handled), *inputs])
         self._again_messages += [*told, *messages]
         self._astray = True
 
@@ -380,7 +365,7 @@ class Pipeline:
             try:
                 results = self.engine.process([item])
                 said = self._announcements(results)
-                self._journal.commit([item], results)
+                self._journal.commit(results)
             except StoreError:
                 raise
             except Exception as error:
@@ -393,14 +378,14 @@ class Pipeline:
             self._astray = False
             self._again.popleft()
             self._announce(said)
-            self._committed([item], results, [])
-            self._refuse_ahead([item], results)
+            self._committed(results, [])
+            self._refuse_ahead(results.handled)
             together.add(results)
         # Of an input that was set aside since, say.
         self._announce([self._as_it_stands(key) for key in sorted(self._said)])
         self._said.clear()
         messages, self._again_messages = self._again_messages, []
-        self._committed([], Results(), messages)
+        self._committed(Results(), messages)
         return together
 
     def _note(self, kept: Kept) -> Trouble:
@@ -412,9 +397,10 @@ class Pipeline:
         detail = msgspec.json.encode(message).decode()
         return Trouble(kept.asset, INPUT_QUARANTINED.code, "pack", at_ms, detail)
 
-    def _refuse_ahead(self, inputs: Sequence[Input], results: Results) -> None:
-        for item, verdict in zip(inputs, results.verdicts, strict=True):
-            if verdict == Verdict.FUTURE and isinstance(item, FrameIn):
+    def _refuse_ahead(self, handled: Sequence[Handled]) -> None:
+        for one in handled:
+            item = one.input
+            if one.verdict == Verdict.FUTURE and isinstance(item, FrameIn):
                 ahead_s = (item.frame.timestamp_ms - item.arrival_ms) / 1000.0
                 reason = (
                     f"timestamp_ms is {ahead_s:.0f} s ahead of its arrival; is the clock right?"
@@ -430,12 +416,11 @@ class Pipeline:
             self._logged.add(reason[:40])
         log.error("%s: %s", what, reason, exc_info=error if new else None)
 
-    def _keep(self, inputs: Sequence[Input], results: Results, messages: Sequence[Message]) -> None:
+    def _keep(self, results: Results, messages: Sequence[Message]) -> None:
         """Have it committed with whatever waits already."""
         if self._unwritten is None:
-            self._unwritten = ([], Results(), [])
-        taken, came, told = self._unwritten
-        taken += inputs
+            self._unwritten = (Results(), [])
+        came, told = self._unwritten
         came.add(results)
         told += messages
 

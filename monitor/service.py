@@ -34,9 +34,9 @@ from monitor.alarms.rules_file import parse_rules
 from monitor.charging.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
+from monitor.drift import detector
 from monitor.engine import Engine
 from monitor.errors import AwayError, ConfigurationError, StoreError
-from monitor.fade import warm
 from monitor.models.folder import has_model, load_model
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.models.timing import TimedSohModel, TimedThermalModel
@@ -110,7 +110,8 @@ class Monitor:
         had_store = config.store.exists()
         self.journal = Journal(config.store, durable=config.durable)
         self._client_id = client_id(config.store, config.monitor_id, had_store=had_store)
-        self.engine = Engine(soh, thermal, read_rules(config.rules))
+        knee_test = detector(config.knee_detector)
+        self.engine = Engine(soh, thermal, read_rules(config.rules), knee_test)
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
         self._ending = False
@@ -131,7 +132,6 @@ class Monitor:
                 *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
-            ca=config.broker_ca,
             turn=self._after_reading,
             home_assistant=config.homeassistant,
             clock=clock,
@@ -212,7 +212,7 @@ class Monitor:
         self.link.subscribed.wait(CONNECT_TIMEOUT_S)  # from here on nothing is missed
         try:
             left = empty_former_session(
-                self.config.broker, self.config.broker_ca, former,
+                self.config.broker, former,
                 [f"{self.config.root}/{topic}" for topic in INGEST],
                 lambda messages: self.pipeline.step(messages, self._clock_ms()),
                 lambda: self._ending,
@@ -469,9 +469,7 @@ class Monitor:
             connection = self.link.connection
             if connection != self._reconciled and self.link.connected.is_set():
                 try:
-                    retained = await collect_retained(
-                        self.config.broker, topic, self.config.broker_ca
-                    )
+                    retained = await collect_retained(self.config.broker, topic)
                 except aiomqtt.MqttError as error:
                     raise AwayError(f"retained alarms cannot be read: {error}") from error
                 await self._work(partial(self.pipeline.reconcile, retained))
@@ -503,13 +501,12 @@ class Monitor:
 
 
 def _prepare() -> None:
-    """Compile and import what the first samples would wait for; what is there then stays.
+    """Compile what the first samples would wait for; what is there then stays.
 
-    River's import holds the interpreter for most of a second, and a full collection of what the
-    start has made for a good part of one: both are over before the first frame.
+    A full collection of what the start has made holds the interpreter for a good part of a second:
+    it is over before the first frame.
     """
     compile_kernels()
-    warm()
     gc.collect()
     gc.freeze()
 

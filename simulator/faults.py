@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simulator.twin import Conditions
+if TYPE_CHECKING:
+    from simulator.twin import Conditions
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.forecast import forecaster
+from analysis.forecast import ForecastProcess
 from analysis.process import analyse
 from monitor.contract import (
     AlarmRecord,
@@ -44,6 +44,7 @@ from monitor.dashboard.live.feed import Feed, wall_clock_ms
 from monitor.dashboard.live.hub import Hub
 from monitor.kernels.columns import BINS
 from monitor.models.folder import models_folder
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 from monitor.store.history import History, StoredAsset, Trace
 
@@ -343,7 +344,8 @@ class Page:
 
     async def start(self) -> None:
         self.hub = Hub()
-        feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
+        self._forecasts = ForecastProcess(models_folder())
+        feed = Feed(self.hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{self.broker_port}"))
         app = make_app(
             self.hub,
             self.history,
@@ -351,7 +353,7 @@ class Page:
                 feed.request,
                 feed.send_to_simulator,
                 analyse=analyse,
-                outlook=forecaster(models_folder()),
+                outlook=self._forecasts.outlook,
             ),
         )
         started = asyncio.Event()
@@ -371,3 +373,4 @@ class Page:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forecasts.aclose()

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.contract import Command, DeviceAlarm, Frame, encode
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
 from monitor.kernels.cell import CONFIG
 from monitor.kernels.columns import SOH_BINS
 from monitor.kernels.jit import kernel
 from monitor.kernels.layout import VERSION_8_CELLS, of_record
 from monitor.models.onnx import SohModel, ThermalModel, ThermalPrior
+from monitor.results import Results
 from recordings.open import open_recording
 from recordings.types import Operation, Recording, RecordingInfo
 from simulator.demo_recording import MadeRecording
@@ -339,7 +340,8 @@ def _batches(inputs: Sequence[Input]) -> Iterator[Sequence[Input]]:
 
 
 def _add_results(found: Digest, results: Results) -> None:
-    found.add("verdicts", results.verdicts, results.replies)
+    handled = results.handled
+    found.add("verdicts", [one.verdict for one in handled], [one.reply for one in handled])
     found.add("rows", *results.rows)
     found.add("events", *results.events)
     for cycle_ in results.cycles:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from monitor.contract import AssetConfig, Frame, Limits, Provenance, encode
 from monitor.inputs import FrameIn
 from monitor.kernels.columns import SOH_INPUTS, SOH_WIDTH, THERMAL_INPUTS, THERMAL_WIDTH
+from monitor.kernels.layout import VERSION_8_CELLS, of_record
 from monitor.models.onnx import CARD_VERSION, Card, Family, SohModel, ThermalModel, ThermalPrior
 from monitor.mqtt.link import Message
 
@@ -177,3 +179,17 @@ class FakePublisher:
             for entry in self.log
             if entry[0] == "publish" and str(entry[1]).endswith(end)
         ]
+
+
+def version_8_arrays(cells: NDArray[Any]) -> dict[str, bytes]:
+    """What versions 7 and 8 wrote of cells: four arrays instead of records of CELL."""
+    arrays = {}
+    for array, layout in VERSION_8_CELLS.items():
+        packed = np.zeros(
+            len(cells), np.dtype([(name, kind, shape) for name, kind, shape in layout])
+        )
+        for name, _, _ in layout:
+            unused = name.startswith("unused_")
+            packed[name] = np.nan if unused else of_record(cells, name)
+        arrays[array] = packed.tobytes()
+    return arrays

@@ -4,7 +4,7 @@ Nothing here is incremental. Filters are sums with explicit weights, counters ar
 phases are masks, half-cycles are cut out of the masks first and their figures taken from slices.
 The answer is that of the prefix's last sample.
 
-It is long because it says again, in another way, all that `monitor/kernels/features.py` computes.
+It is long because it says again, in another way, all that `monitor/kernels/update.py` computes.
 """
 
 from __future__ import annotations

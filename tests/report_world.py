@@ -109,11 +109,11 @@ def write_store(path: Path, recording: Recording) -> None:
     engine = Engine(*load_models(models_folder()))
     journal = Journal(path)
     config = [ConfigIn(asset, asset_config(recording.info, options, "report"), 0)]
-    journal.commit(config, engine.process(config))
+    journal.commit(engine.process(config))
     frames = [t.message for t in messages(recording, options) if isinstance(t.message, Frame)]
     for k in range(0, len(frames), 1_000):
         batch = [
             FrameIn(asset, f, f.timestamp_ms, msgspec.json.encode(f)) for f in frames[k : k + 1_000]
         ]
-        journal.commit(batch, engine.process(batch))
+        journal.commit(engine.process(batch))
     journal.close()

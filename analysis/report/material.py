@@ -22,7 +22,7 @@ from recordings.errors import SamplesError
 from recordings.messages import Place
 
 if TYPE_CHECKING:
-    from monitor.engine import Results
+    from monitor.results import Results
     from recordings.types import Recording, RecordingInfo
 
 Histogram = NDArray[np.float32]

@@ -13,6 +13,13 @@ from typing import Literal
 
 from monitor.contract import AssetConfig
 from monitor.kernels.columns import Extra, Feature
+from monitor.kernels.levels import (
+    DANGER_SCORE,
+    DANGER_SLOPE_C_PER_S,
+    WARNING_SCORE,
+    WARNING_SLOPE_C_PER_S,
+    WATCH_SCORE,
+)
 
 Scope = Literal["cell", "sensor", "pack"]
 
@@ -127,10 +134,10 @@ DEFAULT_RULES: tuple[Rule, ...] = (
             action, action_zh, ("temperature_signal_fault",),
         )
         for severity, score, delay_ms, action, action_zh in (
-            (1, 0.6, 300_000, "Watch it; look at its cooling.", "注意观察，检查散热。"),
-            (4, 1.0, 60_000, "Stop charging, inspect the cell and its cooling.",
+            (1, WATCH_SCORE, 300_000, "Watch it; look at its cooling.", "注意观察，检查散热。"),
+            (4, WARNING_SCORE, 60_000, "Stop charging, inspect the cell and its cooling.",
              "停止充电，检查电芯与散热。"),
-            (5, 3.0, 60_000, "Stop the current, keep away, be ready for fire.",
+            (5, DANGER_SCORE, 60_000, "Stop the current, keep away, be ready for fire.",
              "切断电流，远离电池，做好灭火准备。"),
         )
     ),
@@ -141,7 +148,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
             "temperature rises fast", "温度快速上升",
             "Stop the current and keep away.", "切断电流并远离。", ("temperature_signal_fault",),
         )
-        for severity, slope in ((4, 0.1), (5, 0.5))
+        for severity, slope in ((4, WARNING_SLOPE_C_PER_S), (5, DANGER_SLOPE_C_PER_S))
     ),
     Rule(
         "cell_imbalance", 3, Extra.IMBALANCE_V, True, "V", "pack", AssetLimit("imbalance_max_v"),

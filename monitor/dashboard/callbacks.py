@@ -51,7 +51,7 @@ class Actions:
     `command(asset, command, user)` sends an operator's wish to the monitor and gives its reply;
     it raises FeedError where there was none. `simulator(name, command)` controls a replay, which
     knows the named `faults`. `analyse(path, progress)` reads a file that a user sent. `reports`
-    makes health reports. `outlook(asset, config, cycles)` forecasts a cell; it blocks.
+    makes health reports. `outlook(asset, config, cycles)` forecasts a cell.
     """
 
     command: Callable[[str, Command, str], Awaitable[Reply]] | None = None
@@ -59,7 +59,7 @@ class Actions:
     faults: Sequence[str] = ()
     analyse: Analyse | None = None
     reports: Reports | None = None
-    outlook: Callable[[str, AssetConfig, Sequence[CycleSummary]], Outlook] | None = None
+    outlook: Callable[[str, AssetConfig, Sequence[CycleSummary]], Awaitable[Outlook]] | None = None
 
 
 def add_shell_callbacks(app: Dash, title: str, actions: Actions) -> None:
@@ -195,7 +195,7 @@ def add_outlook_callback(
     app: Dash,
     hub: Hub,
     history: History,
-    forecast: Callable[[str, AssetConfig, Sequence[CycleSummary]], Outlook],
+    forecast: Callable[[str, AssetConfig, Sequence[CycleSummary]], Awaitable[Outlook]],
 ) -> None:
     """The forecast of the cell that is looked at, once a finished discharge."""
 
@@ -205,15 +205,11 @@ def add_outlook_callback(
         config = hub.config_of(asset)
         if asked is None or config is None:
             raise PreventUpdate
-
-        def compute() -> Outlook:
-            found = history.cycles(asset, cell, 10_000)
-            return forecast(asset, config, [c for c in found if c.cell == cell_name(cell)])
-
         try:
-            told = await asyncio.to_thread(compute)
+            found = await asyncio.to_thread(history.cycles, asset, cell, 10_000)
         except StoreError:
             return None  # the trace, which asks the same store, says why
+        told = await forecast(asset, config, [c for c in found if c.cell == cell_name(cell)])
         return {"asset": asset, "cell": cell, **msgspec.to_builtins(told)}
 
 

@@ -11,30 +11,18 @@ journal does not keep it, so a recovery never sees it.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 
-from monitor.kernels.columns import Record, Records
+from monitor.kernels.columns import Record, Records, Verdict
 from monitor.kernels.jit import kernel, unfit
 
 FUTURE_BOUND_MS = 60_000  # how far ahead of its arrival a frame may be
 BACKWARD_FRAMES = 3  # so many frames in a row behind the newest mean that the clock was set back
 WINDOW = 62  # sequence numbers remembered behind the newest
 LONGEST_GAP = 2**31  # a greater step in sequence numbers is a new count, not lost frames
-
-
-class Verdict(IntEnum):
-    """What became of a frame."""
-
-    ACCEPTED = 0
-    NEW_SEGMENT = 1  # accepted, and the clock was set back: nothing is bridged
-    DUPLICATE = 2
-    LATE = 3
-    FUTURE = 4
-
 
 # What is known of an asset's stream; -1 stands for none.
 ADMISSION = np.dtype(

@@ -180,6 +180,16 @@ class Extra(IntEnum):
 EXTRAS = len(Extra)
 
 
+class Verdict(IntEnum):
+    """What became of a frame."""
+
+    ACCEPTED = 0
+    NEW_SEGMENT = 1  # accepted, and the clock was set back: nothing is bridged
+    DUPLICATE = 2
+    LATE = 3
+    FUTURE = 4
+
+
 class Ended(IntEnum):
     """Columns of a finished half-cycle."""
 

@@ -7,7 +7,7 @@ is not there any more is left out, one that is new keeps what it had.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import msgspec
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.kernels.admission import ADMISSION
-from monitor.kernels.cell import CELL, MEMORY_BYTES
+from monitor.kernels.cell import CELL, MEMORY_FROM
 from monitor.kernels.columns import Records, Result
 
 Field = tuple[str, str, tuple[int, ...]]  # name, with dots; type, as in "<f8"; shape
@@ -47,11 +47,11 @@ def records_of(name: str, array: Records) -> Records:
 
 
 def memory(cells: Records) -> NDArray[np.uint8]:
-    """The bytes of consecutive records of CELL without their config, (rows, MEMORY_BYTES); a view.
+    """The bytes of consecutive records of CELL without their config, (rows, bytes); a view.
 
     They have no holes: they are the fields of `written_layout` in a row.
     """
-    return cells.view(np.uint8).reshape(len(cells), CELL.itemsize)[:, :MEMORY_BYTES]
+    return cells.view(np.uint8).reshape(len(cells), CELL.itemsize)[:, MEMORY_FROM:]
 
 
 @cache
@@ -74,13 +74,17 @@ def read_layout(data: bytes) -> Layouts:
         raise ValueError(f"layout of the state: {error}") from error
 
 
+def packed_dtype(layout: Sequence[Field]) -> np.dtype[np.void]:
+    """The fields in a row, without holes, under their dotted names."""
+    return np.dtype([(name, kind, shape) for name, kind, shape in layout])
+
+
 def take_over_inplace(target: Records, data: bytes, layout: list[Field]) -> None:
     """Write packed records of another layout into `target`, (rows,), field by field.
 
     Raises ValueError where the bytes are not as many records.
     """
-    packed = np.dtype([(name, kind, shape) for name, kind, shape in layout])
-    found = np.frombuffer(data, packed)
+    found = np.frombuffer(data, packed_dtype(layout))
     if len(found) != len(target):
         raise ValueError(f"{len(found):,} records of state, expected {len(target):,}")
     ours = {name: shape for name, _, shape in fields(target.dtype)}

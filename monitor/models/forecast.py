@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from monitor.contract import CycleSummary
 from monitor.errors import ModelError
 from monitor.models.fade_curves import Template
-from monitor.models.onnx import Card
+from monitor.models.onnx import Card, single_threaded
 
 Floats = NDArray[np.float64]
 
@@ -57,10 +56,7 @@ class ForecastModel:
         self.card = card
         if hashlib.sha256(onnx).hexdigest() != card.onnx_sha256:
             raise ModelError("model forecast: the file is not the one that its card describes")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        self._session = single_threaded(onnx, "forecast")
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.templates: list[dict[str, Any]] = json.loads(metadata["templates"])
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from monitor.errors import ModelError
 from monitor.kernels.columns import SOH_INPUTS, THERMAL_INPUTS
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 Floats32 = NDArray[np.float32]
 CARD_VERSION = 1
@@ -134,16 +136,23 @@ def open_session(
         raise ModelError(
             f"model {card.name}: its card's inputs are not this version's features; train it again"
         )
+    session = single_threaded(onnx, card.name)
+    names = [output.name for output in session.get_outputs()]
+    if names != list(outputs):
+        raise ModelError(f"model {card.name}: outputs {names}, expected {list(outputs)}")
+    return session
+
+
+def single_threaded(onnx: bytes, name: str) -> ort.InferenceSession:
+    """A session of one thread; raises ModelError. ONNX Runtime is loaded with the first one."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no exception class of its own
-        raise ModelError(f"model {card.name}: onnxruntime cannot open it: {error}") from error
-    names = [output.name for output in session.get_outputs()]
-    if names != list(outputs):
-        raise ModelError(f"model {card.name}: outputs {names}, expected {list(outputs)}")
-    return session
+        raise ModelError(f"model {name}: onnxruntime cannot open it: {error}") from error

@@ -5,7 +5,7 @@ transitions. Only after it commits is a message acknowledged to the broker. The 
 what its inputs make it, so recovery is a checkpoint plus the inputs after it (`inputs_after`).
 
 Tables: `asset`, `input` (every input in order; a frame's `result` is float32[cells, RESULTS], see
-`monitor.kernels.results.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
+`monitor.kernels.columns.Result`), `frame_time` (frames by asset and event time), `cycle`, `event`,
 `alarm_number` (how many transitions of each alarm there are), `unusable` (inputs that a recovery
 left out, with the reason), `minute` (see `monitor.store.minutes`), `progress`. Views for people:
 `telemetry`, `cycles`, `alarms`, `quarantine`; for programs: `frame`, all frames by asset and event
@@ -33,7 +33,6 @@ import msgspec
 from msgspec import Struct
 
 from monitor.contract import AssetConfig, Command, DeviceAlarm, Event, Frame, encode
-from monitor.engine import Results
 from monitor.errors import StoreError, reason_of
 from monitor.inputs import (
     CommandIn,
@@ -46,7 +45,8 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import Verdict
+from monitor.kernels.columns import Verdict
+from monitor.results import Handled, Results
 
 SCHEMA_VERSION = 4
 FRAME_TIME = "frame_time"
@@ -243,8 +243,8 @@ class Journal:
         """The id of the newest input, 0 for none."""
         return self._last_id
 
-    def commit(self, inputs: Sequence[Input], results: Results) -> None:
-        """Write one micro-batch in one transaction.
+    def commit(self, results: Results) -> None:
+        """Write one micro-batch, its inputs with what came of them, in one transaction.
 
         Raises StoreError where the store cannot take it now, and whatever an input raises that
         cannot be written; nothing is written then.
@@ -255,8 +255,8 @@ class Journal:
             last = self._last_id
             rows = []
             run = self._run.copy()
-            for item, verdict, result in zip(inputs, results.verdicts, results.rows, strict=True):
-                row = self._row(item, verdict, result, results)
+            for one in results.handled:
+                row = self._row(one, results)
                 if row is not None:
                     last += 1
                     rows.append((last, *row))
@@ -424,14 +424,15 @@ class Journal:
             number = self._assets[name] = int(cursor.lastrowid or 0)
         return number
 
-    def _row(self, item: Input, verdict: int, result: Any, results: Results) -> Any:
+    def _row(self, one: Handled, results: Results) -> Any:
+        item = one.input
         if isinstance(item, FrameIn):
-            if verdict >= Verdict.DUPLICATE:
-                if verdict != Verdict.LATE:
+            if one.verdict >= Verdict.DUPLICATE:
+                if one.verdict != Verdict.LATE:
                     return None
                 kind, data = Kind.LATE, None
             else:
-                kind, data = Kind.FRAME, result.tobytes()
+                kind, data = Kind.FRAME, one.row.tobytes()  # type: ignore[union-attr]  # it was taken
             return (
                 int(kind), self._asset(item.asset), item.frame.timestamp_ms, item.arrival_ms,
                 item.payload.decode(), data,

@@ -2,17 +2,13 @@
 
 In a thread it held up the stream: while one thread computes in Python, another that comes back from
 the disk or the network waits up to 5 ms for the interpreter, and a commit comes back from the disk
-a hundred times. The process answers each line on its standard input with one `Rolled`, and ends
-where its input does: with the monitor, however that ends.
+a hundred times. The process answers each request with one `Rolled`.
 
     python -m monitor.store.minutes_process STORE
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import struct
 import sys
 from pathlib import Path
 
@@ -21,10 +17,9 @@ import msgspec
 from monitor.errors import StoreError
 from monitor.store.journal import MinuteRow
 from monitor.store.minutes import Rolled, roll_up
+from monitor.worker import Worker, serve
 
 NICENESS = 10
-LENGTH = struct.Struct(">I")
-MOST_BYTES = 256 * 1024 * 1024
 ANSWER_S = 600.0  # a chunk takes seconds; a process that was stopped never answers
 
 
@@ -33,29 +28,13 @@ class MinutesProcess:
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._process: asyncio.subprocess.Process | None = None
+        self._worker = Worker(__name__, str(journal), answer_s=ANSWER_S)
 
     async def roll_up(self) -> Rolled:
         """As `minutes.roll_up`; raises StoreError also where the process ends."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            process = self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", __name__, str(self._journal),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the monitor, which ends this
-            )  # fmt: skip
-        if process.stdin is None or process.stdout is None:
-            raise StoreError(f"store {self._journal}: the process of the minutes has no pipes")
         try:
-            async with asyncio.timeout(ANSWER_S):
-                process.stdin.write(b"\n")
-                await process.stdin.drain()
-                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-                if length > MOST_BYTES:
-                    raise ValueError
-                return _understood(await process.stdout.readexactly(length))
-        except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
-            await self.close()
+            return _understood(await self._worker.ask())
+        except (OSError, EOFError) as error:
             raise StoreError(f"store {self._journal}: the process of the minutes ended") from error
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             await self.close()
@@ -65,10 +44,7 @@ class MinutesProcess:
 
     async def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        await self._worker.close()
 
 
 class _Answer(msgspec.Struct, array_like=True):
@@ -98,17 +74,8 @@ def _answer(journal: Path) -> _Answer:
 
 def main() -> None:
     """The process."""
-    os.nice(NICENESS)
     journal = Path(sys.argv[1])
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as out:
-        for _ in sys.stdin.buffer:
-            data = msgspec.msgpack.encode(_answer(journal))
-            block = memoryview(LENGTH.pack(len(data)) + data)
-            try:
-                while block:
-                    block = block[out.write(block) :]
-            except BrokenPipeError:
-                return  # nobody waits for it any more
+    serve(lambda request: msgspec.msgpack.encode(_answer(journal)), NICENESS)
 
 
 if __name__ == "__main__":

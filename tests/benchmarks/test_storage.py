@@ -12,6 +12,7 @@ from benchmarks.storage import Plan, ask, holdings
 from benchmarks.storage_month import CELLS, DAY_S, PACK, Charge, build
 from benchmarks.stream import LAST_S, START_MS
 from monitor.contract import Frame
+from monitor.inputs import FrameIn
 from monitor.store.journal import connect
 
 SECONDS = 3_600
@@ -41,8 +42,11 @@ def test_the_store_is_whole_and_answers(tmp_path: Path) -> None:
 
 def test_a_second_of_the_charge_is_what_the_engine_gives() -> None:
     charge = Charge.of(PACK.stream)
-    inputs, results = charge.second(LAST_S + 100)
-    again, same = charge.second(2 * LAST_S + 100)
-    assert again[0].frame.timestamp_ms - inputs[0].frame.timestamp_ms == 1_000 * LAST_S
-    assert again[0].frame.voltage_v == inputs[0].frame.voltage_v
+    results = charge.second(LAST_S + 100)
+    same = charge.second(2 * LAST_S + 100)
+    one, other = results.handled[0].input, same.handled[0].input
+    assert isinstance(one, FrameIn)
+    assert isinstance(other, FrameIn)
+    assert other.frame.timestamp_ms - one.frame.timestamp_ms == 1_000 * LAST_S
+    assert other.frame.voltage_v == one.frame.voltage_v
     np.testing.assert_array_equal(results.rows[0], same.rows[0])

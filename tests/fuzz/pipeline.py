@@ -25,12 +25,13 @@ import msgspec
 
 from monitor.charging.advice import AdviceModel
 from monitor.contract import MAX_CELLS, Event, Topics, decode
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.inputs import FrameIn, Input
 from monitor.models.folder import load_models, models_folder
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.mqtt.link import Message
 from monitor.pipeline import Pipeline
+from monitor.results import Results
 from monitor.service import load_policy
 from monitor.store.journal import Journal
 from monitor.warm import compile_kernels

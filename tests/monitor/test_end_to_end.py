@@ -14,13 +14,13 @@ import pytest
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import Show, connector, run_monitor, run_player
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import Estimate, Frame, decode, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn, Input
-from monitor.kernels.admission import Verdict
-from monitor.kernels.columns import RESULTS
+from monitor.kernels.columns import RESULTS, Verdict
 from monitor.models.folder import load_models, models_folder
+from monitor.mqtt.address import BrokerAddress
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
 from recordings.types import Recording
@@ -41,9 +41,9 @@ def offline(recordings: Sequence[Recording]) -> tuple[list[bytes], np.ndarray, E
             inputs.append(FrameIn(name, timed.message, 0, encode(timed.message)))
     results = engine.process(inputs)
     taken = [
-        (item.payload, row)
-        for item, verdict, row in zip(inputs, results.verdicts, results.rows, strict=True)
-        if isinstance(item, FrameIn) and verdict <= Verdict.NEW_SEGMENT
+        (one.input.payload, one.row)
+        for one in results.handled
+        if isinstance(one.input, FrameIn) and one.verdict <= Verdict.NEW_SEGMENT
     ]
     return (
         [payload for payload, _ in taken],

@@ -30,15 +30,17 @@ from monitor.contract import (
     Frame,
     Limits,
     Provenance,
+    Reply,
     as_list,
     encode,
 )
-from monitor.engine import CHUNK_SAMPLES, Engine, Results
+from monitor.engine import CHUNK_SAMPLES, Engine
 from monitor.errors import CellpulseError
 from monitor.inputs import CommandIn, ConfigIn, DeviceAlarmIn, FrameIn, Input, StatusIn, Tick
-from monitor.kernels.admission import FUTURE_BOUND_MS, Verdict
-from monitor.kernels.columns import Quality, Result
+from monitor.kernels.admission import FUTURE_BOUND_MS
+from monitor.kernels.columns import Quality, Result, Verdict
 from monitor.kernels.layout import fields, of_record
+from monitor.results import Results
 from recordings.open import open_recording
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, messages
@@ -57,20 +59,22 @@ def make_engine(*, models: bool = True) -> Engine:
 def merge(parts: Sequence[Results]) -> Results:
     whole = Results()
     for part in parts:
-        whole.verdicts += part.verdicts
-        whole.rows += part.rows
-        whole.replies += part.replies
-        whole.cycles += part.cycles
-        whole.events += part.events
-        whole.touched |= part.touched
-        whole.samples += part.samples
+        whole.add(part)
     return whole
+
+
+def verdicts(results: Results) -> list[int]:
+    return [one.verdict for one in results.handled]
+
+
+def replies(results: Results) -> list[Reply | None]:
+    return [one.reply for one in results.handled]
 
 
 def assert_same(found: Results, expected: Results) -> None:
     """Features bit for bit, model outputs within 1e-5, alarms and cycles the same."""
-    assert found.verdicts == expected.verdicts
-    assert found.replies == expected.replies
+    assert verdicts(found) == verdicts(expected)
+    assert replies(found) == replies(expected)
     assert found.samples == expected.samples
     assert found.touched == expected.touched
     for k, (a, b) in enumerate(zip(found.rows, expected.rows, strict=True)):
@@ -174,12 +178,12 @@ def test_the_busy_stream_has_everything_in_it() -> None:
         "over_temperature", "sequence_gap", "clock_jump", "offline", "stale", "device_short",
         "thermal_anomaly",
     }  # fmt: skip
-    assert set(whole().verdicts) >= {0, Verdict.NEW_SEGMENT, Verdict.DUPLICATE, Verdict.LATE}
+    assert set(verdicts(whole())) >= {0, Verdict.NEW_SEGMENT, Verdict.DUPLICATE, Verdict.LATE}
     assert {c.summary.asset for c in whole().cycles} == {"one", "three", "rack"}
     rows = np.concatenate([row for row in whole().rows if row is not None])
     assert np.isfinite(rows[:, Result.THERMAL_SCORE]).any()
     assert set(np.unique(rows[:, Result.SOH_STATE])) == {0.0, 1.0, 3.0}
-    assert {r.result for r in whole().replies if r is not None} == {"done", "refused"}
+    assert {r.result for r in replies(whole()) if r is not None} == {"done", "refused"}
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
@@ -423,7 +427,7 @@ def test_refused_and_doubled_frames_do_not_hide_staleness() -> None:
     engine.process([item])
     far = frame_in("p", Frame(v=1, timestamp_ms=T0 + 10**10, session="s", seq=9), T0 + 60_000)
     again = replace_arrival(item, T0 + 60_000)
-    assert engine.process([far, again]).verdicts == [Verdict.FUTURE, Verdict.DUPLICATE]
+    assert verdicts(engine.process([far, again])) == [Verdict.FUTURE, Verdict.DUPLICATE]
     events = engine.process([Tick(T0 + 61_000)]).events
     assert [e.alarm.code for e in events] == ["stale"]
 
@@ -462,7 +466,7 @@ def test_a_clock_set_back_is_an_alarm_and_a_segment() -> None:
         for k in range(5)
     ]  # fmt: skip
     results = engine.process(back)
-    assert results.verdicts == [Verdict.LATE, Verdict.LATE, Verdict.NEW_SEGMENT, 0, 0]
+    assert verdicts(results) == [Verdict.LATE, Verdict.LATE, Verdict.NEW_SEGMENT, 0, 0]
     jumps = [e for e in results.events if e.alarm.code == "clock_jump"]
     assert [e.cause for e in jumps] == ["raise", "clear"]
     assert jumps[-1].alarm.state == "returned-unacknowledged"  # it waits to be acknowledged
@@ -514,11 +518,11 @@ def test_future_frames_are_refused_unless_it_is_a_declared_replay() -> None:
     live.process([ConfigIn("p", make_config(provenance=Provenance()), T0)])
     declared.process([ConfigIn("p", make_config(), T0)])
     refused = live.process([frame_in("p", ahead, T0)])
-    assert refused.verdicts == [Verdict.FUTURE]
+    assert verdicts(refused) == [Verdict.FUTURE]
     assert refused.rows == [None]
     assert live.counters.future == 1
     assert live.estimate("p") is None
-    assert declared.process([frame_in("p", ahead, T0)]).verdicts == [Verdict.ACCEPTED]
+    assert verdicts(declared.process([frame_in("p", ahead, T0)])) == [Verdict.ACCEPTED]
 
 
 def test_a_shelved_alarm_follows_its_condition_and_says_what_changed() -> None:
@@ -547,7 +551,7 @@ def test_commands_are_answered() -> None:
     def ask(action: str, **more: Any) -> tuple[str, str | None]:
         name = next(ids)
         command = Command(v=1, id=name, action=action, code="offline", **more)  # type: ignore[arg-type]  # a command's own word
-        reply = engine.process([CommandIn("p", "ann", command, T0)]).replies[0]
+        reply = engine.process([CommandIn("p", "ann", command, T0)]).handled[0].reply
         assert reply is not None
         assert (reply.id, reply.user) == (name, "ann")
         return reply.result, reply.reason
@@ -572,7 +576,7 @@ def test_a_command_that_comes_again_is_answered_again_and_does_nothing() -> None
     again.put_asset_state(engine.asset_state("p"))  # also after a restart
     for other in (engine, again):
         second = other.process([command])
-        assert second.replies == first.replies
+        assert replies(second) == replies(first)
         assert second.events == []
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from monitor.contract import Event, Frame
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.fade import CellFade
 from monitor.inputs import ConfigIn, Input
+from monitor.results import Results
 from tests.engine_world import T0, frame_in, make_config
 
 NOMINAL_AH = 2.0

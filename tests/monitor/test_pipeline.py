@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -32,11 +32,11 @@ from monitor.contract import (
     decode,
     encode,
 )
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.errors import StoreError
-from monitor.inputs import Input
 from monitor.mqtt.link import Message
 from monitor.pipeline import COMMIT_EVERY_S, ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
+from monitor.results import Results
 from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal
 from tests.engine_world import (
@@ -65,11 +65,11 @@ class FailingJournal(Journal):
     broken = False
     log: list[tuple[Any, ...]]
 
-    def commit(self, inputs: Sequence[Input], results: Results) -> None:
+    def commit(self, results: Results) -> None:
         if self.broken:
             raise StoreError("store: the disk is full")
-        super().commit(inputs, results)
-        self.log.append(("commit", len(inputs)))
+        super().commit(results)
+        self.log.append(("commit", len(results.handled)))
 
 
 class World:

@@ -27,14 +27,15 @@ from monitor.contract import (
     decode,
     encode,
 )
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.errors import StoreError, reason_of
 from monitor.inputs import FrameIn, Input, StatusIn, Stored, Tick
 from monitor.mqtt.link import Message
 from monitor.pipeline import Pipeline
+from monitor.results import Handled, Results
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import Journal
-from tests.engine_world import T0, make_config, soh_model, thermal_model
+from tests.engine_world import T0, make_config, soh_model, thermal_model, version_8_arrays
 from tests.monitor.test_pipeline import World, message, rows_of
 
 POISON_A = 666.0
@@ -197,10 +198,10 @@ def test_what_cannot_be_written_is_set_aside(
 ) -> None:
     row = world.journal._row
 
-    def unwritable(item: Input, *more: Any) -> object:
-        if isinstance(item, FrameIn) and item.frame.seq == 1:
+    def unwritable(one: Handled, *more: Any) -> object:
+        if isinstance(one.input, FrameIn) and one.input.frame.seq == 1:
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
-        return row(item, *more)
+        return row(one, *more)
 
     monkeypatch.setattr(world.journal, "_row", unwritable)
     world.pipeline.step(batch(frame(0), frame(1), frame(2)), T0)
@@ -393,10 +394,10 @@ def test_an_alarm_of_what_cannot_be_written_does_not_stay_with_the_broker(
     """It was published before the commit, as ever; then its frame is set aside."""
     row = world.journal._row
 
-    def unwritable(item: Input, *more: Any) -> object:
-        if isinstance(item, FrameIn) and item.frame.seq == 1:
+    def unwritable(one: Handled, *more: Any) -> object:
+        if isinstance(one.input, FrameIn) and one.input.frame.seq == 1:
             raise OverflowError("a mistake of ours")
-        return row(item, *more)
+        return row(one, *more)
 
     monkeypatch.setattr(world.journal, "_row", unwritable)
     world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)]), T0)
@@ -594,11 +595,14 @@ def test_a_checkpoint_of_version_7_is_read(tmp_path: Path) -> None:
     old = new | {"version": 7, "session": "s", "session_number": 1, "gateway_online": False}
     admission = bytearray(new["arrays"]["admission"])
     admission[:8] = (1).to_bytes(8, "little")
-    old["arrays"] = new["arrays"] | {"admission": bytes(admission)}
+    fleet = world.engine.fleet
+    cells = version_8_arrays(fleet.cells[fleet.slice(fleet.assets["p"])])
+    old["arrays"] = new["arrays"] | cells | {"admission": bytes(admission)}
+    del old["arrays"]["cells"], old["layout"]
     moved = Engine(soh_model(), thermal_model())
     moved.put_asset_state(msgspec.msgpack.encode(old))
     moved.put_shared_state(msgspec.msgpack.encode({"alarms": [], "replies": [], "asset": "_group"}))
     assert moved.asset_state("p") == world.engine.asset_state("p")
     again = moved.process([FrameIn("p", frame(1), T0, encode(frame(1)))])
-    assert again.verdicts == [2]  # the same session: it came before
+    assert [one.verdict for one in again.handled] == [2]  # the same session: it came before
     world.journal.close()

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from monitor.contract import Frame
-from monitor.engine import Engine, Results
+from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.cell import empty_cells
 from monitor.kernels.columns import RESULTS, Feature, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import Answers, settle_inplace
 from monitor.models.folder import load_models, models_folder
+from monitor.results import Results
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingInfo
 from simulator.demo_file import demo_recording

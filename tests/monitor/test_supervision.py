@@ -14,9 +14,10 @@ import pytest
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import MonitorMetrics, decode
 from monitor.errors import ConfigurationError, StoreError
+from monitor.mqtt.address import BrokerAddress
 from monitor.service import Monitor
 from tests.monitor.notify.test_webhook import NO_HTTP, SECRET, TOKEN, Receiver, saying, serving
 from tests.monitor.test_service import introduce, monitoring, told
@@ -256,7 +257,7 @@ async def test_rules_that_the_store_cannot_take_are_tried_until_it_can(
                     await asyncio.sleep(0.01)
             return task.reason
 
-        def full(inputs: object, results: object) -> None:
+        def full(results: object) -> None:
             raise StoreError("the disk is full")
 
         await until("ok")

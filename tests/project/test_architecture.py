@@ -33,12 +33,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
 LEAVES = ("contract", "errors", "config", "inputs", "refusals")
 WITHIN: dict[str, tuple[str, ...]] = {
-    "kernels": ("contract", "errors", "alarms.rules"),
+    "kernels": (),  # the cache of their machine code knows no other source
     "models": ("contract", "errors", "kernels"),
     "alarms": (*LEAVES, "kernels"),
     "charging": ("contract", "errors", "models"),
     "mqtt": (*LEAVES, "supervisor"),
-    "store": (*LEAVES, "kernels", "supervisor", "fleet", "engine"),
+    "store": (*LEAVES, "kernels", "supervisor", "worker", "results"),
     "notify": (*LEAVES, "store", "supervisor"),
     "web": (*LEAVES, "models", "mqtt", "supervisor", "engine", "pipeline"),
     "dashboard": (*LEAVES, "web", "mqtt", "store", "models", "kernels", "charging", "alarms",
@@ -49,10 +49,12 @@ WITHIN: dict[str, tuple[str, ...]] = {
 EDGES = frozenset(
     [
         "config",
+        "delivery",
         "pipeline",
         "recovery",
         "service",
         "supervisor",
+        "worker",
         "dashboard.analysis",
         "dashboard.app",
         "dashboard.callbacks",
@@ -63,6 +65,7 @@ EDGES = frozenset(
         "kernels.cache",
         "models.folder",
         "models.timing",
+        "mqtt.address",
         "mqtt.client",
         "mqtt.client_id",
         "mqtt.former_session",
@@ -86,6 +89,7 @@ EDGES = frozenset(
         "web.login",
         "web.login_guard",
         "web.origin_guard",
+        "web.scrape",
         "web.server",
     ]
 )
@@ -264,6 +268,31 @@ def test_the_monitor_needs_no_training_package() -> None:
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_page_imports_neither_numba_nor_onnxruntime() -> None:
+    """Forecasts and files that are sent are for processes of their own."""
+    code = (
+        "import sys; from cellpulse import wiring; from monitor.config import Config;"
+        "import asyncio, contextlib;"
+        "serving = lambda started: wiring.run_dashboard(Config(dashboard_port=0), started);"
+        "exec(sys.argv[1]); asyncio.run(main());"
+        "print([n for n in ('numba', 'llvmlite', 'onnxruntime', 'scipy') if n in sys.modules])"
+    )
+    start = """
+async def main():
+    started = asyncio.Event()
+    page = asyncio.create_task(serving(started))
+    await started.wait()
+    page.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await page
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, start],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert result.stdout.strip() == "[]"
 
 

@@ -108,7 +108,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
             inputs.append(FrameIn(name, timed.message, now, encode(timed.message)))
     times = [item.frame.timestamp_ms for item in inputs if isinstance(item, FrameIn)]
     journal = Journal(folder / "j.sqlite")
-    journal.commit(inputs, engine.process(inputs))
+    journal.commit(engine.process(inputs))
     first, second = free_ports(2)
     with influx_world(folder / "influxd", (first, second)) as world:
         target = Target(world.url, ORG, BUCKET, TOKEN)

@@ -234,7 +234,7 @@ def test_a_replay_from_the_past_or_future_is_taken_whole() -> None:
     engine = Engine(None, None)
     engine.process([ConfigIn("a", asset_config(made().info, options, "sim"), 0)])
     frames = [FrameIn("a", f, 0, encode(f)) for f in frames_of(list(messages(made(), options)))]
-    assert engine.process(frames).verdicts == [0] * len(frames)
+    assert {one.verdict for one in engine.process(frames).handled} == {0}
 
 
 @pytest.mark.parametrize("path", ["nasa/mat/B0025.mat", "calce/tidy/CS2_34.parquet"])

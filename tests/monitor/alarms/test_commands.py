@@ -39,7 +39,7 @@ def ask(
 ) -> tuple[str | None, list[Event]]:
     command = Command(v=1, id=str(next(IDS)), action=action, code=code, source=source, **more)  # type: ignore[arg-type]  # a command's own word
     results = engine.process([CommandIn("p", "ann", command, T0 + 1_000 * at)])
-    reply = results.replies[0]
+    reply = results.handled[0].reply
     assert reply is not None
     assert (reply.result == "done") is (reply.reason is None)
     return reply.reason, results.events

@@ -117,8 +117,9 @@ def test_the_operator_acknowledges_the_group_and_it_ends_when_all_have_cleared()
     engine = Engine(None, None)
     engine.process(flood())
     results = engine.process([command("acknowledge", comment="fuse")])
-    assert results.replies[0] is not None
-    assert results.replies[0].result == "done"
+    reply = results.handled[0].reply
+    assert reply is not None
+    assert reply.result == "done"
     assert shown(results.events) == [("acknowledge", "group", "acknowledged")]
     members = [e for e in results.events if e.group is not None]
     assert len(members) == CELLS
@@ -322,5 +323,5 @@ def test_an_asset_may_not_call_itself_a_group() -> None:
 
 
 class _NoJournal:
-    def commit(self, inputs: object, results: object) -> None:
+    def commit(self, results: object) -> None:
         pass

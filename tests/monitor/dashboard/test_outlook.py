@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from analysis.forecast import forecast_model, forecaster
+from analysis.forecast import ForecastProcess, forecast_model, outlook_of
 from monitor.contract import AssetConfig, CycleSummary, Limits
 from monitor.dashboard.pages.outlook import LONGEST, Outlook
 from monitor.errors import ModelError
@@ -34,7 +34,7 @@ def life(cycles: int) -> list[CycleSummary]:
 
 
 def tell(cycles: list[CycleSummary], about: AssetConfig | None = None) -> Outlook:
-    return forecaster(models_folder())("B0099", about or config(), cycles)
+    return outlook_of(models_folder(), "B0099", about or config(), cycles)
 
 
 def test_too_few_cycles_are_said() -> None:
@@ -95,4 +95,20 @@ def test_the_knee_is_where_it_was_noticed() -> None:
 
 def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"forecast\.onnx"):
-        forecaster(tmp_path)("B0099", config(), life(80))
+        outlook_of(tmp_path, "B0099", config(), life(80))
+
+
+async def test_the_process_says_the_same(tmp_path: Path) -> None:
+    process = ForecastProcess(models_folder())
+    try:
+        expected = tell(life(80))
+        assert await process.outlook("B0099", config(), life(80)) == expected
+        assert (await process.outlook("B0099", config(), life(49))).state == "few"
+    finally:
+        await process.aclose()
+    without = ForecastProcess(tmp_path)
+    try:
+        with pytest.raises(ModelError, match=r"forecast\.onnx"):
+            await without.outlook("B0099", config(), life(80))
+    finally:
+        await without.aclose()

@@ -13,10 +13,10 @@ from monitor.kernels.admission import (
     JUDGED,
     LONGEST_GAP,
     WINDOW,
-    Verdict,
     admit_inplace,
     empty_admission,
 )
+from monitor.kernels.columns import Verdict
 
 OK, SEGMENT, TWICE, LATE, FUTURE = Verdict
 Row = tuple[int, int, int, int]  # asset, session, seq, time

@@ -98,7 +98,7 @@ def hot(
             temperature_c=temperature_c + slope_c_per_s * (k - start_s),
         )  # fmt: skip
         inputs.append(FrameIn("pack", frame, 1_000 * k, encode(frame)))
-    journal.commit(inputs, engine.process(inputs))
+    journal.commit(engine.process(inputs))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def store(tmp_path: Path) -> Iterator[tuple[Engine, Journal]]:
     engine = Engine(None, None)
     journal = Journal(tmp_path / "store.sqlite")
     config: list[Input] = [ConfigIn("pack", AssetConfig(v=1, nominal_capacity_ah=2.0), 0)]
-    journal.commit(config, engine.process(config))
+    journal.commit(engine.process(config))
     yield engine, journal
     journal.close()
 

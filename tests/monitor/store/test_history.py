@@ -37,7 +37,7 @@ class Store:
     sums_up: bool = False
 
     def add(self, inputs: Sequence[Input]) -> None:
-        self.journal.commit(inputs, make_engine().process(inputs))
+        self.journal.commit(make_engine().process(inputs))
         if self.sums_up:
             summed_up(self.journal, 1_000)
         if self.sink is not None:

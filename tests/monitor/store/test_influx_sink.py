@@ -147,8 +147,8 @@ def test_frames_that_came_late_are_kept_apart(influx: InfluxWorld, journal: Jour
         payload = text.encode()
         batch.append(FrameIn("a", decode_telemetry(payload)[0], T0 + t, payload))
     results = make_engine().process(batch)
-    assert results.verdicts == [0, 0, 0, 3, 3, 3]
-    journal.commit(batch, results)
+    assert [one.verdict for one in results.handled] == [0, 0, 0, 3, 3, 3]
+    journal.commit(results)
     drain(make_sink(journal, influx))
     late = [decode_telemetry(str(row["record"]).encode())[0] for row in rows(influx, "late")]
     assert late == [item.frame for item in batch[3:] if isinstance(item, FrameIn)]
@@ -439,7 +439,7 @@ def test_assets_past_the_bound_are_not_written(journal: Journal) -> None:
     batch: list[Input] = [
         FrameIn(f"a{k}", decode_telemetry(payload)[0], T0, payload) for k in range(5)
     ]
-    journal.commit(batch, engine.process(batch))
+    journal.commit(engine.process(batch))
     outbox = Outbox(journal.path, "t", 3)
     found = outbox.next_batch()
     assert {line.split(",asset=")[1][:2] for line in found.lines} == {"a0", "a1", "a2"}
@@ -450,7 +450,7 @@ def test_assets_past_the_bound_are_not_written(journal: Journal) -> None:
 def test_a_gateway_with_a_hostile_name_writes_no_line(journal: Journal) -> None:
     names = ("a b", "x,asset=y", "z online=1i 1\ncell", "sys$", "x" * 10_000)
     batch: list[Input] = [StatusIn(name, True, True, T0) for name in (*names, "gw-1")]
-    journal.commit(batch, make_engine().process(batch))
+    journal.commit(make_engine().process(batch))
     found = Outbox(journal.path, "t", 100).next_batch()
     assert [line for line in found.lines if line.startswith("status")] == [
         f"status,asset=gw-1,level=gateway online=1i {T0}000000"
@@ -479,7 +479,7 @@ def test_a_time_that_no_database_can_hold_is_set_aside(
     for t in (T0, far - 1, far, 253_402_300_799_999):
         payload = b'{"v":1,"timestamp_ms":%d,"voltage_v":3.7}' % t
         batch.append(FrameIn("a", decode_telemetry(payload)[0], T0, payload))
-    journal.commit(batch, make_engine().process(batch))
+    journal.commit(make_engine().process(batch))
     sink = make_sink(journal, influx)
     drain(sink)
     assert influx.count("cell", "voltage_v") == 2

@@ -71,14 +71,14 @@ def run(journal: Journal, engine: Engine, inputs: Sequence[Input], size: int = 1
     for item in inputs:
         if isinstance(item, Tick):
             for part in (batch, [item]):
-                journal.commit(part, engine.process(part))
+                journal.commit(engine.process(part))
             batch = []
             continue
         batch.append(item)
         if len(batch) == size:
-            journal.commit(batch, engine.process(batch))
+            journal.commit(engine.process(batch))
             batch = []
-    journal.commit(batch, engine.process(batch))
+    journal.commit(engine.process(batch))
 
 
 def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -112,10 +112,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_inputs_come_back_as_they_went_in(journal: Journal) -> None:
     engine = make_engine()
     results = engine.process(STORY)
-    journal.commit(STORY, results)
-    kept = [
-        item for item, verdict in zip(STORY, results.verdicts, strict=True) if verdict in (0, 1, 3)
-    ]
+    journal.commit(results)
+    kept = [one.input for one in results.handled if one.verdict in (0, 1, 3)]
     back = [stored.item for stored in journal.inputs_after(0)]
     assert back == kept
     assert journal.last_id == len(kept)
@@ -126,7 +124,7 @@ def test_inputs_come_back_as_they_went_in(journal: Journal) -> None:
 def test_a_tick_that_changed_nothing_leaves_nothing(journal: Journal) -> None:
     engine = make_engine()
     batch: list[Input] = [Tick(T0)]
-    journal.commit(batch, engine.process(batch))
+    journal.commit(engine.process(batch))
     assert journal.last_id == 0
 
 
@@ -236,12 +234,12 @@ def test_a_failing_commit_writes_nothing_and_can_be_repeated(tmp_path: Path) -> 
         other.commit()
         before = dump(path)
         with pytest.raises(StoreError, match="full"):
-            journal.commit(STORY[:150], results)
+            journal.commit(results)
         assert dump(path) == before == {"input": [], "cycle": [], "event": [], "asset": []}
         other.execute("DROP TRIGGER broken")
         other.commit()
         other.close()
-    journal.commit(STORY[:150], results)
+    journal.commit(results)
     run(journal, engine, STORY[150:])
     journal.close()
     found, expected = dump(path), dump(tmp_path / "whole.sqlite")
@@ -261,10 +259,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
     journal._db.execute(f"PRAGMA max_page_count = {pages}")
     results = engine.process(STORY[40:])
     with pytest.raises(StoreError, match="full"):
-        journal.commit(STORY[40:], results)
+        journal.commit(results)
     assert dump(path) == kept
     journal._db.execute("PRAGMA max_page_count = 1000000")
-    journal.commit(STORY[40:], results)
+    journal.commit(results)
     assert len(dump(path)["input"]) > len(kept["input"])
     journal.close()
 
@@ -278,9 +276,9 @@ def test_a_locked_file_is_a_store_error(tmp_path: Path) -> None:
     batch = STORY[:5]
     results = make_engine().process(batch)
     with pytest.raises(StoreError, match="locked"):
-        journal.commit(batch, results)
+        journal.commit(results)
     other.execute("ROLLBACK")
-    journal.commit(batch, results)
+    journal.commit(results)
     assert journal.last_id == 5
     other.close()
     journal.close()
@@ -366,7 +364,7 @@ def test_frames_are_found_by_time_wherever_their_run_stands(tmp_path: Path) -> N
     while at < len(frames):
         size = dice.choice([1, 7, 60, 400])
         batch = frames[at : at + size]
-        journal.commit(batch, engine.process(batch))
+        journal.commit(engine.process(batch))
         at += size
         assert_frames_are_found(journal)
         written = journal._db.execute("SELECT count(*) FROM frame_time").fetchone()[0]
@@ -417,7 +415,7 @@ def test_hostile_text_is_only_text(journal: Journal) -> None:
         DeviceAlarmIn("select", alarm, T0),
         CommandIn("drop", "'); --", Command(v=1, id="\0", action="acknowledge", code="x"), T0),
     ]
-    journal.commit(batch, engine.process(batch))
+    journal.commit(engine.process(batch))
     assert [stored.item for stored in journal.inputs_after(0)] == batch
     history = SqliteHistory(journal.path)
     assert [a.name for a in history.assets()] == [nasty]
@@ -430,7 +428,7 @@ def test_a_page_may_read_while_the_monitor_writes(journal: Journal) -> None:
     seen = 0
     for start in range(0, len(STORY), 80):
         batch = STORY[start : start + 80]
-        journal.commit(batch, engine.process(batch))
+        journal.commit(engine.process(batch))
         now = len(history.trace("one", 0, 0, T0 * 2, points=100_000))
         assert now > seen
         seen = now
@@ -497,7 +495,7 @@ def test_a_peak_of_one_sample_survives_in_a_trace(journal: Journal) -> None:
                             current_a=-9.0 if k == 1234 else 1.0))
         for k in range(3_000)
     ]  # fmt: skip
-    journal.commit(frames, engine.process(frames))
+    journal.commit(engine.process(frames))
     trace = SqliteHistory(journal.path).trace("p", 0, 0, T0 * 2, points=100)
     assert len(trace) <= 101
     assert trace.current_a.min() == -9.0
@@ -517,12 +515,12 @@ def test_a_log_is_folded_in_beside_the_writer(journal: Journal, tmp_path: Path) 
     engine = Engine(None, None)
     for k in range(300):
         tick_like = ConfigIn("p", make_config(1), T0 + k)
-        journal.commit([tick_like], engine.process([tick_like]))
+        journal.commit(engine.process([tick_like]))
     wal = journal.path.with_name(f"{journal.path.name}-wal")
     grown = wal.stat().st_size
     assert fold(journal.path) > 300
     again = ConfigIn("p", make_config(1), T0 + 301)
-    journal.commit([again], engine.process([again]))
+    journal.commit(engine.process([again]))
     assert wal.stat().st_size == grown  # written over from its beginning
     assert fold(journal.path) < 10
     with pytest.raises(StoreError, match="no-such-folder"):

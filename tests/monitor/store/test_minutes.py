@@ -70,7 +70,7 @@ def summed_up(journal: Journal, most: int) -> None:
 @pytest.mark.parametrize("most", [1, 13, 2_000])
 def test_minutes_equal_a_plain_sum_however_they_are_cut(journal: Journal, most: int) -> None:
     inputs = stream(150)
-    journal.commit(inputs, make_engine().process(inputs))
+    journal.commit(make_engine().process(inputs))
     raw = {(asset, cell): SqliteHistory(journal.path).trace(asset, cell, 0, T0 * 2, 10**6)
            for asset, cells in (("one", 1), ("two", 2)) for cell in range(cells)}  # fmt: skip
     summed_up(journal, most)
@@ -105,7 +105,7 @@ def test_minutes_equal_a_plain_sum_however_they_are_cut(journal: Journal, most: 
 
 def test_minutes_are_made_once_whatever_is_killed(journal: Journal) -> None:
     inputs = stream(60)
-    journal.commit(inputs, make_engine().process(inputs))
+    journal.commit(make_engine().process(inputs))
     first = roll_up(journal.path, 50)
     again = roll_up(journal.path, 50)  # killed before it was written
     assert first == again
@@ -127,7 +127,7 @@ def test_a_long_trace_comes_from_minutes_and_keeps_its_peaks(journal: Journal) -
         frame_in("p", Frame(v=1, timestamp_ms=T0 + 1000 * k, voltage_v=3.7, current_a=value))
         for k, value in enumerate(values)
     ]
-    journal.commit(inputs, make_engine().process(inputs))
+    journal.commit(make_engine().process(inputs))
     history = SqliteHistory(journal.path)
     end = T0 + 20_000_000
     before = history.trace("p", 0, T0, end, 800)
@@ -150,14 +150,14 @@ def test_a_long_trace_comes_from_minutes_and_keeps_its_peaks(journal: Journal) -
         frame_in("p", Frame(v=1, timestamp_ms=end + 1_000 * k, voltage_v=3.7, current_a=111.0))
         for k in range(1, 5)
     ]
-    journal.commit(late, make_engine().process(late))
+    journal.commit(make_engine().process(late))
     assert history.trace("p", 0, T0, 2 * T0, 800).current_a.max() == 111.0
     assert history.trace("p", 0, T0, 2 * T0, 800).timestamp_ms[-1] == end + 4_000
 
 
 def test_a_damaged_row_holds_nothing_up(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     inputs = stream(40)
-    journal.commit(inputs, make_engine().process(inputs))
+    journal.commit(make_engine().process(inputs))
     journal._db.execute("UPDATE input SET payload = '{broken' WHERE id = 10")
     journal._db.execute("UPDATE input SET result = x'00112233445566' WHERE id = 12")
     summed_up(journal, 2_000)
@@ -317,7 +317,7 @@ async def test_old_minutes_go_by_the_cell_s_own_time(journal: Journal) -> None:
         for asset, start in (("old", T0), ("new", T0 + 900 * DAY_MS))
         for hour in range(100)
     ]
-    journal.commit(frames, make_engine().process(frames))
+    journal.commit(make_engine().process(frames))
     upkeep = Upkeep(journal, settings(journal, keep_minutes_days=2.0), None, Clock(T0))
     await upkeep.once(at_once)
     counts = journal._db.execute("SELECT asset_id, count(*) FROM minute GROUP BY 1").fetchall()
@@ -349,9 +349,10 @@ async def test_a_process_sums_up_as_a_thread_does_and_comes_back(journal: Journa
         assert await process.roll_up() == expected
         journal.put_minutes(PROGRESS, expected.rows, expected.upto)
         assert (await process.roll_up()).upto == expected.upto
-        assert process._process is not None
-        process._process.kill()
-        await process._process.wait()
+        running = process._worker._process
+        assert running is not None
+        running.kill()
+        await running.wait()
         assert (await process.roll_up()).upto == expected.upto  # another one was started
         journal._db.execute("DROP TABLE minute")
         journal._db.execute("DROP TABLE progress")
