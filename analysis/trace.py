@@ -10,7 +10,7 @@ import numpy as np
 from monitor.contract import Frame, as_list
 from monitor.dashboard.analysis import AnalysedTrace, Segment
 from monitor.kernels.columns import Result
-from monitor.store.thinning import Record, mark_silences, thin_rows
+from monitor.store.thinning import Record, mark_gaps, thin_rows
 
 KEPT_PER_BATCH = 120
 POINTS = 4_000
@@ -27,14 +27,14 @@ class TraceMaker:
     def __init__(self) -> None:
         self._kept: list[Record] = []
         self._detail: list[Record] = []
-        self._last: list[Record] = []  # the row before a batch: a silence may lie between
+        self._last: list[Record] = []  # the row before a batch: a gap may lie between
 
     def take(self, frames: Sequence[Frame], rows: Sequence[Any], hot: list[int]) -> None:
         """A batch; `hot` are the places of its frames in a stretch of heat."""
         records = [_record(frame, row) for frame, row in zip(frames, rows, strict=True)]
         if len(self._detail) < DETAIL_ROWS:
             self._detail.extend(_around(records, hot))
-        marked = mark_silences([*self._last, *records], KEPT_PER_BATCH // 6)[len(self._last) :]
+        marked = mark_gaps([*self._last, *records], KEPT_PER_BATCH // 6)[len(self._last) :]
         self._last = records[-1:]
         self._kept.extend(thin_rows(marked, KEPT_PER_BATCH, columns=COLUMNS))
 

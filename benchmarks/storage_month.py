@@ -32,7 +32,7 @@ from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal, MinuteRow, used_bytes
 from monitor.store.minutes import FIGURES, PROGRESS
 from monitor.store.upkeep import Upkeep
-from monitor.store.wal import fold
+from monitor.store.wal import checkpoint_log
 
 Floats32 = NDArray[np.float32]
 CELLS = 100
@@ -72,7 +72,7 @@ def build(path: Path, shape: Shape, days: float, lived_days: float) -> Built:
     began = time.process_time()
     seconds = round(lived_days * DAY_S)
     journal = Journal(path)
-    journal.leave_log()  # it is folded in an hour at once, not every 4 MB
+    journal.leave_log()  # it is written back an hour at once, not every 4 MB
     try:
         empty = used_bytes(path)
         _fill_minutes(journal, shape, round(days * DAY_S) - seconds)
@@ -166,7 +166,7 @@ def _look_after(journal: Journal, engine: Engine, upkeep: Upkeep) -> None:
         work()
 
     asyncio.run(upkeep.once(at_once))
-    fold(journal.path)
+    checkpoint_log(journal.path)
 
 
 def _fill_minutes(journal: Journal, shape: Shape, seconds: int) -> None:
@@ -184,4 +184,4 @@ def _fill_minutes(journal: Journal, shape: Shape, seconds: int) -> None:
         ]  # fmt: skip
         journal.put_minutes(PROGRESS, rows, 0)
         if begin % 1_440 < 60:
-            fold(journal.path)
+            checkpoint_log(journal.path)

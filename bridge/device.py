@@ -21,7 +21,7 @@ _MIN_SOC_TO_DERIVE = 0.2  # below it the board's rounding of the SOC makes the q
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AssetOptions:
     """What the user says of the asset; it goes before what the board says."""
 
     asset: str
@@ -67,7 +67,7 @@ def frame_of(reading: Reading, timestamp_ms: int, session: str, seq: int) -> Fra
     )
 
 
-def config_of(identity: Identity, reading: Reading, told: Told) -> AssetConfig | None:
+def config_of(identity: Identity, reading: Reading, told: AssetOptions) -> AssetConfig | None:
     """The asset's config, or None while nobody has said the capacity.
 
     Capacity: the user's word, then the board's, then remaining charge over SOC.
@@ -114,7 +114,7 @@ def alarm_changes(
     ]
 
 
-def _capacity(identity: Identity, reading: Reading, told: Told) -> tuple[float | None, str]:
+def _capacity(identity: Identity, reading: Reading, told: AssetOptions) -> tuple[float | None, str]:
     if told.capacity_ah is not None:
         return told.capacity_ah, "the user"
     for said in (identity.nominal_capacity_ah, reading.nominal_capacity_ah):

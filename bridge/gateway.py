@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from bridge.device import Told, alarm_changes, config_of, frame_of
+from bridge.device import AssetOptions, alarm_changes, config_of, frame_of
 from bridge.protocols import Choices, chosen
 from bridge.quarantine import ALARM, Quarantine
 from bridge.reading import Identity, Reading, plausible
@@ -61,7 +61,7 @@ class Gateway:
     def __init__(
         self,
         outbox: Outbox,
-        told: Told,
+        told: AssetOptions,
         session: str,
         choices: Choices | None = None,
         quarantine: Quarantine | None = None,

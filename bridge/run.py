@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bridge.clock import SystemClock
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import MappingError
 from bridge.gateway import Gateway
 from bridge.link import serial_opener
@@ -74,7 +74,7 @@ async def run_replay(settings: Common, path: Path, speed: float | None) -> None:
     await serve(outbox, [reader], [told.asset], quarantine=aside)
 
 
-def publisher(settings: Common, told: Told) -> Publisher:
+def publisher(settings: Common, told: AssetOptions) -> Publisher:
     """The publisher for one asset's gateway."""
     return Publisher(
         settings.address(), settings.topics(), told.gateway, wall_ms=SystemClock().wall_ms

@@ -24,7 +24,7 @@ from bridge.quarantine import Quarantine
 from bridge.run import session
 from bridge.serve import serve
 from bridge.settings import TranslateSettings, legal_name, milliseconds
-from bridge.translate import MAX_NAMED, MAX_PAYLOAD_BYTES, Timing, Told, Translator
+from bridge.translate import MAX_NAMED, MAX_PAYLOAD_BYTES, Timing, Translator, Update
 from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 
@@ -152,7 +152,7 @@ class Listener:
                 with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
                     await coming
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Update) -> None:
         gateway = self.assets.of(told.asset)
         if told.reading is None:
             gateway.offline("its source says so")

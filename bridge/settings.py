@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import MappingError
 from bridge.protocols import Choices
 from monitor.contract import Topics
@@ -31,10 +31,10 @@ class Common:
     chemistry: str | None = None
     invert_current: bool = False
 
-    def told(self, source: str, replay: bool = False, speed: float | None = None) -> Told:
+    def told(self, source: str, replay: bool = False, speed: float | None = None) -> AssetOptions:
         """As the gateway wants it; raises MappingError or PayloadError for what cannot be."""
         Topics(self.root).of(self.asset)
-        return Told(
+        return AssetOptions(
             asset=self.asset,
             gateway=self.gateway or self.asset,
             capacity_ah=self.capacity_ah,

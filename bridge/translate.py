@@ -43,7 +43,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Update:
     """What an asset's source said: a reading, or that it is on or off line."""
 
     asset: str
@@ -123,21 +123,21 @@ class Translator:
             if ours and asset.online is not False:
                 asset.online, asset.turned, asset.last_ms = False, True, now_ms
 
-    def due(self, now_ms: int) -> Iterator[Told]:
+    def due(self, now_ms: int) -> Iterator[Update]:
         """What is complete now."""
         for name, asset in self._assets.items():
             if asset.turned:
                 asset.turned = False
                 if asset.online is False:
                     asset.first_ms = None
-                    yield Told(name, asset.last_ms, None, online=False)
+                    yield Update(name, asset.last_ms, None, online=False)
                     continue
             if asset.first_ms is None:
                 continue
             quiet = now_ms - asset.last_ms >= self._timing.settle_ms
             if quiet or now_ms - asset.first_ms >= self._timing.longest_ms:
                 asset.first_ms = None
-                yield Told(name, asset.last_ms, self._reading(asset, now_ms))
+                yield Update(name, asset.last_ms, self._reading(asset, now_ms))
 
     def wait_ms(self, now_ms: int) -> int | None:
         """How long until something may be due; None while nothing waits."""

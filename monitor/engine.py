@@ -51,8 +51,8 @@ from monitor.kernels.admission import is_ahead
 from monitor.kernels.columns import FEATURES, RESULTS, Quality, Verdict
 from monitor.kernels.frames import Outputs
 from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
-from monitor.kernels.results import Answers, settle_inplace
-from monitor.kernels.risk import judge_inplace
+from monitor.kernels.results import Answers, write_results_inplace
+from monitor.kernels.risk import assess_inplace
 from monitor.kernels.update import update_inplace
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.results import Handled, Results
@@ -393,8 +393,8 @@ class Engine:
             score = self._thermal.run(windows if scores == n else windows[scored])
         result = np.empty((n, RESULTS), np.float32)
         answers = Answers(*soh, score)
-        settle_inplace(fleet.cells, fleet.value, fleet.value_ms, out, answers, result, n)
-        judge_inplace(fleet.cells, fleet.value, fleet.value_ms, out, result, n)
+        write_results_inplace(fleet.cells, fleet.value, fleet.value_ms, out, answers, result, n)
+        assess_inplace(fleet.cells, fleet.value, fleet.value_ms, out, result, n)
         # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
         for k in range(ended):
             asset = run.assets[int(out.frame[out.ended_sample[k]])]

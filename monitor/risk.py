@@ -1,6 +1,6 @@
 """From a cell's thermal signals to a risk level, with the reason in words.
 
-The engine judges every sample (`kernels.risk.judge_inplace`); the words are made when somebody
+The engine judges every sample (`kernels.risk.assess_inplace`); the words are made when somebody
 reads them (`assess`), from the same levels (`kernels.levels`).
 """
 

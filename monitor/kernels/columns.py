@@ -226,7 +226,7 @@ class Result(IntEnum):
     QUALITY = 9
     DT_DT_C_PER_S = 10
     C_RATE = 11
-    RISK = 12  # monitor.risk.Risk; written by `risk.judge_inplace`
+    RISK = 12  # monitor.risk.Risk; written by `risk.assess_inplace`
     RISK_CAUSE = 13  # monitor.risk.Cause
 
 

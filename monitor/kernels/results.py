@@ -44,7 +44,7 @@ class Answers(NamedTuple):
     score: Floats32  # (scores,) of the thermal model, 1 at its alarm threshold
 
 
-def settle_inplace(
+def write_results_inplace(
     cells: Records, value: Floats, value_ms: Ints, out: Outputs, answers: Answers,
     result: Floats32, n: int,
 ) -> None:  # fmt: skip
@@ -58,7 +58,7 @@ def settle_inplace(
     keeps the newest that was one. Raises ValueError where sizes do not fit.
     """
     fits = cells.dtype == CELL and out.samples.dtype == SAMPLE
-    if not fits or not _settle_inplace(
+    if not fits or not _write_results_inplace(
         cells, value, value_ms, out.samples, out.soh_inputs, answers, result, n
     ):
         raise unfit(
@@ -93,7 +93,7 @@ def _fits(
 
 
 @kernel
-def _settle_inplace(
+def _write_results_inplace(
     cells: Records, value: Floats, value_ms: Ints, samples: Records, soh_inputs: Floats32,
     answers: Answers, result: Floats32, n: int,
 ) -> bool:  # fmt: skip

@@ -13,7 +13,7 @@ from monitor.kernels.levels import levels
 _levels = kernel(levels)
 
 
-def judge_inplace(
+def assess_inplace(
     cells: Records, value: Floats, value_ms: Ints, out: Outputs, result: Floats32, n: int
 ) -> None:
     """Level and cause of n samples, into their settled results and each cell's newest values.
@@ -23,7 +23,7 @@ def judge_inplace(
     not fit.
     """
     fits = cells.dtype == CELL and out.samples.dtype == SAMPLE
-    if not fits or not _judge_inplace(cells, value, value_ms, out.samples, result, n):
+    if not fits or not _assess_inplace(cells, value, value_ms, out.samples, result, n):
         raise unfit(
             f"risk: {n:,} samples", cells=cells, value=value, value_ms=value_ms,
             samples=out.samples, result=result,
@@ -31,7 +31,7 @@ def judge_inplace(
 
 
 @kernel
-def _judge_inplace(
+def _assess_inplace(
     cells: Records, value: Floats, value_ms: Ints, samples: Records, result: Floats32, n: int
 ) -> bool:
     """As above, samples (size,) of SAMPLE; False, and nothing done, where sizes do not fit."""

@@ -28,7 +28,7 @@ from monitor.store.influx import Target, make_target
 from monitor.store.influx_query import InfluxQuery, Series, fields, text
 from monitor.store.lines import LAST_MS
 from monitor.store.sqlite_history import SqliteHistory
-from monitor.store.thinning import with_silences
+from monitor.store.thinning import with_gaps
 
 MOST_ROWS = 9_000  # influxd 1.x cuts an answer off at 10,000
 _WHERE = {
@@ -158,7 +158,7 @@ class InfluxHistory:
         table = np.full((len(times), len(QUANTITIES)), np.nan)
         for k, name in enumerate(QUANTITIES):
             _fill(table[:, k], times, found[_WHERE[name]], name)
-        return trace_of(*with_silences(times, table, len(times)))
+        return trace_of(*with_gaps(times, table, len(times)))
 
     def _stretches(
         self, conditions: dict[str, str], names: dict[str, list[str]], sensor: int,
@@ -194,7 +194,7 @@ class InfluxHistory:
         last = np.clip(times + width_ms // 2, first_ms, last_ms)
         found_rows = stretches(first, last, low, high)
         return trace_of(
-            *with_silences(found_rows.timestamp_ms, found_rows.table(), points // 6, width_ms)
+            *with_gaps(found_rows.timestamp_ms, found_rows.table(), points // 6, width_ms)
         )
 
 

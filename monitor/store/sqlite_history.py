@@ -26,7 +26,7 @@ from monitor.store.history import (
 )
 from monitor.store.journal import FRAME_TIME, Kind, connect
 from monitor.store.minutes import MAX, MIN, MINUTE_MS, PROGRESS, RESULT_COLUMNS, decode_figures
-from monitor.store.thinning import keep_extremes, with_silences
+from monitor.store.thinning import keep_extremes, with_gaps
 
 RAW_PER_POINT = 4  # so many frames for a point of the answer are still read one by one
 FEW_INPUTS = 200_000  # what comes between two roll-ups, at 10,000 messages a second
@@ -88,7 +88,7 @@ class SqliteHistory:
         times = np.concatenate([part.timestamp_ms for part in parts])
         table = np.concatenate([part.table() for part in parts])
         order = np.argsort(times, kind="stable")
-        times, table = with_silences(times[order], table[order], points // 6)
+        times, table = with_gaps(times[order], table[order], points // 6)
         keep = keep_extremes([table[:, k] for k in PEAKS], points)
         return trace_of(times[keep], table[keep])
 

@@ -1,4 +1,4 @@
-"""Fewer points for a plot without losing a peak or a silence; pure.
+"""Fewer points for a plot without losing a peak or a gap; pure.
 
 Of columns (a store's) or of rows (the page's, whose missing values are None). The page's own
 script applies the same two rules to what it has drawn (`dashboard/assets/2-series.js`).
@@ -17,7 +17,7 @@ SILENCE_MS = 600_000
 SILENCE_STEPS = 20
 
 
-def silences(timestamp_ms: NDArray[np.int64], most: int, least_ms: int = 0) -> NDArray[np.int64]:
+def gaps(timestamp_ms: NDArray[np.int64], most: int, least_ms: int = 0) -> NDArray[np.int64]:
     """Rows before which nothing was heard for long, in order; of more than `most` the longest.
 
     Long is 10 minutes, 20 usual steps and `least_ms`. It is told before rows are left out: the
@@ -33,11 +33,11 @@ def silences(timestamp_ms: NDArray[np.int64], most: int, least_ms: int = 0) -> N
     return found
 
 
-def with_silences(
+def with_gaps(
     timestamp_ms: NDArray[np.int64], table: NDArray[np.float64], most: int, least_ms: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows with one of NaN alone, 1 ms after the row before, wherever there is a silence."""
-    at = silences(timestamp_ms, most, least_ms)
+    """Rows with one of NaN alone, 1 ms after the row before, wherever there is a gap."""
+    at = gaps(timestamp_ms, most, least_ms)
     if not len(at):
         return timestamp_ms, table
     return np.insert(timestamp_ms, at, timestamp_ms[at - 1] + 1), np.insert(table, at, np.nan, 0)
@@ -70,7 +70,7 @@ def keep_extremes(series: Sequence[NDArray[np.float64]], points: int) -> NDArray
     return np.unique(np.concatenate(kept))
 
 
-def mark_silences(rows: Sequence[Record], most: int) -> list[Record]:
+def mark_gaps(rows: Sequence[Record], most: int) -> list[Record]:
     """The rows, with one that is empty but for its time wherever nothing was heard for long.
 
     The first value of a row is its time, ms. At most `most` are marked, the longest.
@@ -78,7 +78,7 @@ def mark_silences(rows: Sequence[Record], most: int) -> list[Record]:
     times = np.array([row[0] for row in rows], np.int64)
     out: list[Record] = []
     begin = 0
-    for at in silences(times, most).tolist():
+    for at in gaps(times, most).tolist():
         out.extend(rows[begin:at])
         out.append((int(times[at - 1]) + 1, *[None] * (len(rows[at]) - 1)))
         begin = at
@@ -90,7 +90,7 @@ def thin_rows(rows: Sequence[Record], limit: int, columns: Sequence[int]) -> Seq
     """At most about `limit` of the rows, in order: `keep_extremes` of some of their columns.
 
     Rows that are empty but for their time stay with their neighbours, of many those before the
-    longest silences: there a line is broken.
+    longest gaps: there a line is broken.
     """
     if len(rows) <= limit:
         return rows

@@ -1,10 +1,10 @@
-"""The journal's write-ahead log, folded into the file beside the stream.
+"""The journal's write-ahead log, written back into the file beside the stream.
 
 SQLite folds it in by itself, in the commit that makes it longer than 1,000 pages, and waits for the
 disk twice while doing so: at 9,600 messages a second one commit in sixty took 30 ms. Here another
 connection does it every second, which no commit waits for. It cannot begin the log anew while
-commits go on; where the log has grown long, the rest is folded in between two micro-batches, which
-is little then.
+commits go on; where the log has grown long, the rest is written back between two micro-batches,
+which is little then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONG_PAGES = 8_192  # of 4 KiB
 Between = Callable[[Callable[[], object]], Awaitable[object]]
 
 
-def fold(path: Path) -> int:
+def checkpoint_log(path: Path) -> int:
     """Fold in what no commit or reader minds; the length of the log in pages. Raises StoreError."""
     try:
         with closing(connect(path)) as db:
@@ -39,6 +39,6 @@ async def keep_short(path: Path, between: Between, report: Report) -> None:
     """Fold for ever; `between` runs work between two micro-batches. Raises StoreError."""
     while True:
         await asyncio.sleep(EVERY_S)
-        if await asyncio.to_thread(fold, path) >= LONG_PAGES:
-            await between(partial(fold, path))
+        if await asyncio.to_thread(checkpoint_log, path) >= LONG_PAGES:
+            await between(partial(checkpoint_log, path))
         report.well()

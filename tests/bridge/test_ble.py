@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bridge.ble import identity_of, reading_of
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import LinkError, MappingError
 from bridge.gateway import Gateway
 from bridge.reading import Identity, Reading
@@ -129,7 +129,7 @@ async def test_a_board_that_comes_and_goes() -> None:
             raise LinkError("not in range")
         return Board(3)
 
-    reader = BleReader(find, Gateway(notes, Told("boat", "gw1"), "s1"), clock)
+    reader = BleReader(find, Gateway(notes, AssetOptions("boat", "gw1"), "s1"), clock)
     with pytest.raises(asyncio.CancelledError):
         await reader.run()
     assert notes.states[:4] == [False, True, False, True]

@@ -16,7 +16,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from bridge.clock import SystemClock
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import MappingError
 from bridge.gateway import Gateway
 from bridge.mapping import load as load_mapping
@@ -170,7 +170,7 @@ async def test_modbus_server(scheme: str, framer: str, free_port: int, register_
     reader = ModbusReader(
         client_of(f"{scheme}://127.0.0.1:{free_port}", 9_600, "N"),
         load(register_map),
-        Gateway(notes, Told("rack1", "gw1"), "s1"),
+        Gateway(notes, AssetOptions("rack1", "gw1"), "s1"),
         SystemClock(),
         Rhythm(interval_s=0.02, first_backoff_s=0.05),
     )
@@ -289,7 +289,7 @@ def listener(files: tuple[Path, Path], notes: Awaited, silence_ms: int = 60_000)
         None,
         open_database(files[0]),
         Translator(load_mapping(files[1]), Timing(settle_ms=20, longest_ms=50), "truck"),
-        Gateway(notes, Told("truck", "gw1"), "s1"),
+        Gateway(notes, AssetOptions("truck", "gw1"), "s1"),
         silence_ms,
     )
 

@@ -21,7 +21,7 @@ import aiomqtt
 import pytest
 
 from bridge import jk_ble, sparkplug
-from bridge.device import Told, config_of
+from bridge.device import AssetOptions, config_of
 from bridge.errors import FrameError, MappingError
 from bridge.jsonpath import Path as JsonPath
 from bridge.jsonpath import read_json
@@ -358,7 +358,7 @@ def test_seconds_that_are_no_time(seconds: float) -> None:
 def test_a_capacity_that_no_battery_has() -> None:
     for capacity_ah in (float("inf"), float("nan"), 0.0, 1e7):
         with pytest.raises(MappingError, match="capacity"):
-            Told("a", "g", capacity_ah=capacity_ah)
+            AssetOptions("a", "g", capacity_ah=capacity_ah)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_capacity_that_no_battery_has() -> None:
     ],
 )
 def test_what_a_board_says_of_itself_always_makes_a_config(identity: Identity) -> None:
-    config = config_of(identity, PACK, Told("a", "g"))
+    config = config_of(identity, PACK, AssetOptions("a", "g"))
     assert config is not None
     assert decode(type(config), encode(config)) == config
     assert config.nominal_capacity_ah == 100.0

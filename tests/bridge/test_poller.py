@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bridge.clock import SystemClock
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import LinkError, MappingError
 from bridge.gateway import Gateway
 from bridge.link import Link
@@ -147,7 +147,7 @@ class Notes:
 
 
 def gateway(notes: Notes, **told: Any) -> Gateway:
-    return Gateway(notes, replace(Told("pack1", "gw1"), **told), "s1")
+    return Gateway(notes, replace(AssetOptions("pack1", "gw1"), **told), "s1")
 
 
 async def run(
@@ -459,7 +459,7 @@ def test_limits_are_those_the_board_enforces() -> None:
         temperature_max_c=55.0,
         temperature_min_c=-10.0,
     )
-    config = config_of(identity, PACK, Told("pack1", "gw1"))
+    config = config_of(identity, PACK, AssetOptions("pack1", "gw1"))
     assert config is not None
     limits = config.limits
     assert (limits.voltage_max_v, limits.voltage_min_v) == (3.6, 2.9)
@@ -469,7 +469,7 @@ def test_limits_are_those_the_board_enforces() -> None:
     assert decode(AssetConfig, encode(config)) == config
     # Nonsense from a board never makes a config that the contract refuses.
     odd = replace(identity, cell_voltage_max_v=2.0, cell_voltage_min_v=9.0, temperature_min_c=99.0)
-    config = config_of(odd, PACK, Told("pack1", "gw1"))
+    config = config_of(odd, PACK, AssetOptions("pack1", "gw1"))
     assert config is not None
     assert decode(AssetConfig, encode(config)) == config
 

@@ -19,7 +19,7 @@ import pytest
 from bridge import jbd, run_ble, sparkplug
 from bridge.ble import reading_of
 from bridge.conversation import Ask, Conversation
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import FrameError
 from bridge.gateway import Gateway
 from bridge.jbd import JBD
@@ -146,7 +146,7 @@ async def test_a_serial_board(monkeypatch: pytest.MonkeyPatch) -> None:
     poller = Poller(
         wire.open,
         "jbd",
-        Gateway(notes, Told("pack1", "gw1"), "s1", quarantine=aside),
+        Gateway(notes, AssetOptions("pack1", "gw1"), "s1", quarantine=aside),
         wire.clock,
         quarantine=aside,
         asset="pack1",
@@ -165,7 +165,7 @@ async def test_a_board_that_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> No
     poller = Poller(
         wire.open,
         "auto",
-        Gateway(notes, Told("pack1", "gw1"), "s1", quarantine=aside),
+        Gateway(notes, AssetOptions("pack1", "gw1"), "s1", quarantine=aside),
         wire.clock,
         quarantine=aside,
     )
@@ -187,7 +187,7 @@ async def test_a_played_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     recorded = Poller(
         wire.open,
         "jbd",
-        Gateway(Notes(), Told("pack1", "gw1"), "s1", wire_choices),
+        Gateway(Notes(), AssetOptions("pack1", "gw1"), "s1", wire_choices),
         wire.clock,
         tap=lambda spoken: recorder.start(spoken).tap,
     )
@@ -196,7 +196,7 @@ async def test_a_played_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     path = tmp_path / "pack.frames"
     path.write_text(file.getvalue())
     monkeypatch.setattr("bridge.jbd.decode", once(jbd.decode))
-    sink = Gateway(notes, Told("pack1", "gw1"), "s1", quarantine=aside)
+    sink = Gateway(notes, AssetOptions("pack1", "gw1"), "s1", quarantine=aside)
     counters = await play(read(path), sink, wire.clock, None, None, aside, "pack1")
     assert injected(aside)
     assert counters.bad_frames == 1
@@ -216,7 +216,9 @@ async def test_a_decoder_that_never_reads_does_not_play_for_ever(tmp_path: Path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bridge.recording.protocol", lambda *_: broken)
         with pytest.raises(ZeroDivisionError):
-            await play(recording, Gateway(Notes(), Told("p", "g"), "s"), HandClock(1.0), None)
+            await play(
+                recording, Gateway(Notes(), AssetOptions("p", "g"), "s"), HandClock(1.0), None
+            )
 
 
 class Talking:
@@ -242,7 +244,7 @@ async def test_a_bluetooth_board(monkeypatch: pytest.MonkeyPatch) -> None:
         found[0] += 1
         return Talking()
 
-    sink = Gateway(notes, Told("boat", "gw1"), "s1", quarantine=aside)
+    sink = Gateway(notes, AssetOptions("boat", "gw1"), "s1", quarantine=aside)
     reader = BleReader(find, sink, HandClock(60.0), quarantine=aside, asset="boat")
     monkeypatch.setattr(run_ble, "reading_of", once(reading_of))
     await until_enough(reader.run, notes)
@@ -273,7 +275,7 @@ class Answers:
 async def test_a_modbus_device(monkeypatch: pytest.MonkeyPatch) -> None:
     notes, aside = Awaited(3), Aside()
     registers = RegisterMap([Value("pack_voltage_v", 202, type="f32")])
-    sink = Gateway(notes, Told("rack1", "gw1"), "s1", quarantine=aside)
+    sink = Gateway(notes, AssetOptions("rack1", "gw1"), "s1", quarantine=aside)
     reader = ModbusReader(
         Answers, registers, sink, HandClock(60.0), quarantine=aside, asset="rack1"
     )
@@ -286,7 +288,7 @@ async def test_a_modbus_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_modbus_client_that_raises_what_it_should_not() -> None:
     notes, aside = Awaited(3), Aside()
-    sink = Gateway(notes, Told("rack1", "gw1"), "s1", quarantine=aside)
+    sink = Gateway(notes, AssetOptions("rack1", "gw1"), "s1", quarantine=aside)
     raising = [True]
 
     class Broken(Answers):
@@ -315,7 +317,7 @@ def can_listener(tmp_path: Path, notes: Notes, aside: Aside, channel: str) -> Ca
         None,
         open_database(path),
         Translator(Mapping("m", rules), Timing(settle_ms=1, longest_ms=2), "truck"),
-        Gateway(notes, Told("truck", "gw1"), "s1", quarantine=aside),
+        Gateway(notes, AssetOptions("truck", "gw1"), "s1", quarantine=aside),
         60_000,
         aside,
         "truck",
@@ -416,7 +418,7 @@ def test_a_translator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gateway_sends_nothing_that_the_contract_refuses() -> None:
     notes, aside = Notes(), Aside()
-    gateway = Gateway(notes, Told("pack1", "gw1"), "s1", quarantine=aside)
+    gateway = Gateway(notes, AssetOptions("pack1", "gw1"), "s1", quarantine=aside)
     gateway.reading(PACK, -5)
     gateway.reading(replace(PACK, current_a=float("nan"), pack_voltage_v=1e300), NOW)
     assert [(frame.current_a, frame.pack_voltage_v) for frame in notes.frames] == [(None, None)]

@@ -19,7 +19,7 @@ import serial.rfc2217
 
 from bridge.backoff import Backoff
 from bridge.clock import SystemClock
-from bridge.device import Told
+from bridge.device import AssetOptions
 from bridge.errors import LinkError, MappingError
 from bridge.gateway import Gateway
 from bridge.link import SerialLink, serial_opener
@@ -87,7 +87,7 @@ class Awaited(Notes):
 async def poll(port: str, name: str, frames: int = 3) -> Awaited:
     """Poll until so many frames came."""
     notes = Awaited(frames)
-    poller = quick(port, name, Gateway(notes, Told("pack1", "gw1"), "s1"))
+    poller = quick(port, name, Gateway(notes, AssetOptions("pack1", "gw1"), "s1"))
     task = asyncio.create_task(poller.run())
     async with asyncio.timeout(20):
         await notes.enough.wait()
@@ -198,7 +198,7 @@ async def test_replugged_adapter(tmp_path: Path) -> None:
     first, second = (Pty(Board("jbd", lambda: PACK)) for _ in range(2))
     port.symlink_to(first.path)
     notes = Awaited(3)
-    poller = quick(str(port), "jbd", Gateway(notes, Told("pack1", "gw1"), "s1"))
+    poller = quick(str(port), "jbd", Gateway(notes, AssetOptions("pack1", "gw1"), "s1"))
     task = asyncio.create_task(poller.run())
     async with asyncio.timeout(20), running(second):
         async with running(first):
@@ -244,7 +244,7 @@ async def test_board_to_broker(broker: int) -> None:
     pack = replace(PACK, alarms=("cell_overvoltage",))
     pty = Pty(Board("jbd", lambda: pack), Faults(piece_bytes=9, piece_gap_s=0.001))
     out = publisher(broker)
-    poller = quick(pty.path, "auto", Gateway(out, Told("pack1", "gw1"), "s1"))
+    poller = quick(pty.path, "auto", Gateway(out, AssetOptions("pack1", "gw1"), "s1"))
     stop = asyncio.Event()
     async with running(pty), ear(broker) as heard:
         served = asyncio.create_task(serve(out, [poller.run], ["pack1"], stop))

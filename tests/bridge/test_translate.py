@@ -30,7 +30,7 @@ from bridge.presets import NAMES, preset
 from bridge.reading import Reading
 from bridge.run_translate import run_translate
 from bridge.settings import TranslateSettings
-from bridge.translate import Timing, Told, Translator
+from bridge.translate import Timing, Translator, Update
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, decode, decode_telemetry
 from tests.bridge_brokers import ear, embedded
 
@@ -39,7 +39,7 @@ NOW = 1_700_000_000_000
 
 def translated(
     mapping: Mapping, messages: list[tuple[str, Any]], asset: str | None = None
-) -> list[Told]:
+) -> list[Update]:
     """What comes of messages that arrive together, once they have settled."""
     translator = Translator(mapping, asset=asset)
     for topic, payload in messages:
@@ -49,7 +49,7 @@ def translated(
     return list(translator.due(NOW + 200))
 
 
-def reading_of(told: list[Told], asset: str) -> Reading:
+def reading_of(told: list[Update], asset: str) -> Reading:
     """The one reading, of the asset expected."""
     ((only),) = told
     assert (only.asset, only.timestamp_ms, only.online) == (asset, NOW, True)

@@ -25,8 +25,7 @@ from bridge.ble import identity_of, reading_of
 from bridge.conversation import Ask, FrameBuffer, finish
 from bridge.conversation import Protocol as Spoken
 from bridge.crc import crc16_modbus
-from bridge.device import Told as Said
-from bridge.device import alarm_changes, config_of, frame_of
+from bridge.device import AssetOptions, alarm_changes, config_of, frame_of
 from bridge.errors import FrameError, MappingError, NoAnswerError
 from bridge.gateway import Gateway
 from bridge.jsonpath import Path as JsonPath
@@ -161,7 +160,7 @@ class World:
         """The contract takes all that is made of a reading."""
         identity = identity or Identity()
         reading, _ = plausible(reading)
-        told = Said("a", "g", source="x" * self.rng.choice((1, 600)))
+        told = AssetOptions("a", "g", source="x" * self.rng.choice((1, 600)))
         frame = frame_of(reading, NOW, "s", 1)
         if decode_telemetry(encode(frame)) != [frame]:
             raise ValueError(f"{frame} is another when it is decoded")
@@ -411,7 +410,7 @@ def _recording(world: World) -> None:
             world.refuse()
             return
     aside = Raising()
-    sink = Gateway(Nowhere(), Said("a", "g"), "s", quarantine=aside)
+    sink = Gateway(Nowhere(), AssetOptions("a", "g"), "s", quarantine=aside)
     asyncio.run(play(recording, sink, _NoClock(), None, None, aside, "a"))
 
 
@@ -500,7 +499,7 @@ def _can(world: World) -> None:
         None,
         _database[0],
         Translator(Mapping("m", SIGNALS), Timing(settle_ms=0), "a"),
-        Gateway(Nowhere(), Said("a", "g"), "s", quarantine=Raising()),
+        Gateway(Nowhere(), AssetOptions("a", "g"), "s", quarantine=Raising()),
         1_000,
     )
     for _ in range(20):

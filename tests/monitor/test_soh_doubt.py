@@ -15,7 +15,7 @@ from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.cell import empty_cells
 from monitor.kernels.columns import RESULTS, Feature, Result
 from monitor.kernels.frames import Outputs
-from monitor.kernels.results import Answers, settle_inplace
+from monitor.kernels.results import Answers, write_results_inplace
 from monitor.models.folder import load_models, models_folder
 from monitor.results import Results
 from recordings.open import open_recording
@@ -82,7 +82,7 @@ def states(start_end: Sequence[tuple[float, float]], told: list[int]) -> list[fl
     answers = Answers(
         soh, soh - 0.01, soh + 0.01, np.array(told, np.int64), np.empty(0, np.float32)
     )
-    settle_inplace(cells, value, value_ms, out, answers, result, n)
+    write_results_inplace(cells, value, value_ms, out, answers, result, n)
     known = ~np.isnan(result[:, Result.SOH])
     assert (known == (result[:, Result.SOH_STATE] == 0.0)).all()
     told_states: list[float] = result[:, Result.SOH_STATE].tolist()

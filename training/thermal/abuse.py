@@ -23,7 +23,7 @@ from monitor.contract import Limits
 from monitor.kernels.cell import empty_cells
 from monitor.kernels.columns import RESULTS, Feature, Result
 from monitor.kernels.frames import Outputs
-from monitor.kernels.risk import judge_inplace
+from monitor.kernels.risk import assess_inplace
 from monitor.risk import Risk
 from recordings.open import open_recording
 from recordings.types import Operation
@@ -168,7 +168,7 @@ def monitor_warnings(t: Floats, x: Floats) -> Floats:
     out.timestamp_ms[:] = stream.timestamp_ms
     out.features[:] = rows.features
     value, value_ms = np.full((1, RESULTS), np.nan), np.full((1, RESULTS), -1, np.int64)
-    judge_inplace(cells, value, value_ms, out, result, n)
+    assess_inplace(cells, value, value_ms, out, result, n)
     return t[result[:, Result.RISK] >= Risk.WARNING]
 
 

@@ -17,7 +17,7 @@ from monitor.contract import (
     as_list,
 )
 from monitor.dashboard.live.rows import Row, at, cell_values, sensor_maps
-from monitor.store.thinning import mark_silences, thin_rows
+from monitor.store.thinning import mark_gaps, thin_rows
 
 RING_SAMPLES = 900
 FRAME_SAMPLES = 300  # the most samples of a trace in one frame
@@ -91,7 +91,7 @@ def samples_since(state: AssetState, cell: int, since: int, until: int) -> list[
         rows.append((frame.timestamp_ms, voltage, frame.current_a, temperature, frame.ambient_c))
     rows.reverse()
     limit = RING_SAMPLES if since == 0 else FRAME_SAMPLES
-    kept = thin_rows(mark_silences(rows, limit // 6), limit, columns=(1, 2, 3))
+    kept = thin_rows(mark_gaps(rows, limit // 6), limit, columns=(1, 2, 3))
     return [list(column) for column in zip(*kept, strict=True)]
 
 
@@ -130,7 +130,7 @@ def estimates_since(
         )
     rows.reverse()
     limit = RING_SAMPLES if since == 0 else FRAME_SAMPLES
-    kept = thin_rows(mark_silences(rows, limit // 6), limit, columns=(1,))
+    kept = thin_rows(mark_gaps(rows, limit // 6), limit, columns=(1,))
     return [list(column) for column in zip(*kept, strict=True)]
 
 

@@ -88,7 +88,9 @@ class Hub:
         self._now_ms = 0
         self._checked_ms = 0
         self._forgotten_version = 0
-        self._doubtful: set[tuple[str, ...]] = set()  # monitors, alarms and groups not told again
+        self._unconfirmed: set[tuple[str, ...]] = (
+            set()
+        )  # monitors, alarms and groups not told again
         self._settled_ms: float = 0  # by when they are, where they still stand
 
     # What comes in
@@ -146,7 +148,7 @@ class Hub:
 
     def on_alarm(self, asset: str, code: str, source: str, alarm: AlarmRecord | None) -> None:
         """An alarm's full record, or None when it is back to normal."""
-        self._doubtful.discard((asset, code, source))
+        self._unconfirmed.discard((asset, code, source))
         state = self._touch(asset)
         if alarm is None or alarm.state == "normal":
             state.alarms.pop((code, source), None)
@@ -156,7 +158,7 @@ class Hub:
 
     def on_group(self, code: str, source: str, alarm: AlarmRecord | None) -> None:
         """An alarm that speaks for several assets; each of them shows it."""
-        self._doubtful.discard((code, source))
+        self._unconfirmed.discard((code, source))
         before = self._groups.pop((code, source), None)
         for name in _assets_of(before):
             if name in self._assets:
@@ -195,7 +197,7 @@ class Hub:
 
     def on_monitor_status(self, monitor: str, online: bool) -> None:
         """Whether a monitor runs; without one, estimates and alarms do not move."""
-        self._doubtful.discard((monitor,))
+        self._unconfirmed.discard((monitor,))
         if online and not any(self._monitors.values()):
             self._settled_ms = self._now_ms + SETTLE_MS
         self._monitors[monitor] = online
@@ -215,24 +217,24 @@ class Hub:
 
     def doubt(self, now_ms: int) -> None:
         """The broker is there again and tells what it retains; an end may have been missed."""
-        self._doubtful = {(name,) for name, online in self._monitors.items() if online}
-        self._doubtful |= set(self._groups)
+        self._unconfirmed = {(name,) for name, online in self._monitors.items() if online}
+        self._unconfirmed |= set(self._groups)
         for state in self._assets.values():
-            self._doubtful |= {(state.name, code, source) for code, source in state.alarms}
+            self._unconfirmed |= {(state.name, code, source) for code, source in state.alarms}
         self._settled_ms = now_ms + SETTLE_MS
 
     def _drop_doubtful(self) -> None:
         """End what nobody has told again: monitors, and alarms where a monitor would have."""
-        doubtful, self._doubtful = self._doubtful, set()
-        for names in doubtful:
+        unconfirmed, self._unconfirmed = self._unconfirmed, set()
+        for names in unconfirmed:
             if len(names) == 1:
                 self.on_monitor_status(names[0], False)
         if not any(self._monitors.values()):
             # Nobody knows; the page says that no monitor runs. The next one that does will tell.
-            self._doubtful = {names for names in doubtful if len(names) > 1}
+            self._unconfirmed = {names for names in unconfirmed if len(names) > 1}
             self._settled_ms = math.inf
             return
-        for names in doubtful:
+        for names in unconfirmed:
             if len(names) == 2:
                 self.on_group(names[0], names[1], None)
             elif len(names) == 3 and names[0] in self._assets:
@@ -247,7 +249,7 @@ class Hub:
             self._checked_ms = now_ms
             self._check_staleness(now_ms)
         self._now_ms = now_ms
-        if self._doubtful and now_ms >= self._settled_ms:
+        if self._unconfirmed and now_ms >= self._settled_ms:
             self._drop_doubtful()
         if not self._pending:
             return False

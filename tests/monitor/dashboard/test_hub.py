@@ -21,7 +21,7 @@ from monitor.dashboard.live.hub import SETTLE_MS, STALE_CHECK_MS, Hub, View
 from monitor.dashboard.live.rows import make_row, risk_of, stale_after_ms
 from monitor.dashboard.texts import TEXTS
 from monitor.risk import ThermalSigns
-from monitor.store.thinning import mark_silences, thin_rows
+from monitor.store.thinning import mark_gaps, thin_rows
 from tests.dashboard_world import (
     START_MS,
     make_alarm,
@@ -331,7 +331,7 @@ def test_a_line_is_broken_where_nothing_was_heard_and_nowhere_else() -> None:
     rows: list[tuple[float | None, ...]] = [(k * 1_000, 3.7, 0.0) for k in range(9_000)]
     rows[200:260] = [(k * 1_000, 3.7 + 0.01 * (k % 7), 1.0) for k in range(200, 260)]
     rows[5_000:] = [(t + 7_200_000, v, i) for t, v, i in rows[5_000:]]  # type: ignore[operator]
-    kept = list(thin_rows(mark_silences(rows, 10), 120, columns=(1, 2)))
+    kept = list(thin_rows(mark_gaps(rows, 10), 120, columns=(1, 2)))
     empty = [k for k, row in enumerate(kept) if row[1:] == (None, None)]
     assert [kept[k][0] for k in empty] == [4_999_001]
     assert kept[empty[0] - 1][0] == 4_999_000

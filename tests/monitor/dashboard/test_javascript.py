@@ -20,7 +20,7 @@ from monitor.dashboard.app import PageSettings, page_settings
 from monitor.dashboard.live.rows import Row
 from monitor.dashboard.pages.outlook import Outlook
 from monitor.dashboard.texts import LANGUAGES, table
-from monitor.store.thinning import keep_extremes, silences
+from monitor.store.thinning import gaps, keep_extremes
 from tests.conftest import ROOT, need
 
 DASHBOARD = ROOT / "monitor" / "dashboard"
@@ -112,7 +112,7 @@ def test_the_page_thins_and_breaks_lines_as_the_server_does(
         assert keep_extremes(columns, case["points"]).tolist() == kept, case
     for case, gap in zip(cases["gap"], theirs["gap"], strict=True):
         times = np.array([*case["times"], case["next"]], np.int64)
-        assert (len(times) - 1 in silences(times, len(times))) == gap, case
+        assert (len(times) - 1 in gaps(times, len(times))) == gap, case
     assert 50 < sum(theirs["gap"]) < 250
 
 

@@ -32,7 +32,7 @@ def judged(judge):
     assert judge(cells, value, value_ms, out.samples, result, 1)
     return int(result[0, Result.RISK]), int(result[0, Result.RISK_CAUSE])
 
-compiled = risk._judge_inplace
+compiled = risk._assess_inplace
 print(judged(compiled), sum(compiled.stats.cache_hits.values()))
 """
 

@@ -15,8 +15,8 @@ from monitor.kernels.cell import empty_cells
 from monitor.kernels.columns import EXTRAS, FEATURES, RESULTS
 from monitor.kernels.frames import Frames, Outputs
 from monitor.kernels.limits import CHANGE, RULE, check_inplace
-from monitor.kernels.results import Answers, settle_inplace
-from monitor.kernels.risk import judge_inplace
+from monitor.kernels.results import Answers, write_results_inplace
+from monitor.kernels.risk import assess_inplace
 from monitor.kernels.update import update_inplace
 from simulator import twin_kernels
 from simulator.twin import Conditions, TwinState, load_parameters
@@ -154,8 +154,8 @@ def admitting() -> dict[str, Any]:
 
 
 KERNELS: list[tuple[Callable[..., object], Callable[[], dict[str, Any]]]] = [
-    (settle_inplace, settling),
-    (judge_inplace, judging),
+    (write_results_inplace, settling),
+    (assess_inplace, judging),
     (check_inplace, checking),
     (admit_inplace, admitting),
 ]
@@ -201,7 +201,7 @@ def test_each_usable_sample_has_an_answer(name: str) -> None:
     given = settling()
     given["answers"] = given["answers"]._replace(**{name: getattr(given["answers"], name)[:-1]})
     with pytest.raises(ValueError, match="do not fit: "):
-        settle_inplace(**given)
+        write_results_inplace(**given)
 
 
 def usable(name: str) -> Outputs:
@@ -213,15 +213,15 @@ def usable(name: str) -> Outputs:
 @pytest.mark.parametrize(
     ("kernel", "arguments", "change"),
     [
-        (settle_inplace, settling, ("out", samples(0, 2, 0))),
-        (settle_inplace, settling, ("out", samples(0, -1, 0))),
-        (settle_inplace, settling, ("out", samples(0, 1))),
-        (settle_inplace, settling, ("n", 4)),
-        (settle_inplace, settling, ("n", -1)),
-        (settle_inplace, settling, ("out", usable("soh_usable"))),
-        (settle_inplace, settling, ("out", usable("thermal_usable"))),
-        (judge_inplace, judging, ("out", samples(0, 2, 0))),
-        (judge_inplace, judging, ("n", 4)),
+        (write_results_inplace, settling, ("out", samples(0, 2, 0))),
+        (write_results_inplace, settling, ("out", samples(0, -1, 0))),
+        (write_results_inplace, settling, ("out", samples(0, 1))),
+        (write_results_inplace, settling, ("n", 4)),
+        (write_results_inplace, settling, ("n", -1)),
+        (write_results_inplace, settling, ("out", usable("soh_usable"))),
+        (write_results_inplace, settling, ("out", usable("thermal_usable"))),
+        (assess_inplace, judging, ("out", samples(0, 2, 0))),
+        (assess_inplace, judging, ("n", 4)),
         (check_inplace, checking, ("out", samples(0, 1, 2))),
         (check_inplace, checking, ("rules", rules(0, FEATURES + EXTRAS))),
         (check_inplace, checking, ("rules", rules(-1, 0))),

@@ -24,8 +24,8 @@ from monitor.kernels.columns import RESULTS
 from monitor.store.checkpoint import Checkpoint, newest, write
 from monitor.store.journal import RUN, Journal
 from monitor.store.sqlite_history import SqliteHistory
-from monitor.store.thinning import keep_extremes, silences, with_silences
-from monitor.store.wal import fold
+from monitor.store.thinning import gaps, keep_extremes, with_gaps
+from monitor.store.wal import checkpoint_log
 from tests.engine_world import T0, cycling, frame_in, make_config, soh_model, thermal_model
 
 NAN = float("nan")
@@ -467,7 +467,7 @@ def test_a_silence_is_marked_before_rows_are_left_out() -> None:
     times[12_000:] += 36_000_000  # ten hours without a word
     flat = np.full((20_000, 2), 3.7)
     flat[3_000:3_400] += np.random.default_rng(1).normal(size=(400, 2))
-    stamps, table = with_silences(times, flat, 50)
+    stamps, table = with_gaps(times, flat, 50)
     kept = keep_extremes([table[:, 0], table[:, 1]], 300)
     broken = np.flatnonzero(np.isnan(table[kept]).all(1))
     assert stamps[kept][broken].tolist() == [times[11_999] + 1]
@@ -478,9 +478,9 @@ def test_a_silence_is_marked_before_rows_are_left_out() -> None:
 
 def test_of_many_silences_the_longest_are_marked() -> None:
     times = np.cumsum([1_000] * 900 + [1_000 * (700 + k) for k in range(100)]).astype(np.int64)
-    assert silences(times, 10).tolist() == list(range(990, 1_000))
-    assert silences(times, 1_000).tolist() == list(range(900, 1_000))
-    assert silences(times[:1], 10).tolist() == []
+    assert gaps(times, 10).tolist() == list(range(990, 1_000))
+    assert gaps(times, 1_000).tolist() == list(range(900, 1_000))
+    assert gaps(times[:1], 10).tolist() == []
 
 
 def test_thinning_of_nothing() -> None:
@@ -518,10 +518,10 @@ def test_a_log_is_folded_in_beside_the_writer(journal: Journal, tmp_path: Path) 
         journal.commit(engine.process([tick_like]))
     wal = journal.path.with_name(f"{journal.path.name}-wal")
     grown = wal.stat().st_size
-    assert fold(journal.path) > 300
+    assert checkpoint_log(journal.path) > 300
     again = ConfigIn("p", make_config(1), T0 + 301)
     journal.commit(engine.process([again]))
     assert wal.stat().st_size == grown  # written over from its beginning
-    assert fold(journal.path) < 10
+    assert checkpoint_log(journal.path) < 10
     with pytest.raises(StoreError, match="no-such-folder"):
-        fold(tmp_path / "no-such-folder" / "j")
+        checkpoint_log(tmp_path / "no-such-folder" / "j")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.store.thinning import keep_extremes, mark_silences, silences
+from monitor.store.thinning import gaps, keep_extremes, mark_gaps
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "thinning_cases.json").read_text(encoding="utf-8")
@@ -25,13 +25,13 @@ def each(kind: str) -> pytest.MarkDecorator:
 @each("gap")
 def test_a_line_is_broken_before_the_next_row_or_not(case: dict[str, Any]) -> None:
     times = np.array([*case["times"], case["next"]], np.int64)
-    assert (len(times) - 1 in silences(times, len(times))) == case["gap"]
+    assert (len(times) - 1 in gaps(times, len(times))) == case["gap"]
 
 
 @each("marked")
 def test_a_gap_is_marked_by_an_empty_row(case: dict[str, Any]) -> None:
     rows = [tuple(row) for row in case["rows"]]
-    assert [list(row) for row in mark_silences(rows, len(rows))] == case["marked"]
+    assert [list(row) for row in mark_gaps(rows, len(rows))] == case["marked"]
 
 
 @each("kept")
