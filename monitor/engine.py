@@ -228,10 +228,6 @@ class Engine:
         alarms = self.book.of_asset.get(name, {}).values()
         return [(alarm.code, alarm.source) for alarm in alarms if alarm.published]
 
-    def stale_after_s(self, name: str) -> float:
-        """How long an asset may be silent before it is stale, seconds."""
-        return float(self.fleet.stale_after_ms[self.fleet.assets[name].index]) / 1000.0
-
     def asset_state(self, name: str) -> bytes:
         """One asset's whole state, to be put back here or in another worker."""
         return self.fleet.take(self.fleet.assets[name], self.book.to_bytes(name))

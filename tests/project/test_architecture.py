@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What a folder of the monitor may import of the monitor. Its top level, the way of a frame, may
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
-LEAVES = ("contract", "errors", "config", "inputs", "refusals")
+LEAVES = ("contract", "errors", "config", "gaps", "inputs", "refusals")
 WITHIN: dict[str, tuple[str, ...]] = {
     "kernels": (),  # the cache of their machine code knows no other source
     "models": ("contract", "errors", "kernels"),
