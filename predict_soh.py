@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.contract import SOH_STATES
 from monitor.errors import CellpulseError
 from monitor.kernels.columns import SOH_BINS
-from monitor.kernels.soh_state import SOH_STATES, SohCode, accepted
+from monitor.kernels.soh_state import SohCode, accepted
 from monitor.models.folder import load_model, models_folder
 from monitor.models.onnx import SohModel
 from recordings.open import open_recording

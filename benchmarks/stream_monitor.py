@@ -26,7 +26,7 @@ import aiomqtt
 import numpy as np
 
 from benchmarks.load import STAMP
-from cellpulse.running import run
+from cellpulse.process import run
 from cellpulse.wiring import connector
 from monitor.config import Config, load
 from monitor.models.folder import load_models, models_folder

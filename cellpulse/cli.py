@@ -119,7 +119,7 @@ def main() -> None:
     try:
         app()
     except (CellpulseError, RecordingError) as error:
-        from cellpulse.running import fail
+        from cellpulse.process import fail
 
         fail(error)
 
@@ -143,7 +143,7 @@ def demo(
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import Show, open_sources, run_show
 
     settings = configured(config, dashboard_host=host, dashboard_port=port, models=models)
@@ -184,8 +184,8 @@ def play(
     config: ConfigFile = None,
 ) -> None:
     """Replay recordings to a broker as telemetry."""
+    from cellpulse.process import run
     from cellpulse.progress import reporter
-    from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_player
 
     settings = configured(config, broker=broker, root=root)
@@ -226,7 +226,7 @@ def monitor(
     config: ConfigFile = None,
 ) -> None:
     """Run the monitor: telemetry in; estimates, cycles and alarms out."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import run_monitor
 
     settings = configured(
@@ -253,7 +253,7 @@ def dashboard(
     config: ConfigFile = None,
 ) -> None:
     """Serve the live page."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import run_dashboard
 
     settings = configured(
@@ -271,7 +271,7 @@ def password(
     ),
 ) -> None:
     """Set a user's password for the page and /metrics; it is asked for, or read from a pipe."""
-    from cellpulse.asking import ask_password
+    from cellpulse.questions import ask_password
     from monitor.web.login import set_password
 
     set_password(file, name, ask_password())
@@ -288,7 +288,7 @@ def health(
     config: ConfigFile = None,
 ) -> None:
     """Ask a running part whether it is healthy; status 0 where it is, else 1."""
-    from cellpulse.asking import ask_health
+    from cellpulse.questions import ask_health
 
     print(ask_health(what, lambda: configured(config, broker=broker, root=root)))
 
@@ -301,7 +301,7 @@ def secrets(
     user: Annotated[str, typer.Option(help="The first user of the page.")] = "operator",
 ) -> None:
     """Make the passwords of the stack in docker-compose.yml, each a file."""
-    from cellpulse.deploying import make_secrets
+    from cellpulse.stack_secrets import make_secrets
 
     print(make_secrets(folder, user))
 
@@ -314,7 +314,7 @@ def broker_password(
     ),
 ) -> None:
     """Give one more user of the broker a password: a device, a gateway or an operator."""
-    from cellpulse.deploying import add_broker_user
+    from cellpulse.stack_secrets import add_broker_user
 
     print(add_broker_user(folder, name))
 

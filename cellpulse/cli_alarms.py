@@ -284,7 +284,7 @@ def _print_alarm(alarm: Any, zh: bool, as_json: bool) -> None:
 def _run(work: Coroutine[Any, Any, None]) -> None:
     import aiomqtt
 
-    from cellpulse.running import run
+    from cellpulse.process import run
 
     try:
         run(work)

@@ -65,7 +65,7 @@ def evaluate_charging(
     from monitor.models.folder import models_folder
     from training.charging.evaluate import evaluate, figures_of
     from training.charging.page import write_page
-    from training.figures import report, text_table
+    from training.figures import figures_table, report
 
     found = evaluate(models_folder(), seed, say, budget)
     figures = figures_of(found)
@@ -74,11 +74,7 @@ def evaluate_charging(
     if as_json:
         print(msgspec.json.encode(report("evaluate charging", {}, figures)).decode())
         return
-    rows = [
-        (f.name, f.value, f.unit, f.target, "" if f.met is None else "met" if f.met else "missed")
-        for f in figures
-    ]
-    print(text_table(("figure", "value", "unit", "target", ""), rows))
+    print(figures_table(figures))
     for name in found.left_out:
         print(f"left out for want of time or PyBaMM: {name}")
 

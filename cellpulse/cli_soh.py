@@ -91,7 +91,7 @@ def evaluate_soh(
     import msgspec
 
     from monitor.models.folder import models_folder
-    from training.figures import report, text_table
+    from training.figures import figures_table, report
     from training.soh.evaluate import evaluate, evaluate_files
     from training.soh.figures import figures_of
     from training.soh.scores import table_text
@@ -117,8 +117,7 @@ def evaluate_soh(
         print(msgspec.json.encode(report("evaluate soh", found.data, figures)).decode())
         return
     print(table_text([asdict(one) for one in found.shipped]))
-    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met), f.protocol) for f in figures]
-    print(text_table(("figure", "value", "unit", "target", "", "protocol"), rows))
+    print(figures_table(figures, protocol=True))
     for name in found.left_out:
         print(f"left out for want of time or data: {name}")
 
@@ -132,7 +131,7 @@ def evaluate_forecast(
 ) -> None:
     """Measure the forecasts, each cell from the others. Needs PyTorch."""
     _one_thread()
-    from training.figures import text_table
+    from training.figures import figures_table
     from training.forecast.evaluate import evaluate, to_json
 
     result, _, left_out = evaluate(data_folder(data), seed, say, _cache(fresh), budget)
@@ -141,8 +140,7 @@ def evaluate_forecast(
     if as_json:
         print(to_json(result))
         return
-    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met)) for f in result["figures"]]
-    print(text_table(("figure", "value", "unit", "target", ""), rows))
+    print(figures_table(result["figures"]))
 
 
 def forecast(
@@ -224,10 +222,6 @@ def _file_figures(scores: Sequence[Score]) -> list[Figure]:
             how = f"{one.view}; {one.answered:.0%} answered, {one.unlike:.0%} flagged unlike"
             out.append(figure(f"{one.cell} {what}", getattr(one, what), unit, None, better, how))
     return out
-
-
-def _verdict(met: bool | None) -> str:
-    return "" if met is None else "met" if met else "missed"
 
 
 def _one_thread() -> None:

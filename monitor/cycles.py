@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.contract import VERSION, CycleSummary, cell_name
+from monitor.contract import SOH_STATES, VERSION, CycleSummary, cell_name
 from monitor.estimates import none_for_nan
 from monitor.fade import CellFade, Fade
 from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import BINS, Ended, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import FADE_ACCELERATION, KNEE_CYCLE
-from monitor.kernels.soh_state import SOH_STATES
 from monitor.results import FinishedCycle
 
 

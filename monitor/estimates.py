@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor.charging.advice import ChargeState, charge_state
 from monitor.contract import (
+    SOH_STATES,
     VERSION,
     Estimate,
     FadeReading,
@@ -24,7 +25,7 @@ from monitor.contract import (
 )
 from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import Phase, Quality, Result
-from monitor.kernels.soh_state import SOH_STATES, SohCode
+from monitor.kernels.soh_state import SohCode
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of
 
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)

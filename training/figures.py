@@ -83,6 +83,18 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def figures_table(figures: Sequence[Figure], *, protocol: bool = False) -> str:
+    """All figures as columns for a terminal, with their protocols where these are wanted."""
+    rows = [
+        (f.name, f.value, f.unit, f.target, "" if f.met is None else "met" if f.met else "missed",
+         f.protocol)
+        for f in figures
+    ]  # fmt: skip
+    header = ("figure", "value", "unit", "target", "", "protocol")
+    most = len(header) if protocol else len(header) - 1
+    return text_table(header[:most], [row[:most] for row in rows])
+
+
 def targets_table(figures: Sequence[Figure]) -> str:
     """Figures with a target as a Markdown table."""
     lines = ["| figure | reached | target | | protocol |", "|---|---|---|---|---|"]

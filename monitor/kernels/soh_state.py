@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import get_args
 
-from monitor.contract import SohState
 from monitor.kernels.jit import kernel
 
 
 class SohCode(IntEnum):
-    """The state of an SOH as the model and the results hold it.
+    """The state of an SOH as the model and the results hold it, named by `contract.SOH_STATES`.
 
     Beside floats in a kernel a member is a number only with `+ 0`.
     """
@@ -19,9 +17,6 @@ class SohCode(IntEnum):
     NOT_ENOUGH_SEEN = 1
     UNLIKE_TRAINING = 2
     NO_MODEL = 3
-
-
-SOH_STATES: tuple[SohState, ...] = get_args(SohState)  # their names on the wire, in this order
 
 
 @kernel

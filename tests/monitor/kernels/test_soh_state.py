@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.kernels.soh_state import SOH_STATES, SohCode, accepted
+from monitor.contract import SOH_STATES
+from monitor.kernels.soh_state import SohCode, accepted
 
 OK, NOT_ENOUGH, UNLIKE = SohCode.OK, SohCode.NOT_ENOUGH_SEEN, SohCode.UNLIKE_TRAINING
 

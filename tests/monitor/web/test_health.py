@@ -18,7 +18,7 @@ import aiomqtt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cellpulse.asking import UnhealthyError, ask_health
+from cellpulse.questions import UnhealthyError, ask_health
 from cellpulse.wiring import connector
 from monitor.config import Config
 from monitor.contract import AssetConfig, Frame, MonitorMetrics, Topics, decode, encode
