@@ -286,7 +286,7 @@ class Engine:
         for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
             if is_stale != self.alarms.holds(asset.name, STALE.code):
                 age_s = float(age[asset.index]) / 1000.0
-                limit_s = self.stale_after_s(asset.name)
+                limit_s = float(fleet.stale_after_ms[asset.index]) / 1000.0
                 changes.append(staleness(asset.name, is_stale, age_s, limit_s, now_ms))
             if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
                 asset.missing_since_ms = -1

@@ -16,9 +16,10 @@ from tests.conftest import ROOT
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor": (),
     "recordings": (),
-    "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt"),
+    "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt", "monitor.supervisor"),
     "simulator": (
-        "monitor.contract", "monitor.errors", "monitor.kernels", "monitor.refusals", "recordings",
+        "monitor.contract", "monitor.errors", "monitor.kernels", "monitor.refusals",
+        "monitor.supervisor", "recordings",
     ),
     "training": ("recordings", "simulator", "monitor"),
     "analysis": ("recordings", "simulator", "monitor"),
