@@ -21,6 +21,7 @@ from bridge.quarantine import ALARM
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
 from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
+from monitor.supervisor import Report
 
 _log = logging.getLogger("cellpulse.bridge")
 _BATCH_BYTES = 16_000  # below the embedded broker's own default limit of 20 kB
@@ -120,6 +121,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Connect, send, reconnect, until `finish`. A broker that refuses is asked again."""
+        report = Report(f"broker {self._address}", self._wall_ms)
         while not self._stopping:
             try:
                 async with self._client() as client:
@@ -127,16 +129,17 @@ class Publisher:
                     self._changed = dict(self._retained)
                     self._backoff.reset()
                     self.connected.set()
+                    report.well()
                     _log.info("connected to %s", self._address)
                     async with asyncio.TaskGroup() as group:
                         watch = group.create_task(_watch(client), name="connection")
                         await self._serve(client)
                         watch.cancel()
             except* aiomqtt.MqttError as errors:
-                _log.warning("broker %s: %s", self._address, errors.exceptions[0])
-            except* Exception:
+                report.trouble(str(errors.exceptions[0]))
+            except* Exception as errors:
                 # paho lets through what broken packets and sockets bring; the link is gone.
-                _log.warning("broker %s: connecting again after", self._address, exc_info=True)
+                report.trouble(errors.exceptions[0])
             finally:
                 self.connected.clear()
             if not self._stopping:

@@ -27,6 +27,7 @@ from bridge.settings import TranslateSettings, legal_name, milliseconds
 from bridge.translate import MAX_NAMED, MAX_PAYLOAD_BYTES, Timing, Translator, Update
 from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
+from monitor.supervisor import Report
 
 _log = logging.getLogger("cellpulse.bridge")
 _QUEUE = 10_000
@@ -108,6 +109,7 @@ class Listener:
         """Listen until cancelled."""
         backoff = Backoff(0.5, 30.0)
         tls = self.source.tls_context()
+        report = Report(f"source {self.source}", SystemClock().wall_ms)
         while True:
             began_s = time.monotonic()
             try:
@@ -116,13 +118,14 @@ class Listener:
                     filters = [sparkplug.FILTER] if self.mapping.sparkplug else []
                     for wanted in filters or self.translator.filters():
                         await client.subscribe(wanted, qos=1)
+                    report.well()
                     _log.info("listening to %s at %s", self.mapping.name, self.source)
                     await self._listen(client)
             except aiomqtt.MqttError as error:
-                _log.warning("source %s: %s", self.source, error)
-            except Exception:
+                report.trouble(str(error))
+            except Exception as error:
                 # paho lets through what broken packets and sockets bring; the link is gone.
-                _log.warning("source %s: connecting again after", self.source, exc_info=True)
+                report.trouble(error)
             if time.monotonic() - began_s >= _LASTED_S:  # not one that a message ends each time
                 backoff.reset()
             await asyncio.sleep(backoff.wait_s())

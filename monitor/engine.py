@@ -176,10 +176,6 @@ class Engine:
         alarms = self.book.of_asset.get(name, {}).values()
         return [(alarm.code, alarm.source) for alarm in alarms if alarm.published]
 
-    def stale_after_s(self, name: str) -> float:
-        """How long an asset may be silent before it is stale, seconds."""
-        return float(self.fleet.stale_after_ms[self.fleet.assets[name].index]) / 1000.0
-
     def asset_state(self, name: str) -> bytes:
         """One asset's whole state, to be put back here or in another worker."""
         return self.fleet.take(self.fleet.assets[name], self.book.to_bytes(name))
@@ -290,7 +286,7 @@ class Engine:
         for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
             if is_stale != self.alarms.holds(asset.name, STALE.code):
                 age_s = float(age[asset.index]) / 1000.0
-                limit_s = self.stale_after_s(asset.name)
+                limit_s = float(fleet.stale_after_ms[asset.index]) / 1000.0
                 changes.append(staleness(asset.name, is_stale, age_s, limit_s, now_ms))
             if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
                 asset.missing_since_ms = -1

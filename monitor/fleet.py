@@ -15,6 +15,7 @@ from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
 from monitor.drift import NewTest, PageHinkley
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
+from monitor.gaps import STALE_FRAMES, gap_ms
 from monitor.kernels.admission import empty_admission, session_id
 from monitor.kernels.cell import CELL, cell_config, empty_cells
 from monitor.kernels.columns import RESULTS, Floats, Ints, Records, Result
@@ -326,7 +327,7 @@ class Fleet:
             elif rule.scope == "pack":
                 values[1:] = np.nan
             self.limits[rows, column] = values
-        self.stale_after_ms[asset.index] = max(5_000, 5 * config.expected_interval_ms)
+        self.stale_after_ms[asset.index] = gap_ms(config, STALE_FRAMES)
 
 
 def _check_count(asset: str, what: str, count: int) -> None:

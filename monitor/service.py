@@ -440,8 +440,7 @@ class Monitor:
         failed: Exception | None = None
         for asset in self.engine.fleet.by_index:
             try:
-                stale_after_s = self.engine.stale_after_s(asset.name)
-                known = (asset.config, self.engine.alarms_of(asset.name), stale_after_s)
+                known = (asset.config, self.engine.alarms_of(asset.name))
                 if self._discovered.get(asset.name) != known:
                     self._tell(prefix, program, asset.name, *known)
                     self._discovered[asset.name] = known
@@ -449,18 +448,17 @@ class Monitor:
                 failed = error
         groups = self.engine.alarms_of(GROUP_ASSET)
         if groups and self._discovered.get(GROUP_ASSET) != groups:
-            self._tell(prefix, program, GROUP_ASSET, None, groups, 0.0)
+            self._tell(prefix, program, GROUP_ASSET, None, groups)
             self._discovered[GROUP_ASSET] = groups
         if failed is not None:
             raise failed
 
     def _tell(
         self, prefix: str, program: str, name: str, config: AssetConfig | None,
-        alarms: list[tuple[str, str]], stale_after_s: float,
+        alarms: list[tuple[str, str]],
     ) -> None:  # fmt: skip
         topic, payload = discovery(
-            name, config, alarms, self.topics, self.config.monitor_id, program, stale_after_s,
-            prefix,
+            name, config, alarms, self.topics, self.config.monitor_id, program, prefix,
         )  # fmt: skip
         self.link.publish(topic, payload, retain=True)
 

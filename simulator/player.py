@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from monitor.contract import (
 )
 from monitor.errors import CellpulseError, PayloadError
 from monitor.refusals import refusal
+from monitor.supervisor import Report
 from recordings.types import Recording, RecordingError
 from simulator.faults_live import inject_now, resumed
 from simulator.replay import ReplayOptions, Timed, asset_config, merged
@@ -94,20 +96,18 @@ class Player:
         self._speed = self.options.speed
         self._played = self.options
         self.offers = self.offers or self.recordings
-        away = False
+        report = Report("replay", lambda: time.time_ns() // 1_000_000)
         while True:
             try:
                 async with connect(aiomqtt.Will(self._status_topic, b"offline", 1, True)) as client:
                     await self._introduce_all(client)
-                    away = False
+                    report.well()
                     await self._perform(client)
                     return
             except aiomqtt.MqttError as error:
                 if not self._known:
                     raise
-                if not away:
-                    log.warning("the broker is away, trying again: %s", error)
-                away = True
+                report.trouble(f"the broker is away: {error}")
             await asyncio.sleep(random.uniform(*WAIT_S))
 
     async def _introduce_all(self, client: aiomqtt.Client) -> None:

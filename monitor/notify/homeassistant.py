@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from monitor.contract import AssetConfig, Topics
+from monitor.gaps import GONE_FRAMES, gap_ms
 
 PREFIX = "homeassistant"
-STALE_FACTOR = 3
 
 
 # An alarm that is parked is known and asks for nobody.
@@ -49,7 +49,6 @@ def discovery(
     topics: Topics,
     monitor_id: str,
     version: str,
-    stale_after_s: float,
     prefix: str = PREFIX,
 ) -> tuple[str, bytes]:
     """The topic and the payload that make an asset known; `alarms` are (code, source) pairs.
@@ -58,8 +57,7 @@ def discovery(
     """
     device = device_id(asset)
     name = asset if config is not None else "Several assets"
-    expire = max(1, round(STALE_FACTOR * stale_after_s))
-    components = {} if config is None else _sensors(asset, device, expire, topics)
+    components = {} if config is None else _sensors(asset, device, config, topics)
     for code, source in sorted(set(alarms)):
         key = _plain(f"alarm_{code}_{source}")
         components[key] = {
@@ -87,10 +85,13 @@ def discovery(
     return f"{prefix}/device/{device}/config", msgspec.json.encode(payload)
 
 
-def _sensors(asset: str, device: str, expire: int, topics: Topics) -> dict[str, dict[str, Any]]:
+def _sensors(
+    asset: str, device: str, config: AssetConfig, topics: Topics
+) -> dict[str, dict[str, Any]]:
     """The sensors of one asset, read from its estimate and telemetry."""
     estimate = topics.of(asset, "estimate")
     telemetry = topics.of(asset, "telemetry")
+    expire_s = round(gap_ms(config, GONE_FRAMES) / 1_000)
     components: dict[str, dict[str, Any]] = {}
 
     def sensor(key: str, name: str, topic: str, template: str, **more: object) -> None:
@@ -101,7 +102,7 @@ def _sensors(asset: str, device: str, expire: int, topics: Topics) -> dict[str, 
             "state_topic": topic,
             "value_template": template,
             "state_class": "measurement",
-            "expire_after": expire,
+            "expire_after": expire_s,
             **more,
         }
 

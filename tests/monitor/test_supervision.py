@@ -180,12 +180,12 @@ async def test_a_mistake_of_ours_in_a_helper_ends_nothing(
         def mistaken(*_: object) -> None:
             raise ZeroDivisionError("with-a-secret")
 
-        stale_after_s = w.monitor.engine.stale_after_s
-        w.monitor.engine.stale_after_s = mistaken  # type: ignore[assignment]  # a fault put in
+        alarms_of = w.monitor.engine.alarms_of
+        w.monitor.engine.alarms_of = mistaken  # type: ignore[assignment]  # a fault put in
         await w.takes_frames()
         task = await w.until(is_failing, "homeassistant")
         assert task["reason"] == "ZeroDivisionError, see the log"
-        w.monitor.engine.stale_after_s = stale_after_s  # type: ignore[method-assign]  # the fault taken out
+        w.monitor.engine.alarms_of = alarms_of  # type: ignore[method-assign]  # the fault taken out
         await w.until(is_ok, "homeassistant")
         await w.takes_frames()
 

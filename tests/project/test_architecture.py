@@ -16,9 +16,10 @@ from tests.conftest import ROOT
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor": (),
     "recordings": (),
-    "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt"),
+    "bridge": ("monitor.contract", "monitor.errors", "monitor.mqtt", "monitor.supervisor"),
     "simulator": (
-        "monitor.contract", "monitor.errors", "monitor.kernels", "monitor.refusals", "recordings",
+        "monitor.contract", "monitor.errors", "monitor.kernels", "monitor.refusals",
+        "monitor.supervisor", "recordings",
     ),
     "training": ("recordings", "simulator", "monitor"),
     "analysis": ("recordings", "simulator", "monitor"),
@@ -31,7 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What a folder of the monitor may import of the monitor. Its top level, the way of a frame, may
 # import them all but the page; nobody imports the page but `cellpulse` and `analysis`.
-LEAVES = ("contract", "errors", "config", "inputs", "refusals")
+LEAVES = ("contract", "errors", "config", "gaps", "inputs", "refusals")
 WITHIN: dict[str, tuple[str, ...]] = {
     "kernels": (),  # the cache of their machine code knows no other source
     "models": ("contract", "errors", "kernels"),

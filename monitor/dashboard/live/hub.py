@@ -39,8 +39,9 @@ from monitor.dashboard.live.asset_state import (
     samples_since,
     trail,
 )
-from monitor.dashboard.live.rows import Row, is_active, make_row, stale_after_ms
+from monitor.dashboard.live.rows import Row, is_active, make_row
 from monitor.dashboard.refusals import refusal
+from monitor.gaps import OLD_FRAMES, gap_ms
 
 log = logging.getLogger(__name__)
 
@@ -346,7 +347,7 @@ class Hub:
             if not state.failing:
                 log.exception("the row of %s cannot be made; it is shown as unknown", state.name)
             state.failing = True
-            return Row(id=state.name, limit=stale_after_ms(state.config))
+            return Row(id=state.name, limit=gap_ms(state.config, OLD_FRAMES))
         state.failing = False
         return row
 
@@ -359,7 +360,7 @@ class Hub:
             stale = (
                 not self._feed_connected
                 or state.arrival_ms is None
-                or now_ms - state.arrival_ms > stale_after_ms(state.config)
+                or now_ms - state.arrival_ms > gap_ms(state.config, OLD_FRAMES)
             )
             if stale != state.stale:
                 state.stale = stale

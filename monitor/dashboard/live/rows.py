@@ -26,12 +26,11 @@ from monitor.contract import (
     as_list,
     sensor_of_cell,
 )
+from monitor.gaps import OLD_FRAMES, gap_ms
 from monitor.risk import Risk, ThermalSigns, assess
 
 RiskName = Literal["unknown", "ok", "watch", "warning", "danger"]
 
-STALE_INTERVALS = 3  # missed frames in a row, and at least STALE_MIN_MS, before a value is old
-STALE_MIN_MS = 3_000
 
 _QUIET_STATES = frozenset({"normal", "shelved", "suppressed", "out of service"})
 THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
@@ -78,13 +77,6 @@ class Row(Struct, omit_defaults=True):
     off: bool = False  # the device, or its gateway, says that it is offline
 
 
-def stale_after_ms(config: AssetConfig | None) -> int:
-    """How long after an arrival an asset's values may still be called current."""
-    if config is None:
-        return STALE_MIN_MS
-    return max(STALE_MIN_MS, STALE_INTERVALS * config.expected_interval_ms)
-
-
 def is_active(alarm: AlarmRecord) -> bool:
     """Whether the alarm asks for an operator's attention now."""
     return alarm.state not in _QUIET_STATES
@@ -126,7 +118,7 @@ def make_row(
     alarms: Sequence[AlarmRecord],
 ) -> Row:
     """The row of an asset, without what depends on the clock (`at`, `stale`, `off`)."""
-    row = Row(id=name, limit=stale_after_ms(config))
+    row = Row(id=name, limit=gap_ms(config, OLD_FRAMES))
     row.cells = config.cells if config is not None else 1
     if frame is not None:
         _fill_measured(row, frame)

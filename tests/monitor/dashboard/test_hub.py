@@ -18,8 +18,9 @@ from monitor.alarms.book import Cause
 from monitor.contract import AlarmState, Frame, SimulatorState, Truth
 from monitor.dashboard.live.asset_state import RING_SAMPLES
 from monitor.dashboard.live.hub import SETTLE_MS, STALE_CHECK_MS, Hub, View
-from monitor.dashboard.live.rows import make_row, risk_of, stale_after_ms
+from monitor.dashboard.live.rows import make_row, risk_of
 from monitor.dashboard.texts import TEXTS
+from monitor.gaps import OLD_FRAMES, gap_ms
 from monitor.risk import ThermalSigns
 from monitor.store.thinning import mark_gaps, thin_rows
 from tests.dashboard_world import (
@@ -100,9 +101,9 @@ def test_stale_is_flagged_on_a_silent_stream_and_gone_when_it_speaks() -> None:
     hub.on_frame("a", make_frame(0, START_MS), NOW)
     hub.tick(NOW)
     assert read(hub, FLEET)["rows"][0]["stale"] is False
-    hub.tick(NOW + stale_after_ms(config))
+    hub.tick(NOW + gap_ms(config, OLD_FRAMES))
     assert read(hub, FLEET)["rows"][0]["stale"] is False
-    hub.tick(NOW + stale_after_ms(config) + 1_000)
+    hub.tick(NOW + gap_ms(config, OLD_FRAMES) + 1_000)
     row = read(hub, FLEET)["rows"][0]
     assert row.get("stale", True)
     assert row["at"] == NOW

@@ -15,7 +15,7 @@ from monitor.notify.homeassistant import device_id, discovery
 def test_discovery_has_the_published_form() -> None:
     config = AssetConfig(v=1, nominal_capacity_ah=2.0, chemistry="LFP")
     topic, payload = discovery(
-        "pack.1", config, [("over_temperature", "t01")], Topics("bms"), "monitor", "0.1", 5.0
+        "pack.1", config, [("over_temperature", "t01")], Topics("bms"), "monitor", "0.1"
     )
     device = device_id("pack.1")
     assert topic == f"homeassistant/device/{device}/config"
@@ -40,7 +40,7 @@ def test_the_templates_say_what_they_should() -> None:
     """Home Assistant's templates are Jinja with `value` and, where it is JSON, `value_json`."""
     config = AssetConfig(v=1, nominal_capacity_ah=2.0)
     places = [("under_voltage", "group"), ("device_fan.1", "pack")]
-    _, payload = discovery("p", config, places, Topics("bms"), "monitor", "0.1", 5.0)
+    _, payload = discovery("p", config, places, Topics("bms"), "monitor", "0.1")
     components = json.loads(payload)["cmps"]
 
     def render(key: str, value: str, template: str = "value_template") -> str:
@@ -81,10 +81,10 @@ def test_every_key_is_one_that_home_assistant_publishes() -> None:
         "sensor": both | {"state_class", "unit_of_measurement", "suggested_display_precision"},
         "binary_sensor": both | {"payload_on", "payload_off", "off_delay", "force_update"},
     }
-    groups = discovery("_group", None, [("stale", "gw.1")], Topics(), "monitor", "0.1", 0.0)
+    groups = discovery("_group", None, [("stale", "gw.1")], Topics(), "monitor", "0.1")
     asset = discovery(
         "p", AssetConfig(v=1, nominal_capacity_ah=2.0), [("device_a.b", "pack")], Topics(),
-        "monitor", "0.1", 5.0,
+        "monitor", "0.1",
     )  # fmt: skip
     for topic, payload in (groups, asset):
         assert re.fullmatch(r"homeassistant/device/[A-Za-z0-9_-]+/config", topic)
