@@ -9,44 +9,33 @@ where the parts meet; each of them stands in a module of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.alarms.book import AlarmBook, Key, record
-from monitor.alarms.commands import device_notice, is_notice, notice_of, obey, shelves_end
-from monitor.alarms.groups import group_events
-from monitor.alarms.rules import (
-    CLOCK_JUMP,
-    DEFAULT_RULES,
-    OFFLINE,
-    SEQUENCE_GAP,
-    STALE,
-    TROUBLES,
-    Notice,
-    Rule,
+from monitor.alarms.book import AlarmBook, Key
+from monitor.alarms.changes import (
+    Change,
+    Together,
+    clock_set_back,
+    device_alarm,
+    frames_complete,
+    frames_missing,
+    presence,
+    source_of,
+    staleness,
 )
+from monitor.alarms.handover import Alarms, Outcome
+from monitor.alarms.rules import DEFAULT_RULES, STALE, Rule
 from monitor.charging.advice import ChargeState
-from monitor.contract import (
-    MAX_CELLS,
-    VERSION,
-    AlarmRecord,
-    AssetConfig,
-    Estimate,
-    Reply,
-    as_list,
-    cell_name,
-    sensor_name,
-)
+from monitor.contract import MAX_CELLS, VERSION, AlarmRecord, AssetConfig, Estimate, Reply, as_list
 from monitor.cycles import finish_inplace
 from monitor.errors import CellpulseError
 from monitor.estimates import charge_state_of, estimate_of
-from monitor.fleet import DEFAULT_CAPACITY_AH, STATE_VERSION, Asset, Fleet
+from monitor.fleet import DEFAULT_CAPACITY_AH, Asset, Fleet
 from monitor.inputs import (
     CommandIn,
     ConfigIn,
@@ -57,26 +46,20 @@ from monitor.inputs import (
     Tick,
     Trouble,
 )
-from monitor.kernels.admission import (
-    ARRIVAL,
-    JUDGED,
-    admit_inplace,
-    is_ahead,
-    session_id,
-)
-from monitor.kernels.columns import RESULTS, Feature, Quality, Records, Verdict
-from monitor.kernels.frames import FRAME, Frames, Outputs
+from monitor.kernels.admission import is_ahead
+from monitor.kernels.columns import FEATURES, RESULTS, Quality, Verdict
+from monitor.kernels.frames import Outputs
 from monitor.kernels.limits import CHANGE, check_inplace, rule_rows
 from monitor.kernels.results import Answers, settle_inplace
 from monitor.kernels.risk import judge_inplace
 from monitor.kernels.update import update_inplace
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.results import Handled, Results
+from monitor.runs import NEW_SEGMENT, Run, admit_run_inplace
+from monitor.shared_state import put_shared_bytes, shared_bytes
 
 CHUNK_SAMPLES = 1_024  # a chunk of frames is closed once it has so many samples
 GAP_ALARM_ENDS_MS = 60_000
-TROUBLE_ENDS_MS = 60_000
-NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 GLITCH = Quality.VOLTAGE_GLITCH | Quality.TEMPERATURE_SPIKE
 
 
@@ -94,36 +77,6 @@ class Counters:
     glitches: int = 0
 
 
-class _Versioned(Struct):
-    version: int = 7  # which did not say so
-
-
-class _Shared(Struct):
-    """What the engine remembers beside the assets, as it travels."""
-
-    version: int
-    offline_names: list[str]
-    offline_gateways: list[str]
-    troubles: list[tuple[Key, int]]
-    alarms: list[bytes]  # of `_group`, and of names that are no asset
-
-
-class _Judged(NamedTuple):
-    """What admission says of frames in a row, an entry each."""
-
-    verdict: list[int]
-    missed: list[int]
-    began: list[int]
-
-    @property
-    def plain(self) -> bool:
-        """All of them accepted, in sequence."""
-        return not any(self.verdict) and not any(self.missed)
-
-    def part(self, first: int, end: int) -> _Judged:
-        return _Judged(self.verdict[first:end], self.missed[first:end], self.began[first:end])
-
-
 class Engine:
     """The state of every asset and what is done with each input."""
 
@@ -134,9 +87,9 @@ class Engine:
         rules: Sequence[Rule] = DEFAULT_RULES,
     ) -> None:
         self.fleet = Fleet(tuple(rules), soh, thermal)
-        self.book = AlarmBook.empty()
+        self.alarms = Alarms(rules)
         self.counters = Counters()
-        self._troubles: dict[Key, int] = {}  # those whose alarm stands, and their newest arrival
+        self._batch: list[Together] = []  # changes that are to be handed over
         self._soh = soh
         self._thermal = thermal
         size = CHUNK_SAMPLES + MAX_CELLS
@@ -145,11 +98,16 @@ class Engine:
         self._no_soh = (np.empty(0, np.float32),) * 3 + (np.empty(0, np.int64),)
         self._no_score = np.empty(0, np.float32)
 
+    @property
+    def book(self) -> AlarmBook:
+        """Every alarm with its memory."""
+        return self.alarms.book
+
     def clear(self) -> None:
         """Forget every asset and alarm; models, rules and counters stay."""
         self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal)
-        self.book = AlarmBook.empty()
-        self._troubles = {}
+        self.alarms = Alarms(self.fleet.rules)
+        self._batch = []
 
     def continue_numbers(self, written: Mapping[Key, int]) -> None:
         """Number every alarm's transitions on from those that are written.
@@ -180,23 +138,16 @@ class Engine:
                         self.counters.future += 1
                         results.handled.append(Handled(item, int(Verdict.FUTURE)))
                         continue
-                    asset = self._discover(item)
-                    first = len(results.events)
-                    self._presence(asset, item.arrival_ms, results)
-                    self._group(results, first)
+                    asset = self._discover(item, len(results.handled) + len(run))
                 run.append(item)
                 samples += asset.config.cells
-                if samples >= CHUNK_SAMPLES:
-                    self._frames(run, results)
-                    run = []
-                    samples = 0
-                continue
+                if samples < CHUNK_SAMPLES:
+                    continue
             self._frames(run, results)
             run = []
             samples = 0
-            first = len(results.events)
-            results.handled.append(Handled(item, reply=self._other(item, results)))
-            self._group(results, first)
+            if type(item) is not FrameIn:
+                results.handled.append(Handled(item, reply=self._other(item, results)))
         self._frames(run, results)
         return results
 
@@ -216,10 +167,7 @@ class Engine:
 
     def alarm_record(self, key: Key) -> AlarmRecord | None:
         """One alarm as it is to be shown; None where it is normal or a group speaks for it."""
-        alarm = self.book.alarms.get(key)
-        if alarm is None or alarm.state == "normal" or alarm.group is not None:
-            return None
-        return record(alarm)
+        return self.book.record_of(key)
 
     def alarms_of(self, name: str) -> list[tuple[str, str]]:
         """Code and source of every alarm that an asset has ever shown."""
@@ -244,281 +192,187 @@ class Engine:
 
     def shared_state(self) -> bytes:
         """What is known beside the assets, for a checkpoint: who is offline, alarms of several."""
-        others = sorted(self.book.of_asset.keys() - self.fleet.assets.keys())
-        return msgspec.msgpack.encode(
-            _Shared(
-                STATE_VERSION,
-                sorted(self.fleet.offline_names),
-                sorted(self.fleet.offline_gateways),
-                list(self._troubles.items()),
-                [self.book.to_bytes(name) for name in others],
-            )
-        )
+        return shared_bytes(self.fleet, self.alarms)
 
     def put_shared_state(self, data: bytes) -> None:
         """Take back what `shared_state` gave; raises CellpulseError where it does not fit."""
-        try:
-            if msgspec.msgpack.decode(data, type=_Versioned).version == 7:
-                self.book.put_bytes(data)  # the alarms of several assets, and no more
-                return
-            shared = msgspec.msgpack.decode(data, type=_Shared)
-            for alarms in shared.alarms:
-                self.book.put_bytes(alarms)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise CellpulseError(f"engine state: {error}") from error
-        self.fleet.offline_names = set(shared.offline_names)
-        self.fleet.offline_gateways = set(shared.offline_gateways)
-        self._troubles = dict(shared.troubles)
+        put_shared_bytes(data, self.fleet, self.alarms)
 
     def set_rules(self, rules: Sequence[Rule], now_ms: int) -> Results:
         """Take other rules over; conditions and delays of those that stay go on.
 
         Alarms of rules that are gone are cleared; the results hold their transitions.
         """
-        results = Results()
-        self._clear_ruleless(rules, now_ms, results)
+        changes = self.alarms.ruleless(rules, now_ms)
+        self.alarms.set_rules(rules)
         self.fleet.set_rules(tuple(rules))
         self._watch(rules)
         for asset in self.fleet.by_index:
-            self._drop_orphans(asset, results)
-        self._group(results, 0)
-        return results
+            changes += self._orphans(asset)
+        outcome = self.alarms.hand_over([Together(0, changes)])
+        return Results(events=outcome.events, changed=outcome.changed)
 
     def clear_ruleless(self, now_ms: int) -> Results:
         """Clear alarms that a checkpoint brought back though their rules are gone since."""
-        results = Results()
-        self._clear_ruleless(self.fleet.rules, now_ms, results)
-        self._group(results, 0)
-        return results
-
-    def _clear_ruleless(self, rules: Sequence[Rule], now_ms: int, results: Results) -> None:
-        known = {(rule.code, rule.severity) for rule in rules}
-        for _, alarm in sorted(self.book.alarms.items()):
-            if alarm.is_group or is_notice(alarm.code):
-                continue
-            for level in alarm.levels:
-                if (alarm.code, level.severity) not in known:
-                    gone = notice_of(alarm, level)
-                    event = self.book.condition(
-                        alarm.asset, gone, alarm.source, False, None, None, now_ms
-                    )
-                    if event is not None:
-                        results.events.append(event)
-
-    def _group(self, results: Results, first: int) -> None:
-        """Group the transitions from `first` on, those of one frame or one other input."""
-        if len(results.events) > first:
-            results.events[first:] = group_events(
-                self.book, results.events[first:], results.changed
-            )
+        changes = self.alarms.ruleless(self.fleet.rules, now_ms)
+        outcome = self.alarms.hand_over([Together(0, changes)])
+        return Results(events=outcome.events, changed=outcome.changed)
 
     def _watch(self, rules: Sequence[Rule]) -> None:
         self._rules = rule_rows(rules)
-        self._suppressing = {code for rule in rules for code in rule.suppressed_by}
         self._changes = np.empty(self._out.size * len(rules), CHANGE)
 
     def _other(self, item: Input, results: Results) -> Reply | None:
-        if isinstance(item, ConfigIn):
-            self._configure(item, results)
-        elif isinstance(item, StatusIn):
-            self._status(item, results)
+        """Take an input that is no frame."""
+        reply = None
+        if isinstance(item, CommandIn):
+            asset = self.fleet.assets.get(item.asset)
+            places = None if asset is None else (asset.cells, asset.sensors)
+            reply, outcome = self.alarms.command(item, places)
         elif isinstance(item, Tick):
-            self._tick(item.now_ms, results)
-        elif isinstance(item, DeviceAlarmIn):
-            if item.asset not in self.fleet.assets:
-                self.fleet.add(item.asset, _unknown_asset(1), configured=False)
-            notice = device_notice(item.alarm)
-            self._notice(
-                results, item.asset, notice, item.alarm.active, None, None,
-                item.alarm.timestamp_ms, item.alarm.source,
-            )  # fmt: skip
-        elif isinstance(item, Trouble):
-            self._trouble(item, results)
-        elif isinstance(item, CommandIn):
-            return self._command(item, results)
-        return None
+            outcome = self.alarms.tick(item.now_ms, self._tick(item.now_ms))
+        else:
+            changes: list[Change] = []
+            if isinstance(item, ConfigIn):
+                changes = self._configure(item, results)
+            elif isinstance(item, StatusIn):
+                changes = self._status(item, results)
+            elif isinstance(item, DeviceAlarmIn):
+                if item.asset not in self.fleet.assets:
+                    self.fleet.add(item.asset, _unknown_asset(1), configured=False)
+                changes = [device_alarm(item)]
+            elif isinstance(item, Trouble):
+                changes = [self.alarms.trouble(item)]
+                results.touched.add(item.asset)
+            outcome = self.alarms.hand_over([Together(0, changes)])
+        _tell(results, outcome)
+        return reply
 
-    def _trouble(self, item: Trouble, results: Results) -> None:
-        notice = TROUBLES[item.code]
-        self._troubles[item.asset, item.code, item.source] = item.arrival_ms
-        self._notice(results, item.asset, notice, True, None, None, item.arrival_ms, item.source)
-        results.touched.add(item.asset)
-
-    def _configure(self, item: ConfigIn, results: Results) -> None:
+    def _configure(self, item: ConfigIn, results: Results) -> list[Change]:
         asset = self.fleet.assets.get(item.asset)
         results.touched.add(item.asset)
+        changes = []
         if asset is None:
             asset = self.fleet.add(item.asset, item.config, configured=True)
         else:
             self.fleet.configure(asset, item.config)
-            self._drop_orphans(asset, results)
+            changes = self._orphans(asset)
         self.book.gateways[item.asset] = item.config.gateway
-        self._presence(asset, item.arrival_ms, results)
+        return [*changes, self._presence(asset, item.arrival_ms)]
 
-    def _wire(self, asset: Asset, sensors: int, results: Results) -> None:
+    def _status(self, item: StatusIn, results: Results) -> list[Change]:
+        """A status may come before the config or frame that makes its asset known."""
+        said = self.fleet.offline_gateways if item.gateway else self.fleet.offline_names
+        (said.discard if item.online else said.add)(item.name)
+        concerned = [
+            asset
+            for asset in self.fleet.by_index
+            if item.name == (asset.config.gateway if item.gateway else asset.name)
+        ]
+        results.touched.update(asset.name for asset in concerned)
+        return [self._presence(asset, item.arrival_ms) for asset in concerned]
+
+    def _presence(self, asset: Asset, arrival_ms: int) -> Change:
+        """An asset is offline when its own status or its gateway's says so."""
+        gateways = self.fleet.offline_gateways
+        offline = asset.name in self.fleet.offline_names or asset.config.gateway in gateways
+        return presence(asset.name, offline, arrival_ms)
+
+    def _tick(self, now_ms: int) -> list[Change]:
+        """What is stale from now on or no longer, and the gaps that are over."""
+        fleet = self.fleet
+        count = len(fleet.by_index)
+        age = now_ms - fleet.last_arrival_ms[:count]
+        stale = (age > fleet.stale_after_ms[:count]) & (fleet.last_arrival_ms[:count] >= 0)
+        changes = []
+        for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
+            if is_stale != self.alarms.holds(asset.name, STALE.code):
+                age_s = float(age[asset.index]) / 1000.0
+                limit_s = self.stale_after_s(asset.name)
+                changes.append(staleness(asset.name, is_stale, age_s, limit_s, now_ms))
+            if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
+                asset.missing_since_ms = -1
+                changes.append(frames_complete(asset.name, now_ms))
+        return changes
+
+    def _orphans(self, asset: Asset) -> list[Change]:
+        """The ends of alarms whose limit, cell or sensor is gone."""
+        rows = self.fleet.slice(asset)
+        active, sensors = self.fleet.active[rows], self.fleet.cells["config"]["sensor"][rows]
+        active &= ~np.isnan(self.fleet.limits[rows])
+        rules = self.fleet.rules
+        holding = {
+            (rules[k].code, rules[k].severity, source_of(rules[k].scope, cell, int(sensors[cell])))
+            for cell, k in np.argwhere(active).tolist()
+        }
+        return self.alarms.orphans(asset.name, holding)
+
+    def _frames(self, items: list[FrameIn], results: Results) -> None:
+        """Judge frames in a row, then compute those that are taken."""
+        if not items:
+            return
+        run = admit_run_inplace(self.fleet, items)
+        if not run.plain:
+            self._count(run)
+        first = 0
+        for k, (item, asset) in enumerate(zip(items, run.assets, strict=True)):
+            temperature = item.frame.temperature_c
+            sensors = len(temperature) if type(temperature) is list else temperature is not None
+            if sensors == asset.sensors or not sensors or run.verdicts[k] > NEW_SEGMENT:
+                continue
+            # Frames before this one were wired otherwise: they are computed first.
+            if k > first and asset.sensors:
+                self._wired(run.part(first, k), results)
+                first = k
+            self._wire(asset, int(sensors), len(results.handled) + k - first)
+        self._wired(run.part(first, len(run)), results)
+
+    def _wire(self, asset: Asset, sensors: int, place: int) -> None:
         """Frames come with another number of temperatures from here on."""
         rewired = asset.sensors != 0
         self.fleet.see_sensors(asset, sensors)
         if rewired:
-            first = len(results.events)
-            self._drop_orphans(asset, results)
-            self._group(results, first)
+            self._batch.append(Together(place, self._orphans(asset)))
 
-    def _drop_orphans(self, asset: Asset, results: Results) -> None:
-        """Clear alarms whose limit, cell or sensor is gone: nothing is left to hold them."""
-        rows = self.fleet.slice(asset)
-        # Frames may come with another wiring each, and an asset may have thousands of alarms.
-        codes = {rule.code for rule in self.fleet.rules}
-        held = [
-            alarm
-            for alarm in self.book.of_asset.get(asset.name, {}).values()
-            if alarm.levels and alarm.code in codes and not alarm.is_group
-        ]
-        held.sort(key=lambda alarm: alarm.key)
-        for column, rule in enumerate(self.fleet.rules):
-            watched = ~np.isnan(self.fleet.limits[rows, column])
-            self.fleet.active[rows, column] &= watched
-            holding = {
-                self._source(asset, rows.start + int(cell), rule)
-                for cell in np.flatnonzero(self.fleet.active[rows, column])
-            }
-            for alarm in held:
-                levels = [level.severity for level in alarm.levels]
-                orphan = rule.severity in levels and alarm.source not in holding
-                if alarm.code == rule.code and orphan:
-                    event = self.book.condition(
-                        asset.name, rule, alarm.source, False, None, None, alarm.timestamp_ms
-                    )
-                    if event is not None:
-                        results.events.append(event)
-
-    def _source(self, asset: Asset, row: int, rule: Rule) -> str:
-        if rule.scope == "sensor":
-            return sensor_name(int(self.fleet.cells["config"]["sensor"][row]))
-        return "pack" if rule.scope == "pack" else cell_name(row - asset.first_row)
-
-    def _frames(self, run: list[FrameIn], results: Results) -> None:
-        """Judge a run of frames, then compute those that are taken."""
-        if not run:
-            return
-        fleet = self.fleet
-        assets = [fleet.assets[item.asset] for item in run]
-        arrivals = np.array(
-            [
-                (
-                    asset.index, session_id(item.frame.session),
-                    -1 if item.frame.seq is None else item.frame.seq,
-                    item.frame.timestamp_ms, item.arrival_ms, asset.config.provenance.replay,
-                )
-                for item, asset in zip(run, assets, strict=True)
-            ],
-            ARRIVAL,
-        )  # fmt: skip
-        found = np.empty(len(run), JUDGED)
-        admit_inplace(fleet.admission, arrivals, found)
-        verdict = found["verdict"]
-        judged = _Judged(verdict.tolist(), found["missed"].tolist(), found["began"].tolist())
-        if judged.plain:
-            fleet.last_arrival_ms[arrivals["asset"]] = arrivals["arrival_ms"]
+    def _wired(self, run: Run, results: Results) -> None:
+        """Compute a run for which every asset's cells are wired to its sensors as they need."""
+        place = len(results.handled)
+        rows: Iterable[NDArray[np.float32] | None]
+        if run.plain:
+            rows = self._samples(run, range(place, place + len(run)), results)
         else:
-            # Only what the journal keeps may count, else a recovery would see another past.
-            kept = arrivals[(verdict != Verdict.DUPLICATE) & (verdict != Verdict.FUTURE)]
-            fleet.last_arrival_ms[kept["asset"]] = kept["arrival_ms"]
-            self._count(verdict, found["missed"])
-        first = 0
-        for k, asset in enumerate(assets):
-            if judged.verdict[k] > NEW_SEGMENT:
-                continue
-            temperature = run[k].frame.temperature_c
-            if temperature is None:
-                continue
-            sensors = len(temperature) if type(temperature) is list else 1
-            if sensors not in (asset.sensors, 0):
-                # Frames before this one were wired otherwise: they are computed first.
-                if k > first and asset.sensors:
-                    self._wired(run[first:k], assets[first:k], judged.part(first, k), results)
-                    first = k
-                self._wire(asset, sensors, results)
-        if first:
-            run, assets, judged = run[first:], assets[first:], judged.part(first, len(run))
-        self._wired(run, assets, judged, results)
+            self._notice_gaps(run, place)
+            taken = run.taken()
+            found = self._samples(run.only(taken), [place + k for k in taken], results)
+            rows = map(dict(zip(taken, found, strict=True)).get, range(len(run)))
+        results.handled.extend(map(Handled, run.items, run.verdicts, rows))
+        if self._batch:
+            batch, self._batch = self._batch, []
+            _tell(results, self.alarms.hand_over(batch))
 
-    def _wired(
-        self, run: list[FrameIn], assets: list[Asset], of: _Judged, results: Results
-    ) -> None:
-        """Frames in a row, judged, with every asset's cells wired to its sensors as they need."""
-        n = len(run)
-        judged, skipped = of.verdict, of.missed
-        rows: list[tuple[object, ...]] = []  # of FRAME
-        volts: list[float | None] = []
-        temperatures: list[float | None] = []
-        for item, asset, verdict in zip(run, assets, judged, strict=True):
-            frame = item.frame
-            first_v, first_t = len(volts), len(temperatures)
-            temperature = frame.temperature_c
-            if type(temperature) is list:
-                temperatures.extend(temperature)
-            elif temperature is not None:
-                temperatures.append(temperature)  # type: ignore[arg-type]
-            voltage = frame.voltage_v
-            if type(voltage) is list:
-                volts.extend(voltage)
-            elif voltage is not None:
-                volts.append(voltage)  # type: ignore[arg-type]
-            rows.append(
-                (
-                    asset.first_row, asset.config.cells, frame.timestamp_ms, frame.current_a,
-                    frame.ambient_c, first_v, len(volts) - first_v, first_t,
-                    len(temperatures) - first_t, verdict == NEW_SEGMENT,
-                )
-            )  # fmt: skip
-        frames = Frames(
-            np.array(rows, FRAME), np.array(volts, np.float64), np.array(temperatures, np.float64)
-        )
-        first_event = len(results.events)
-        came_with: list[int] = []  # the frame of every event of this run
-        taken: Sequence[int] = range(n)
-        if not of.plain:
-            taken = [k for k in range(n) if judged[k] <= NEW_SEGMENT]
-            for k in range(n):
-                # A replay that goes back on purpose says so by a new session: no clock is wrong.
-                jumped = judged[k] == NEW_SEGMENT and not (
-                    of.began[k] and assets[k].config.provenance.replay
-                )
-                if skipped[k] > 0 or jumped:
-                    before = len(results.events)
-                    self._data_notices(
-                        assets[k], run[k].frame.timestamp_ms, run[k].arrival_ms, jumped,
-                        skipped[k], results,
-                    )  # fmt: skip
-                    self._group(results, before)
-                    came_with += [k] * (len(results.events) - first_event - len(came_with))
-        everything = len(taken) == n
-        if not everything:
-            frames = replace(frames, rows=frames.rows[list(taken)])
-        taken_assets = assets if everything else [assets[k] for k in taken]
-        found, changed = self._samples(frames, taken_assets, results)
-        came_with += [taken[k] for k in changed]
-        if len(came_with) > 1:
-            order = np.argsort(came_with, kind="stable").tolist()
-            events = results.events[first_event:]
-            results.events[first_event:] = [events[k] for k in order]
-        if everything:
-            results.handled.extend(map(Handled, run, judged, found))
-        else:
-            row_of = dict(zip(taken, found, strict=True))
-            results.handled.extend(map(Handled, run, judged, map(row_of.get, range(n))))
+    def _notice_gaps(self, run: Run, place: int) -> None:
+        """Alarms of frames that are missing and of clocks that were set back."""
+        for k, (item, asset) in enumerate(zip(run.items, run.assets, strict=True)):
+            changes = []
+            if run.missed[k] > 0:
+                asset.missing_since_ms = item.arrival_ms
+                changes.append(frames_missing(asset.name, run.missed[k], item.frame.timestamp_ms))
+            if run.clock_set_back(k):
+                changes += clock_set_back(asset.name, item.frame.timestamp_ms)
+            if changes:
+                self._batch.append(Together(place + k, changes))
 
     def _samples(
-        self, frames: Frames, assets: list[Asset], results: Results
-    ) -> tuple[list[NDArray[np.float32]], list[int]]:
-        """Run accepted frames through features, models and limits.
+        self, run: Run, places: Sequence[int], results: Results
+    ) -> list[NDArray[np.float32]]:
+        """Run accepted frames through features, models and limits; a result matrix for each.
 
-        Returns one result matrix a frame, and the frames that its alarm transitions came with.
+        `places` are theirs in the batch.
         """
-        if not assets:
-            return [], []
+        if not len(run):
+            return []
         fleet, out = self.fleet, self._out
+        frames = run.frames()
         n, ended = update_inplace(fleet.cells, frames, out)
         usable = out.soh_usable[:n]
         soh = self._no_soh
@@ -540,136 +394,66 @@ class Engine:
         judge_inplace(fleet.cells, fleet.value, fleet.value_ms, out, result, n)
         # Before the limits: what a half-cycle's end tells of the fade is judged at its end.
         for k in range(ended):
-            asset = assets[int(out.frame[out.ended_sample[k]])]
+            asset = run.assets[int(out.frame[out.ended_sample[k]])]
             results.cycles.append(finish_inplace(fleet, asset, out, k, result))
         changes = check_inplace(
             fleet.active, fleet.since, fleet.limits, self._rules, out, self._changes, n
         )
-        changed = self._alarm_changes(changes, assets, results) if changes else []
-        self.counters.frames += len(assets)
+        if changes:
+            self._conditions(changes, run, places)
+        self.counters.frames += len(run)
         self.counters.samples += n
         self.counters.glitches += int(np.count_nonzero(out.quality[:n] & GLITCH))
         results.samples += n
-        results.touched.update([asset.name for asset in assets])
-        if n == len(assets):
-            return list(result[:, None, :]), changed
+        results.touched.update([item.asset for item in run.items])
+        if n == len(run):
+            return list(result[:, None, :])
         ends = np.cumsum(frames.rows["cells"]).tolist()
-        return [result[a:b] for a, b in zip([0, *ends], ends, strict=False)], changed
+        return [result[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
-    def _alarm_changes(self, changes: int, assets: list[Asset], results: Results) -> list[int]:
-        came_with: list[int] = []
+    def _conditions(self, changes: int, run: Run, places: Sequence[int]) -> None:
+        """Have the conditions that the limits saw change handed over, those of a frame together."""
         out, fleet = self._out, self.fleet
-        found: Records = self._changes[:changes]
-        samples: list[int] = found["sample"].tolist()
-        rules: list[int] = found["rule"].tolist()
-        conditions: list[bool] = found["active"].tolist()
-        first = len(results.events)
-        running = int(out.frame[samples[0]])
-        for sample, column, active in zip(samples, rules, conditions, strict=True):
-            if int(out.frame[sample]) != running:
-                self._group(results, first)
-                came_with += [running] * (len(results.events) - first)
-                first, running = len(results.events), int(out.frame[sample])
-            rule = fleet.rules[column]
-            asset = assets[int(out.frame[sample])]
-            row = int(out.row[sample])
-            source = self._source(asset, row, rule)
+        samples, columns = self._changes["sample"][:changes], self._changes["rule"][:changes]
+        rows = out.row[samples]
+        sensors = fleet.cells["config"]["sensor"][rows]
+        before = -1
+        for sample, column, active, frame, row, sensor, limit, ms in zip(
+            samples.tolist(), columns.tolist(), self._changes["active"][:changes].tolist(),
+            out.frame[samples].tolist(), rows.tolist(), sensors.tolist(),
+            fleet.limits[rows, columns].tolist(), out.timestamp_ms[samples].tolist(), strict=True,
+        ):  # fmt: skip
+            rule, asset = fleet.rules[column], run.assets[frame]
+            if frame != before:
+                self._batch.append(Together(places[frame], []))
+                before = frame
+            source = source_of(rule.scope, row - asset.first_row, sensor)
             q = int(rule.quantity)
-            features = len(Feature)
-            value = out.features[sample, q] if q < features else out.extras[sample, q - features]
-            event = self.book.condition(
-                asset.name, rule, source, active, float(value), float(fleet.limits[row, column]),
-                int(out.timestamp_ms[sample]),
-            )  # fmt: skip
-            events = [] if event is None else [event]
-            if rule.code in self._suppressing:
-                alarm = self.book.alarms.get((asset.name, rule.code, source))
-                if alarm is not None:
-                    events += self.book.follow(alarm, int(out.timestamp_ms[sample]))
-            results.events += events
-        self._group(results, first)
-        came_with += [running] * (len(results.events) - first)
-        return came_with
+            value = out.features[sample, q] if q < FEATURES else out.extras[sample, q - FEATURES]
+            self._batch[-1].changes.append(
+                Change(asset.name, rule, source, active, float(value), limit, ms, True)
+            )
 
-    def _discover(self, item: FrameIn) -> Asset:
+    def _discover(self, item: FrameIn, place: int) -> Asset:
         """An asset that sent a frame before any config: conservative limits, flagged."""
         cells = max(1, len(as_list(item.frame.voltage_v)))
-        return self.fleet.add(item.asset, _unknown_asset(cells), configured=False)
+        asset = self.fleet.add(item.asset, _unknown_asset(cells), configured=False)
+        self._batch.append(Together(place, [self._presence(asset, item.arrival_ms)]))
+        return asset
 
-    def _count(self, verdict: NDArray[np.int64], missed: NDArray[np.int64]) -> None:
-        counts = np.bincount(verdict, minlength=len(Verdict))
-        self.counters.duplicates += int(counts[Verdict.DUPLICATE])
-        self.counters.late += int(counts[Verdict.LATE])
-        self.counters.future += int(counts[Verdict.FUTURE])
-        self.counters.segments += int(counts[Verdict.NEW_SEGMENT])
-        self.counters.missed += int(missed.sum())
+    def _count(self, run: Run) -> None:
+        """Count what is not plain."""
+        self.counters.duplicates += run.verdicts.count(Verdict.DUPLICATE)
+        self.counters.late += run.verdicts.count(Verdict.LATE)
+        self.counters.future += run.verdicts.count(Verdict.FUTURE)
+        self.counters.segments += run.verdicts.count(Verdict.NEW_SEGMENT)
+        self.counters.missed += sum(run.missed)
 
-    def _data_notices(
-        self, asset: Asset, t: int, arrival: int, jumped: bool, missed: int, results: Results
-    ) -> None:
-        if missed > 0:
-            asset.missing_since_ms = arrival
-            self._notice(results, asset.name, SEQUENCE_GAP, True, float(missed), 0.0, t)
-        if jumped:
-            self._notice(results, asset.name, CLOCK_JUMP, True, None, None, t)
-            self._notice(results, asset.name, CLOCK_JUMP, False, None, None, t)
 
-    def _status(self, item: StatusIn, results: Results) -> None:
-        """A status may come before the config or frame that makes its asset known."""
-        said = self.fleet.offline_gateways if item.gateway else self.fleet.offline_names
-        (said.discard if item.online else said.add)(item.name)
-        for asset in self.fleet.by_index:
-            if item.name == (asset.config.gateway if item.gateway else asset.name):
-                self._presence(asset, item.arrival_ms, results)
-                results.touched.add(asset.name)
-
-    def _presence(self, asset: Asset, arrival_ms: int, results: Results) -> None:
-        """An asset is offline when its own status or its gateway's says so."""
-        gateways = self.fleet.offline_gateways
-        offline = asset.name in self.fleet.offline_names or asset.config.gateway in gateways
-        self._notice(results, asset.name, OFFLINE, offline, None, None, arrival_ms)
-
-    def _tick(self, now_ms: int, results: Results) -> None:
-        fleet = self.fleet
-        count = len(fleet.by_index)
-        age = now_ms - fleet.last_arrival_ms[:count]
-        stale = (age > fleet.stale_after_ms[:count]) & (fleet.last_arrival_ms[:count] >= 0)
-        for asset, is_stale in zip(fleet.by_index, stale.tolist(), strict=True):
-            alarm = self.book.alarms.get((asset.name, STALE.code, "pack"))
-            if is_stale != (alarm is not None and alarm.active):
-                limit = float(fleet.stale_after_ms[asset.index]) / 1000.0
-                seconds = float(age[asset.index]) / 1000.0
-                self._notice(results, asset.name, STALE, is_stale, seconds, limit, now_ms)
-                results.touched.add(asset.name)  # a shelved alarm changes without an event
-            if 0 <= asset.missing_since_ms <= now_ms - GAP_ALARM_ENDS_MS:
-                asset.missing_since_ms = -1
-                self._notice(results, asset.name, SEQUENCE_GAP, False, 0.0, 0.0, now_ms)
-                results.touched.add(asset.name)
-        over = [key for key, ms in self._troubles.items() if ms <= now_ms - TROUBLE_ENDS_MS]
-        for asset_name, code, source in over:
-            del self._troubles[asset_name, code, source]
-            self._notice(results, asset_name, TROUBLES[code], False, None, None, now_ms, source)
-            results.touched.add(asset_name)
-        ended = shelves_end(self.book, now_ms)
-        results.events += ended
-        results.touched.update(event.alarm.asset for event in ended)
-
-    def _notice(
-        self, results: Results, asset: str, notice: Notice, active: bool,
-        value: float | None, limit: float | None, timestamp_ms: int, source: str = "pack",
-    ) -> None:  # fmt: skip
-        event = self.book.condition(asset, notice, source, active, value, limit, timestamp_ms)
-        if event is not None:
-            results.events.append(event)
-            results.touched.add(asset)
-
-    def _command(self, item: CommandIn, results: Results) -> Reply:
-        asset = self.fleet.assets.get(item.asset)
-        places = None if asset is None else (asset.cells, asset.sensors)
-        reply, events = obey(self.book, self.fleet.rules, item, places)
-        results.events += events
-        results.touched.update(event.alarm.asset for event in events)
-        return reply
+def _tell(results: Results, outcome: Outcome) -> None:
+    results.events += outcome.events
+    results.changed |= outcome.changed
+    results.touched |= outcome.assets
 
 
 def _unknown_asset(cells: int) -> AssetConfig:

@@ -314,6 +314,13 @@ class AlarmBook:
             if alarm.state != "normal" and alarm.group is None:
                 yield record(alarm)
 
+    def record_of(self, key: Key) -> AlarmRecord | None:
+        """One alarm as it is to be shown; None where it is normal or a group speaks for it."""
+        alarm = self.alarms.get(key)
+        if alarm is None or alarm.state == "normal" or alarm.group is not None:
+            return None
+        return record(alarm)
+
     def to_bytes(self, asset: str) -> bytes:
         """One asset's alarms and answered commands, for a checkpoint."""
         return msgspec.msgpack.encode(

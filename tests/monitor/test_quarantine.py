@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from monitor.alarms.handover import Alarms
 from monitor.alarms.rules import DEFAULT_RULES
 from monitor.contract import (
     AlarmRecord,
@@ -381,7 +382,7 @@ def test_what_tells_of_a_message_may_raise_too(
     def mistaken(*_: object) -> None:
         raise ZeroDivisionError("another mistake of ours")
 
-    monkeypatch.setattr(world.engine, "_trouble", mistaken)
+    monkeypatch.setattr(Alarms, "trouble", mistaken)
     world.pipeline.step(batch(frame(0), frame(1, POISON_A), frame(2)), T0)
     world.pipeline.step(batch(frame(3)), T0)
     calm = without_the_poison(tmp_path, frame(0), frame(2), frame(3))
