@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.contract import SOH_STATES
 from monitor.errors import CellpulseError
 from monitor.kernels.columns import SOH_BINS
-from monitor.models.folder import models_folder
-from monitor.models.onnx import SOH_STATES, SohModel, read_card
+from monitor.kernels.soh_state import SohCode, accepted
+from monitor.models.folder import load_model, models_folder
+from monitor.models.onnx import SohModel
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingError
 from training.dataset import read_half_cycles
@@ -38,8 +40,9 @@ def predict(model: SohModel, recording: Recording) -> list[dict[str, object]]:
             state = "not_enough_seen"
         elif known:
             soh, low, high, states = model.run(half.inputs)
-            k, state = newest(half.inputs, states)
-            if state != "not_enough_seen":
+            k, code = newest(half.inputs, states)
+            state = SOH_STATES[code]
+            if code != SohCode.NOT_ENOUGH_SEEN:
                 told = (float(soh[k]), float(low[k]), float(high[k]))
         row |= dict(zip(("soh", "low", "high"), told, strict=True))
         row |= {"state": state, "published_soh": half.soh if np.isfinite(half.soh) else None}
@@ -47,20 +50,18 @@ def predict(model: SohModel, recording: Recording) -> list[dict[str, object]]:
     return rows
 
 
-def newest(inputs: NDArray[np.float32], states: NDArray[np.int64]) -> tuple[int, str]:
+def newest(inputs: NDArray[np.float32], states: NDArray[np.int64]) -> tuple[int, SohCode]:
     """The row and state of the newest answer in (n, SOH_WIDTH) rows of one charge or discharge.
 
-    As in the monitor, too little seen does not displace what was told before, and what was unlike
-    the training data is not believed again on fewer bins.
+    As in the monitor, too little seen does not displace what was told before.
     """
-    told = np.flatnonzero(states != SOH_STATES.index("not_enough_seen"))
-    if not len(told):
-        return 0, "not_enough_seen"
-    unlike = states == SOH_STATES.index("unlike_training")
     bins = (inputs[:, :SOH_BINS] > 0.0).sum(axis=1)
-    k = int(told[-1])
-    doubted = unlike[k] or bins[k] < bins[unlike].max(initial=0)
-    return k, "unlike_training" if doubted else "ok"
+    told, code, unlike_bins = 0, SohCode.NOT_ENOUGH_SEEN, 0.0
+    for k, own in enumerate(states):
+        state, unlike_bins = accepted(own, bins[k], unlike_bins)
+        if state != SohCode.NOT_ENOUGH_SEEN:
+            told, code = k, SohCode(state)
+    return told, code
 
 
 def write_csv(rows: list[dict[str, object]], path: Path) -> None:
@@ -107,8 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     models = arguments.models or models_folder()
     try:
-        card = read_card((models / "soh.json").read_bytes(), "soh")
-        model = SohModel((models / "soh.onnx").read_bytes(), card)
+        model = load_model(SohModel, "soh", models)
         arguments.out.mkdir(parents=True, exist_ok=True)
         for recording in open_recording(arguments.file):
             rows = predict(model, recording)

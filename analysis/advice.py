@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.newest import Newest
-from analysis.replayed import frames_at_once
+from analysis.replayed import Replayed
 from monitor.charging.advice import AdviceModel, ChargeState, Style, advise, charge_state
 from monitor.config import load
-from monitor.contract import Advice, Frame
-from monitor.engine import Engine
-from monitor.errors import ConfigurationError, ModelError
-from monitor.inputs import ConfigIn, FrameIn
-from monitor.models.folder import models_folder
-from monitor.models.onnx import read_card
-from monitor.service import load_models
+from monitor.contract import Advice
+from monitor.errors import ConfigurationError
+from monitor.models.folder import has_model, load_model, models_folder
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
 from recordings.types import Recording
-from simulator.replay import ReplayOptions, asset_config, messages
 
 Floats = NDArray[np.float64]
 
@@ -31,21 +25,12 @@ RECENT_MS = 600_000  # how far back in the store the newest value of a cell may 
 
 def advice_model(folder: Path | None = None) -> AdviceModel:
     """The installed policy; raises ModelError where there is none."""
-    folder = folder or models_folder()
-    try:
-        onnx, card = ((folder / f"charging.{end}").read_bytes() for end in ("onnx", "json"))
-    except OSError as error:
-        raise ModelError(
-            f"charging policy in {folder}: {error.strerror}; run `cellpulse train charging`"
-        ) from error
-    return AdviceModel(onnx, read_card(card, "charging.json"))
+    return load_model(AdviceModel, "charging", folder or models_folder())
 
 
 def advice_of(state: ChargeState, folder: Path, style: Style = "normal") -> Advice | None:
     """Advice where the policy is installed in `folder`, else None."""
-    if not (folder / "charging.onnx").is_file():
-        return None
-    return advise(advice_model(folder), state, style)
+    return advise(advice_model(folder), state, style) if has_model("charging", folder) else None
 
 
 def state_of_asset(asset: str, store: Path | None) -> ChargeState:
@@ -86,27 +71,11 @@ def state_of_file(path: Path) -> dict[str, ChargeState]:
 
 def _at_end(recording: Recording) -> ChargeState:
     """The recording through the monitor's engine; what is known of it after its last sample."""
-    asset = recording.info.asset
-    options = ReplayOptions(speed=None)
-    config = asset_config(recording.info, options, "advice")
-    engine = Engine(*load_models(models_folder()))
-    engine.process([ConfigIn(asset, config, 0)])
-    newest = Newest(config.cells)
-    most = frames_at_once(config.cells)
-    batch: list[Frame] = []
-    for timed in messages(recording, options):
-        if isinstance(timed.message, Frame):
-            batch.append(timed.message)
-            if len(batch) >= most:
-                newest.take(batch, _rows(engine, asset, batch))
-                batch = []
-    newest.take(batch, _rows(engine, asset, batch))
-    return newest.state(config)
-
-
-def _rows(engine: Engine, asset: str, frames: list[Frame]) -> Sequence[NDArray[np.float32] | None]:
-    inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
-    return engine.process(inputs).rows
+    replayed = Replayed(recording, "advice", models_folder())
+    newest = Newest(replayed.config.cells)
+    for frames, results in replayed.results():
+        newest.take(frames, results.rows)
+    return newest.state(replayed.config)
 
 
 def _newest(values: Floats) -> float:

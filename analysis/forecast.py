@@ -18,6 +18,7 @@ import msgspec
 from monitor.contract import AssetConfig, CycleSummary
 from monitor.dashboard.pages.outlook import Outlook, outlook
 from monitor.errors import ModelError
+from monitor.models.folder import load_model
 from monitor.models.forecast import ForecastModel
 from monitor.worker import Worker, serve
 
@@ -63,14 +64,7 @@ def outlook_of(
 @lru_cache(maxsize=2)
 def forecast_model(folder: Path) -> ForecastModel:
     """The forecast model in a folder; raises ModelError naming the file."""
-    try:
-        onnx = (folder / "forecast.onnx").read_bytes()
-        card = (folder / "forecast.json").read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model {error.filename}: {error.strerror}; reinstall, or name a folder with --models"
-        ) from error
-    return ForecastModel(onnx, card)
+    return load_model(ForecastModel, "forecast", folder)
 
 
 class _Question(msgspec.Struct):

@@ -1,15 +1,19 @@
-"""A recording as the engine is given it: its frames, some thousands at once."""
+"""A recording through the monitor's own engine, some thousands of frames at once."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.contract import Frame
+from monitor.engine import Engine
+from monitor.inputs import ConfigIn, FrameIn
+from monitor.models.folder import load_models
+from monitor.results import Results
 from recordings.messages import counted
-from simulator.replay import messages
+from simulator.replay import ReplayOptions, asset_config, messages
 
 if TYPE_CHECKING:
     from recordings.messages import Words
@@ -17,6 +21,47 @@ if TYPE_CHECKING:
 
 BATCH = 4_000
 BATCH_VALUES = 400_000  # of the cells of a batch, so that one of many cells is short
+Share = Callable[[float], None]  # is told how much of the recording is done, 0..1
+
+
+class Replayed:
+    """What the engine makes of a recording, in bounded memory.
+
+    `by` names in the asset's config who replays it; the models come from a folder. Raises
+    ModelError where they cannot be used.
+    """
+
+    def __init__(self, recording: Recording, by: str, models: Path) -> None:
+        self.config = asset_config(recording.info, ReplayOptions(speed=None), by)
+        self.truths: list[tuple[int, float]] = []  # event time and the recording's own SOH
+        self.frames = 0
+        self._recording = Noting(recording)
+        self._engine = Engine(*load_models(models))
+
+    def results(
+        self, progress: Share = lambda share: None
+    ) -> Iterator[tuple[list[Frame], Results]]:
+        """Frames with their results, from beginning to end; raises RecordingError where it ends."""
+        asset = self._recording.info.asset
+        self._engine.process([ConfigIn(asset, self.config, 0)])
+        for frames in batches(self._recording, self.truths, progress):
+            self.frames += len(frames)
+            inputs = [FrameIn(asset, frame, frame.timestamp_ms, b"") for frame in frames]
+            yield frames, self._engine.process(inputs)
+
+    def findings(self) -> list[str]:
+        """What its reader noted of the operations read so far, each kind once."""
+        return self._recording.findings()
+
+    @property
+    def duplicates(self) -> int:
+        """Frames that the engine dropped as repeated."""
+        return self._engine.counters.duplicates
+
+    @property
+    def late(self) -> int:
+        """Frames that the engine dropped as out of order."""
+        return self._engine.counters.late
 
 
 def frames_at_once(cells: int) -> int:
@@ -25,30 +70,25 @@ def frames_at_once(cells: int) -> int:
 
 
 def batches(
-    recording: Noting,
-    options: Any,
-    truths: list[tuple[int, float]],
-    progress: Callable[[float], None],
-) -> Iterator[tuple[list[Any], list[int]]]:
-    """Frames with their times, some thousands at once; the recording's own SOH goes to `truths`."""
-    batch: list[Any] = []
-    stamps: list[int] = []
+    recording: Noting, truths: list[tuple[int, float]], progress: Share
+) -> Iterator[list[Frame]]:
+    """Some thousands of frames at once; the recording's own SOH goes to `truths`."""
+    batch: list[Frame] = []
     most = frames_at_once(recording.info.cells)
-    for timed in messages(recording, options):
+    for timed in messages(recording, ReplayOptions(speed=None)):
         message = timed.message
         if isinstance(message, Frame):
             batch.append(message)
-            stamps.append(message.timestamp_ms)
             if len(batch) >= most:
-                yield batch, stamps
-                batch, stamps = [], []
+                yield batch
+                batch = []
                 progress(recording.share)
             continue
         progress(recording.share)
         if message.soh is not None and (not truths or truths[-1][1] != message.soh):
             truths.append((message.timestamp_ms, message.soh))
     if batch:
-        yield batch, stamps
+        yield batch
 
 
 class Noting:
@@ -86,11 +126,7 @@ def file_sha256(path: Path) -> str:
     for file in files:
         if path.is_dir():
             digest.update(str(file.relative_to(path)).encode() + b"\0")
-        _feed(digest, file)
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
-
-
-def _feed(digest: Any, path: Path) -> None:
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)

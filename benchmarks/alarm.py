@@ -26,12 +26,13 @@ import numpy as np
 
 from benchmarks.broker import Mosquitto, free_port
 from benchmarks.load import Load, RawPublisher
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.streaming import DRAIN_S, line_of, start_process
-from monitor.config import BrokerAddress
 from monitor.contract import VERSION, AssetConfig, Provenance, Topics, encode
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.link import MqttLink
 from monitor.warm import compile_kernels
+from training.figures import Figure
 
 SECONDS = 60.0
 SMALLEST_S = 3.0
@@ -239,13 +240,13 @@ def figures(found: Sequence[Alarmed]) -> list[Figure]:
             f"at QoS 1 for {one.load.seconds:g} s; {len(one.from_arrival)} transitions"
         )
         out += [
-            Figure(f"{name}: arrival to alarm on the wire, p99", _share(one.from_arrival, 99), "ms",
+            figure(f"{name}: arrival to alarm on the wire, p99", _share(one.from_arrival, 99), "ms",
                    TARGET_P99_MS, "lower", words),
-            Figure(f"{name}: arrival to alarm on the wire, median", _share(one.from_arrival, 50),
+            figure(f"{name}: arrival to alarm on the wire, median", _share(one.from_arrival, 50),
                    "ms", None, "lower", words),
-            Figure(f"{name}: publish to alarm on the wire, p99", _share(one.from_publish, 99), "ms",
+            figure(f"{name}: publish to alarm on the wire, p99", _share(one.from_publish, 99), "ms",
                    None, "lower", words),
-            Figure(f"{name}: transitions that did not come", float(one.missing), "", 0.0, "lower",
+            figure(f"{name}: transitions that did not come", float(one.missing), "", 0.0, "lower",
                    words),
         ]  # fmt: skip
     return out

@@ -21,12 +21,13 @@ from pathlib import Path
 import msgspec
 from iotcore import Broker
 
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import as_object, figure, table
 from bridge.protocols import NAMES
 from bridge.pty_board import Pty
 from bridge.reading import Reading
 from bridge.settings import SerialSettings
 from bridge.simulate import Board
+from training.figures import Figure
 
 TARGET_CPU_PERCENT = 1.0
 TARGET_MB = 40.0
@@ -92,7 +93,7 @@ def figures(costs: list[Cost]) -> list[Figure]:
     for cost in costs:
         how = f"16 cells at 1 Hz for {cost.seconds:.0f} s, {cost.protocol} on a pty, own process"
         found += [
-            Figure(
+            figure(
                 f"bridge_cpu_{cost.protocol}",
                 cost.cpu_percent,
                 "% of a core",
@@ -100,7 +101,7 @@ def figures(costs: list[Cost]) -> list[Figure]:
                 "lower",
                 how,
             ),
-            Figure(
+            figure(
                 f"bridge_memory_{cost.protocol}",
                 cost.resident_mb,
                 "MB resident",

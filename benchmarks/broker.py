@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
+from monitor.mqtt.address import BrokerAddress
 
 SHIPPED = Path(__file__).resolve().parent.parent / "deploy" / "mosquitto"
 START_S = 10.0

@@ -27,12 +27,13 @@ from benchmarks.chaos_influx import Database
 from benchmarks.chaos_monitor import set_clock
 from benchmarks.chaos_stream import Packet, Sender, Stream, garbage, hostile, make_stream
 from benchmarks.chaos_world import World, damage_checkpoint, damage_wal
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from monitor.errors import ConfigurationError
 from monitor.warm import compile_kernels
 from recordings.open import open_recording
 from recordings.types import Recording
 from simulator.demo_file import demo_recording
+from training.figures import Figure
 
 KILLS = 50
 FRAMES = 60_000
@@ -307,7 +308,7 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
     )
 
     def none_of(name: str, value: float, protocol: str) -> Figure:
-        return Figure(name, float(value), "", 0.0, "lower", protocol)
+        return figure(name, float(value), "", 0.0, "lower", protocol)
 
     influx = []
     if outcome.wrong_points is not None:
@@ -319,10 +320,10 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
         ]  # fmt: skip
     return [
         *influx,
-        Figure("kills of the monitor", float(tally.kills), "", float(KILLS), "higher", run),
-        Figure("of these while frames were on their way", float(tally.busy), "", None, "higher",
+        figure("kills of the monitor", float(tally.kills), "", float(KILLS), "higher", run),
+        figure("of these while frames were on their way", float(tally.busy), "", None, "higher",
                "frames sent that the store did not have at the kill"),
-        Figure("of these before it was ready again", float(tally.starting), "", None, "higher",
+        figure("of these before it was ready again", float(tally.starting), "", None, "higher",
                "killed within 2.5 s of its start"),
         none_of("telemetry rows lost", found.lost, rows),
         none_of("telemetry rows doubled", found.doubled, rows),
@@ -334,16 +335,16 @@ def figures(outcome: Outcome, seed: int) -> list[Figure]:
         none_of("alarm transitions that differ", found.events,
                 f"of {found.of_events} transitions: all but stale and offline, by the wall clock"),
         none_of("ends of the monitor that nobody asked for", len(outcome.ended), run),
-        Figure("start to ready, recovery included, median", ready[len(ready) // 2], "s", None,
+        figure("start to ready, recovery included, median", ready[len(ready) // 2], "s", None,
                "lower", f"{len(ready)} starts"),
-        Figure("start to ready, recovery included, longest", ready[-1], "s", None, "lower",
+        figure("start to ready, recovery included, longest", ready[-1], "s", None, "lower",
                f"{len(ready)} starts"),
-        Figure("largest memory of a monitor", outcome.peak_bytes / 2**20, "MiB", None, "lower",
+        figure("largest memory of a monitor", outcome.peak_bytes / 2**20, "MiB", None, "lower",
                "resident, at its largest"),
-        Figure("frames that a killed broker lost", float(broker.lost), "", None, "lower",
+        figure("frames that a killed broker lost", float(broker.lost), "", None, "lower",
                at_the_broker),
         none_of("of these not counted as missing", broker.lost - broker.counted, at_the_broker),
-        Figure("assets with losses that raised sequence_gap", broker.share_alarmed, "", 1.0,
+        figure("assets with losses that raised sequence_gap", broker.share_alarmed, "", 1.0,
                "higher", at_the_broker),
         none_of("rows wrong after the broker's end", broker.wrong, at_the_broker),
     ]  # fmt: skip

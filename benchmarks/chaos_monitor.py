@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cellpulse.running import run
+from cellpulse.process import run
 from cellpulse.wiring import run_monitor
 from monitor.config import Config, load
 from monitor.mqtt.link import wall_clock_ms

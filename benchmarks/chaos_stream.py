@@ -16,7 +16,6 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor.config import BrokerAddress
 from monitor.contract import (
     MAX_PAYLOAD_BYTES,
     MAX_TIMESTAMP_MS,
@@ -29,6 +28,7 @@ from monitor.contract import (
     encode,
 )
 from monitor.kernels.admission import BACKWARD_FRAMES
+from monitor.mqtt.address import BrokerAddress
 from recordings.types import Recording
 from simulator.replay import ReplayOptions, asset_config, merged
 

@@ -35,12 +35,13 @@ from websockets.asyncio.client import connect
 
 from benchmarks import recovery
 from benchmarks.broker import Mosquitto, free_port
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
 from benchmarks.streaming import START_S, start_process
-from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
 from monitor.dashboard.live.hub import Hub, View
+from monitor.mqtt.address import BrokerAddress
+from training.figures import Figure
 
 CELLS = 96
 PAGE_HZ = 10.0
@@ -296,10 +297,10 @@ def measure(budget_s: float | None) -> list[Figure]:
         )
         name = f"{what}: publish to painted"
         figures += [
-            Figure(f"{name}, p50", _share(found, 50), "ms", None, "lower", protocol),
-            Figure(f"{name}, p95", _share(found, 95), "ms", 200.0, "lower", protocol),
-            Figure(f"{name}, longest", _share(found, 100), "ms", None, "lower", protocol),
-            Figure(f"{what}: values skipped", 100 * found.skipped, "%", None, "lower", protocol),
+            figure(f"{name}, p50", _share(found, 50), "ms", None, "lower", protocol),
+            figure(f"{name}, p95", _share(found, 95), "ms", 200.0, "lower", protocol),
+            figure(f"{name}, longest", _share(found, 100), "ms", None, "lower", protocol),
+            figure(f"{what}: values skipped", 100 * found.skipped, "%", None, "lower", protocol),
         ]
     rate, delay, share = asyncio.run(many_clients(seconds))
     crowd = (
@@ -312,10 +313,10 @@ def measure(budget_s: float | None) -> list[Figure]:
     memory = f"{updates} updates of {CELLS} cells, one page looking; {whole:.0f} MiB in all"
     return [
         *figures,
-        Figure("updates at the slowest of 100 clients", rate, "1/s", 5.0, "higher", crowd),
-        Figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
-        Figure("processor share of the page's server", share, "cores", None, "lower", crowd),
-        Figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
+        figure("updates at the slowest of 100 clients", rate, "1/s", 5.0, "higher", crowd),
+        figure("publish to receipt, 100 clients, p95", delay, "ms", None, "lower", crowd),
+        figure("processor share of the page's server", share, "cores", None, "lower", crowd),
+        figure("memory growth in an hour's worth of updates", growth, "MiB", 5.0, "lower", memory),
         *recovered,
     ]
 

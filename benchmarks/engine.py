@@ -25,17 +25,18 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from msgspec import structs
 
 from benchmarks.agreement import Agreement, compare
 from benchmarks.baseline import Baseline
-from benchmarks.results import Figure, as_object, table
+from benchmarks.results import as_object, figure, table
 from benchmarks.stream import FIRST_S, GROUPS, LAST_S, START_MS, WARM_S, FleetStream, Message
 from monitor.contract import decode_telemetry
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.models.onnx import SohModel, ThermalModel
-from monitor.service import load_models
+from training.figures import Figure
 
 BATCH_MESSAGES = 1_000
 OUR_SLICE = 100_000  # samples a round, at least one of every cell
@@ -259,20 +260,20 @@ def figures(run: Measured) -> list[Figure]:
     found = []
     for (cells, frame), runner in run.ours.items():
         found.append(
-            Figure(
+            figure(
                 f"engine, {_fleet(cells, frame)}", runner.rate, "samples/s",
                 TARGET_RATE[frame] if cells == COMPARED_AT else None, "higher", ours_how,
             )
         )  # fmt: skip
     for (cells, frame), runner in run.baseline.items():
         found.append(
-            Figure(
+            figure(
                 f"baseline, {_fleet(cells, frame)}", runner.rate, "samples/s", None, "higher",
                 how + "JSON bytes to line protocol",
             )
         )  # fmt: skip
         found.append(
-            Figure(
+            figure(
                 f"engine over baseline, {_fleet(cells, frame)}", _ratio(run, cells, frame), "times",
                 TARGET_RATIO[frame] if cells == COMPARED_AT else None, "higher",
                 how + "median of the rounds' ratios",
@@ -282,7 +283,7 @@ def figures(run: Measured) -> list[Figure]:
         few, many = run.ours[COMPARED_AT, frame].rates, run.ours[run.largest, frame].rates
         growth = median(a / b for a, b in zip(few, many, strict=True))
         found.append(
-            Figure(
+            figure(
                 f"cost a sample at {run.largest:,} cells over {COMPARED_AT:,}, frames of {frame}",
                 growth, "times", TARGET_GROWTH, "lower",
                 ours_how + ", median of the rounds' ratios",
@@ -297,19 +298,19 @@ def figures(run: Measured) -> list[Figure]:
         ("wall time", run.single_wall_ms),
     ):
         found.append(
-            Figure(
+            figure(
                 f"single-sample batch, p99 of {name}", float(np.percentile(times, 99)), "ms",
                 TARGET_P99_MS, "lower", single_how + name,
             )
         )  # fmt: skip
         found.append(
-            Figure(
+            figure(
                 f"single-sample batch, median of {name}", median(times), "ms", None, "lower",
                 single_how + name,
             )
         )  # fmt: skip
     found.append(
-        Figure(
+        figure(
             "state a cell", float(run.state_bytes), "bytes", TARGET_BYTES, "lower",
             "all arrays of features, newest values and alarm conditions",
         )
@@ -430,7 +431,5 @@ def _ratio(run: Measured, cells: int, frame: int) -> float:
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def _with_note(figure: Figure, note: str) -> Figure:
-    return Figure(
-        figure.name, figure.value, figure.unit, figure.target, figure.better, figure.protocol + note
-    )
+def _with_note(one: Figure, note: str) -> Figure:
+    return structs.replace(one, protocol=one.protocol + note)

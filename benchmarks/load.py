@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.stream import AMBIENT_C, CURRENT_A, FIRST_S, WARM_S, FleetStream
-from monitor.config import BrokerAddress
 from monitor.contract import Topics, encode
+from monitor.mqtt.address import BrokerAddress
 
 TOPICS = Topics()
 PREPARED_S = 8  # seconds of readings, sent forwards and then backwards

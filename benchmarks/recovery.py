@@ -28,11 +28,12 @@ from playwright.async_api import Page as Tab
 from playwright.async_api import async_playwright
 
 from benchmarks.broker import Mosquitto, free_port
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.screenshots import CHROMIUM_ARGS
-from monitor.config import BrokerAddress
 from monitor.contract import AssetConfig, Frame, Topics, encode
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
+from training.figures import Figure
 
 TARGET_S = 2.0
 HZ = 10.0
@@ -67,10 +68,7 @@ class Device:
         """Publish until cancelled."""
         for step in itertools.count():
             try:
-                async with Client(
-                    self.broker.host, self.broker.port, username=self.broker.user,
-                    password=self.broker.password, timeout=2,
-                ) as client:  # fmt: skip
+                async with Client.to(self.broker, timeout=2) as client:
                     config = encode(AssetConfig(v=1, nominal_capacity_ah=2.0))
                     await client.publish(TOPICS.of("a", "config"), config, 1, True)
                     await self._publish(client, 1_000 * step)
@@ -245,7 +243,7 @@ async def measure(
             said = ", ".join(f"{value:.2f}" for value in found)
             protocol = f"{name}: {what} away {seconds:g} s, {times} times: {said} s"
             figures.append(
-                Figure(
+                figure(
                     f"live again, {name} for {seconds:g} s", max(found), "s", TARGET_S, "lower",
                     protocol,
                 )

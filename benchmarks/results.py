@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from msgspec.structs import asdict
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured value and what it should be."""
+from training import figures as all_figures
+from training.figures import Figure, report
 
-    name: str
-    value: float
-    unit: str
-    target: float | None
-    better: Literal["lower", "higher"]
-    protocol: str
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
-        if self.target is None:
-            return None
-        return self.value <= self.target if self.better == "lower" else self.value >= self.target
-
-    def row(self) -> tuple[str, str, str, str]:
-        """Name, value with unit, target, and whether it is met, for people."""
-        if self.target is None:
-            return self.name, f"{_number(self.value)} {self.unit}", "", ""
-        sign = "at most" if self.better == "lower" else "at least"
-        met = "met" if self.met else "MISSED"
-        return self.name, f"{_number(self.value)} {self.unit}", f"{sign} {self.target:,g}", met
+figure = partial(all_figures.figure, digits=None)
 
 
 def as_object(command: str, data: dict[str, str], figures: Sequence[Figure]) -> dict[str, Any]:
     """The object that `--json` prints; `data` is the SHA-256 of every file that was used."""
-    return {
-        "command": command,
-        "version": _version(),
-        "commit": _commit(),
-        "data": data,
-        "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
-    }
+    result = report(command, data, figures, ("monitor", "benchmarks"))
+    return result | {"figures": [asdict(one) for one in figures]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +47,7 @@ def hand_out(
 ) -> None:
     """Print a table, or with `json_out` one object; where a `file` is named, write the page too."""
     result = as_object(page.command, data or {}, figures)
-    text = table(("figure", "value", "target", ""), [figure.row() for figure in figures])
+    text = table(("figure", "value", "target", ""), [one.row() for one in figures])
     if file is not None:
         protocols = "\n".join(f"- {words}" for words in dict.fromkeys(f.protocol for f in figures))
         parts = (
@@ -100,27 +74,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
-
-
-def _version() -> str:
-    try:
-        return version("cellpulse")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _commit() -> str:
-    """The checkout's commit, marked where files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent.parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True,
-            timeout=10,
-        )  # fmt: skip
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no", "monitor", "benchmarks"],
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

@@ -31,7 +31,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.broker import free_port
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from benchmarks.storage_month import PACK, SINGLES, Built, Shape, build
 from monitor.config import Config
 from monitor.errors import ConfigurationError
@@ -40,6 +40,7 @@ from monitor.store.influx import InfluxWriter, Target, deliver
 from monitor.store.journal import Kind, connect, used_bytes
 from monitor.store.outbox import Outbox
 from monitor.store.sqlite_history import SqliteHistory
+from training.figures import Figure
 
 DAYS = 30.0
 LIVED_DAYS = {PACK: 2.0, SINGLES: 0.25}
@@ -155,10 +156,10 @@ def ask(path: Path, plan: Plan, built: Built) -> list[Figure]:
     kept = min(Config().keep_raw_days, room / built.frames_bytes)
 
     def traced(name: str, value: float, target: float | None) -> Figure:
-        return Figure(f"{plan.shape.name}: {name}", value, "ms", target, "lower", protocol)
+        return figure(f"{plan.shape.name}: {name}", value, "ms", target, "lower", protocol)
 
     def found(name: str, value: float, unit: str) -> Figure:
-        return Figure(f"{plan.shape.name}: {name}", value, unit, None, "higher", store)
+        return figure(f"{plan.shape.name}: {name}", value, unit, None, "higher", store)
 
     return [
         traced("one day of one cell, slowest", max(cold), TARGET_MS),
@@ -249,9 +250,9 @@ def drain(path: Path, folder: Path, seconds: float) -> list[Figure]:
         f"{spent:.0f} s, one thread, batches of at most 10,000 lines, gzip; throughput only"
     )
     return [
-        Figure("sink", samples / spent, "cell-samples/s", None, "higher", protocol),
-        Figure("sink", lines / spent, "lines/s", None, "higher", protocol),
-        Figure("sink, share of time in encoding", encoding_s / spent, "", None, "lower", protocol),
+        figure("sink", samples / spent, "cell-samples/s", None, "higher", protocol),
+        figure("sink", lines / spent, "lines/s", None, "higher", protocol),
+        figure("sink, share of time in encoding", encoding_s / spent, "", None, "lower", protocol),
     ]
 
 

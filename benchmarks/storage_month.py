@@ -26,9 +26,8 @@ from monitor.contract import Frame, decode_telemetry, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.columns import Verdict
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.results import FinishedCycle, Handled, Results
-from monitor.service import load_models
 from monitor.store.checkpoint import Checkpoint, write
 from monitor.store.journal import Journal, MinuteRow, used_bytes
 from monitor.store.minutes import FIGURES, PROGRESS

@@ -26,13 +26,13 @@ import aiomqtt
 import numpy as np
 
 from benchmarks.load import STAMP
-from cellpulse.running import run
+from cellpulse.process import run
 from cellpulse.wiring import connector
 from monitor.config import Config, load
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.link import Message
 from monitor.mqtt.receive import BlockClient, Received
-from monitor.service import Monitor, load_models
+from monitor.service import Monitor
 
 TRIGGER = "bms/trigger"
 SEQ_AT = slice(35, 60)  # a numbered frame says "seq" here; those of the warm-up are not numbered

@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 from benchmarks.broker import Mosquitto
 from benchmarks.load import Load
-from benchmarks.results import Figure, Page, below_headline, hand_out
+from benchmarks.results import Page, below_headline, figure, hand_out
 from monitor.store.journal import connect
 from monitor.warm import compile_kernels
+from training.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 600.0
@@ -178,16 +179,16 @@ def figures(messages: Passed, frames: Passed, baseline: Passed) -> list[Figure]:
         words = says(one)
         p99 = TARGET_P99_MS if one is messages else None
         found += [
-            Figure(f"{name}: publish to durable row, p99", one.report["p99_ms"], "ms", p99,
+            figure(f"{name}: publish to durable row, p99", one.report["p99_ms"], "ms", p99,
                    "lower", words),
-            Figure(f"{name}: publish to durable row, median", one.report["p50_ms"], "ms", None,
+            figure(f"{name}: publish to durable row, median", one.report["p50_ms"], "ms", None,
                    "lower", words),
-            Figure(f"{name}: messages lost", one.lost, "", None if one is baseline else 0.0,
+            figure(f"{name}: messages lost", one.lost, "", None if one is baseline else 0.0,
                    "lower", words),
-            Figure(f"{name}: cell-samples stored", one.samples_per_s, "1/s",
+            figure(f"{name}: cell-samples stored", one.samples_per_s, "1/s",
                    TARGET_SAMPLES if one is frames else None, "higher", words),
-            Figure(f"{name}: processors kept busy", one.cores, "cores", None, "lower", words),
-            Figure(f"{name}: largest memory", one.report["peak_bytes"] / 2**20, "MiB", None,
+            figure(f"{name}: processors kept busy", one.cores, "cores", None, "lower", words),
+            figure(f"{name}: largest memory", one.report["peak_bytes"] / 2**20, "MiB", None,
                    "lower", words),
         ]  # fmt: skip
     for name, one in (("messages", messages), ("frames of 96", frames)):
@@ -195,7 +196,7 @@ def figures(messages: Passed, frames: Passed, baseline: Passed) -> list[Figure]:
         stages = dict(one.report["stages"])
         stages["the rest"] = total - sum(stages.values())
         found += [
-            Figure(f"{name}: share of {stage}", 100.0 * spent / total, "%", None, "lower",
+            figure(f"{name}: share of {stage}", 100.0 * spent / total, "%", None, "lower",
                    f"of {total:.1f} s of the monitor's processor time")
             for stage, spent in stages.items()
         ]  # fmt: skip

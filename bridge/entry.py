@@ -7,16 +7,15 @@ command line are a third of a bridge's memory, and a bridge runs for years on a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
+from bridge.interrupt import until_signal
 from bridge.settings import Common
 from monitor.errors import CellpulseError
 
@@ -85,30 +84,10 @@ def execute(work: Coroutine[Any, Any, None], verbose: bool = False) -> None:
         stream=sys.stderr,
     )
     try:
-        asyncio.run(_until_signal(work))
+        asyncio.run(until_signal(work))
     except* CellpulseError as errors:
         error: BaseException = errors
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         print(f"cellpulse: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows has no handlers in the loop
-            loop.add_signal_handler(number, stop)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not stopped:
-            raise

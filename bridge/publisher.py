@@ -17,9 +17,9 @@ import aiomqtt
 import msgspec
 
 from bridge.backoff import Backoff
-from bridge.broker import BrokerAddress
 from bridge.quarantine import ALARM
 from monitor.contract import AssetConfig, DeviceAlarm, Frame, Topics, encode
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
@@ -143,16 +143,13 @@ class Publisher:
                 await asyncio.sleep(self._backoff.wait_s())
 
     def _client(self) -> aiomqtt.Client:
-        return Client(
-            self._address.host,
-            self._address.port,
-            username=self._address.username,
-            password=self._address.password,
+        return Client.to(
+            self._address,
+            tls=self._tls,
             identifier=f"cellpulse-gateway-{self._gateway}",
             will=aiomqtt.Will(self._status_topic, b"offline", qos=1, retain=True),
             keepalive=30,
             timeout=10,
-            tls_context=self._tls,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:

@@ -14,7 +14,6 @@ import aiomqtt
 
 from bridge import sparkplug
 from bridge.backoff import Backoff
-from bridge.broker import BrokerAddress
 from bridge.clock import SystemClock
 from bridge.errors import FrameError, MappingError
 from bridge.gateway import Gateway, Outbox
@@ -26,6 +25,7 @@ from bridge.run import session
 from bridge.serve import serve
 from bridge.settings import TranslateSettings, legal_name, milliseconds
 from bridge.translate import MAX_NAMED, MAX_PAYLOAD_BYTES, Timing, Told, Translator
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 
 _log = logging.getLogger("cellpulse.bridge")
@@ -46,7 +46,7 @@ async def run_translate(settings: TranslateSettings) -> None:
         Timing(stale_ms=milliseconds("stale_s", settings.stale_s)),
         settings.asset or None,
     )
-    source = BrokerAddress.of(settings.source_broker or settings.broker, settings.broker_ca)
+    source = settings.source()
     aside = Quarantine(outbox.quarantined)
     assets = Assets(outbox, settings, mapping.name, aside)
     listener = Listener(source, mapping, translator, assets, aside)
@@ -200,13 +200,10 @@ class Listener:
         self.quarantine.set_aside(FrameError(f"a topic that is none: {error}"), "MQTT", payload)
 
     def _client(self, tls: ssl.SSLContext | None) -> Client:
-        return Client(
-            self.source.host,
-            self.source.port,
-            username=self.source.username,
-            password=self.source.password,
+        return Client.to(
+            self.source,
+            tls=tls,
             # Past this a burst loses messages: their values are told again in the next round.
             max_queued_incoming_messages=_QUEUE,
             timeout=10,
-            tls_context=tls,
         )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from bridge.broker import BrokerAddress
 from bridge.device import Told
 from bridge.errors import MappingError
 from bridge.protocols import Choices
 from monitor.contract import Topics
+from monitor.errors import ConfigurationError
+from monitor.mqtt.address import BrokerAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,8 @@ class Common:
         return Choices(invert_current=self.invert_current)
 
     def address(self) -> BrokerAddress:
-        """The broker; raises MappingError."""
-        return BrokerAddress.of(self.broker, self.broker_ca).with_credentials(os.environ)
+        """The broker, with what its address leaves out; raises ConfigurationError."""
+        return with_credentials(address_of(self.broker, self.broker_ca), os.environ)
 
     def topics(self) -> Topics:
         """The topics; raises PayloadError for a root that cannot be one."""
@@ -82,6 +85,12 @@ class TranslateSettings(Common):
     source_broker: str | None = field(default=None, repr=False)  # the same broker where None
     stale_s: float = 300.0
 
+    def source(self) -> BrokerAddress:
+        """The broker that is listened to; raises ConfigurationError."""
+        if self.source_broker is None:
+            return self.address()
+        return address_of(self.source_broker, self.broker_ca)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusSettings(Common):
@@ -110,6 +119,37 @@ class BleSettings(Common):
     """`cellpulse bridge ble`."""
 
     address_or_name: str
+
+
+def address_of(url: str, ca: str | None = None) -> BrokerAddress:
+    """A broker's URL, in which `mqtt://` may be left out; raises ConfigurationError.
+
+    `ca` is the file of a private certificate authority, for `mqtts`.
+    """
+    url = url if "://" in url else f"mqtt://{url}"
+    return BrokerAddress.parse(url, None if ca is None else Path(ca))
+
+
+def with_credentials(address: BrokerAddress, environment: Mapping[str, str]) -> BrokerAddress:
+    """What an address leaves out, from the environment, under the monitor's names.
+
+    CELLPULSE_BROKER_PASSWORD or _PASSWORD_FILE, CELLPULSE_BROKER_CERT and _KEY. Raises
+    ConfigurationError for a password's file that cannot be read.
+    """
+    password = address.password or environment.get("CELLPULSE_BROKER_PASSWORD")
+    file = environment.get("CELLPULSE_BROKER_PASSWORD_FILE")
+    if password is None and file is not None:
+        try:
+            password = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"CELLPULSE_BROKER_PASSWORD_FILE {file}: {error}") from error
+    cert, key = (
+        Path(value) if address.tls and (value := environment.get(name)) else None
+        for name in ("CELLPULSE_BROKER_CERT", "CELLPULSE_BROKER_KEY")
+    )
+    return replace(
+        address, password=password if address.user else None, cert=cert, key=key
+    )  # fmt: skip
 
 
 def milliseconds(what: str, seconds: float) -> int:

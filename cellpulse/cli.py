@@ -19,7 +19,16 @@ from cellpulse import (
     cli_report,
     cli_soh,
 )
-from cellpulse.cli_options import Broker, ConfigFile, Root, configured
+from cellpulse.cli_options import (
+    Broker,
+    ConfigFile,
+    DataFolder,
+    ModelsOut,
+    Root,
+    Seed,
+    configured,
+    data_folder,
+)
 
 app = typer.Typer(
     name="cellpulse",
@@ -110,7 +119,7 @@ def main() -> None:
     try:
         app()
     except (CellpulseError, RecordingError) as error:
-        from cellpulse.running import fail
+        from cellpulse.process import fail
 
         fail(error)
 
@@ -134,7 +143,7 @@ def demo(
     config: ConfigFile = None,
 ) -> None:
     """Everything at once on this machine: broker, replay, monitor and page."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import Show, open_sources, run_show
 
     settings = configured(config, dashboard_host=host, dashboard_port=port, models=models)
@@ -175,8 +184,8 @@ def play(
     config: ConfigFile = None,
 ) -> None:
     """Replay recordings to a broker as telemetry."""
+    from cellpulse.process import run
     from cellpulse.progress import reporter
-    from cellpulse.running import run
     from cellpulse.wiring import Show, open_sources, run_player
 
     settings = configured(config, broker=broker, root=root)
@@ -217,7 +226,7 @@ def monitor(
     config: ConfigFile = None,
 ) -> None:
     """Run the monitor: telemetry in; estimates, cycles and alarms out."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import run_monitor
 
     settings = configured(
@@ -244,7 +253,7 @@ def dashboard(
     config: ConfigFile = None,
 ) -> None:
     """Serve the live page."""
-    from cellpulse.running import run
+    from cellpulse.process import run
     from cellpulse.wiring import run_dashboard
 
     settings = configured(
@@ -262,7 +271,7 @@ def password(
     ),
 ) -> None:
     """Set a user's password for the page and /metrics; it is asked for, or read from a pipe."""
-    from cellpulse.asking import ask_password
+    from cellpulse.questions import ask_password
     from monitor.web.login import set_password
 
     set_password(file, name, ask_password())
@@ -279,7 +288,7 @@ def health(
     config: ConfigFile = None,
 ) -> None:
     """Ask a running part whether it is healthy; status 0 where it is, else 1."""
-    from cellpulse.asking import ask_health
+    from cellpulse.questions import ask_health
 
     print(ask_health(what, lambda: configured(config, broker=broker, root=root)))
 
@@ -292,7 +301,7 @@ def secrets(
     user: Annotated[str, typer.Option(help="The first user of the page.")] = "operator",
 ) -> None:
     """Make the passwords of the stack in docker-compose.yml, each a file."""
-    from cellpulse.deploying import make_secrets
+    from cellpulse.stack_secrets import make_secrets
 
     print(make_secrets(folder, user))
 
@@ -305,7 +314,7 @@ def broker_password(
     ),
 ) -> None:
     """Give one more user of the broker a password: a device, a gateway or an operator."""
-    from cellpulse.deploying import add_broker_user
+    from cellpulse.stack_secrets import add_broker_user
 
     print(add_broker_user(folder, name))
 
@@ -337,23 +346,11 @@ def warm() -> None:
 
 app.command("chaos")(cli_bench.chaos)
 
-DataFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        envvar="CELLPULSE_DATA",
-        help="Folder with the recordings.",
-        show_default=False,
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
-Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
-
 
 @train_app.command("thermal")
 def train_thermal(
     data: DataFolder = None,
-    out: Out = Path("models"),
+    out: ModelsOut = Path("models"),
     seed: Seed = 0,
     course: Annotated[
         Path | None,
@@ -369,7 +366,7 @@ def train_thermal(
         return
     from training.thermal.command import train
 
-    train(_data(data), out, seed)
+    train(data_folder(data), out, seed)
 
 
 @evaluate_app.command("twin")
@@ -380,7 +377,7 @@ def evaluate_twin(
     """Check the digital twin on cells that it was not calibrated with."""
     from training.twin.evaluate import run
 
-    run(_data(data), as_json=json_out)
+    run(data_folder(data), as_json=json_out)
 
 
 @evaluate_app.command("thermal")
@@ -398,27 +395,12 @@ def evaluate_thermal(
     ] = None,
 ) -> None:
     """The thermal benchmark: false alarms, detection, lead times, crush tests."""
-    from training.thermal.command import main
+    from training.thermal.command import print_evaluation
 
-    arguments = ["evaluate", "--data", str(_data(data))]
-    arguments += ["--json"] if json_out else []
-    arguments += [] if page is None else ["--write", str(page)]
-    arguments += [] if sites is None else ["--sites", str(sites)]
-    arguments += [] if budget is None else ["--budget", str(budget)]
-    arguments += [] if keep is None else ["--keep", str(keep)]
-    for name in detector or []:
-        arguments += ["--detector", name]
-    main(arguments)
-
-
-def _data(folder: Path | None) -> Path:
-    from monitor.errors import ConfigurationError
-
-    if folder is None or not folder.is_dir():
-        raise ConfigurationError(
-            f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
-        )
-    return folder
+    print_evaluation(
+        data_folder(data), as_json=json_out, write=page, keep_in=keep, detectors=detector or None,
+        sites=sites, budget_s=budget,
+    )  # fmt: skip
 
 
 def _stacked(recordings: Any, pack: str | None) -> Any:

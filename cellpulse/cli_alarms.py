@@ -49,9 +49,7 @@ def list_alarms(
     settings = configured(config, broker=broker, root=root)
 
     async def work() -> None:
-        found = await collect_retained(
-            settings.broker, f"{settings.root}/+/alarm/+/+", settings.broker_ca
-        )
+        found = await collect_retained(settings.broker, f"{settings.root}/+/alarm/+/+")
         alarms = sorted(
             (decode(AlarmRecord, payload) for payload in found.values()),
             key=lambda alarm: (-alarm.severity, -alarm.timestamp_ms),
@@ -77,11 +75,12 @@ def watch(
     `--json` prints them all.
     """
     from monitor.contract import Event, decode
+    from monitor.mqtt.client import Client
 
     settings = configured(config, broker=broker, root=root)
 
     async def work() -> None:
-        async with _client(settings) as client:
+        async with Client.to(settings.broker) as client:
             await client.subscribe(f"{settings.root}/+/event", 1)
             async for message in client.messages:
                 event = decode(Event, bytes(message.payload))
@@ -226,6 +225,7 @@ def _command(
 
     from monitor.contract import VERSION, Command, Reply, Topics, decode, encode
     from monitor.errors import CellpulseError
+    from monitor.mqtt.client import Client
 
     topics = Topics(settings.root)
     who = user or settings.broker.user or getpass.getuser()
@@ -240,7 +240,7 @@ def _command(
     )
 
     async def answer() -> Reply:
-        async with _client(settings) as client:
+        async with Client.to(settings.broker) as client:
             await client.subscribe(topics.of(alarm.asset, "reply"), 1)
             try:
                 await client.publish(topics.of(alarm.asset, "command", who), encode(command), 1)
@@ -281,24 +281,10 @@ def _print_alarm(alarm: Any, zh: bool, as_json: bool) -> None:
     print(f"[{alarm.severity}] {alarm.state:<24} {alarm.code:<24} {message}. {action}", flush=True)
 
 
-def _client(settings: Config) -> Any:
-    from monitor.mqtt.client import Client
-    from monitor.mqtt.link import tls_context
-
-    broker = settings.broker
-    return Client(
-        broker.host,
-        broker.port,
-        username=broker.user,
-        password=broker.password,
-        tls_context=tls_context(broker, settings.broker_ca),
-    )
-
-
 def _run(work: Coroutine[Any, Any, None]) -> None:
     import aiomqtt
 
-    from cellpulse.running import run
+    from cellpulse.process import run
 
     try:
         run(work)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cellpulse.cli_options import Seed
 from monitor.errors import ConfigurationError
 
 app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,7 +17,6 @@ app = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=
 JsonOut = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 Budget = Annotated[float | None, typer.Option(help="Seconds it may take.")]
 Page = Annotated[Path | None, typer.Option(help="Markdown page to write as well.")]
-Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
 
 
 @app.command()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-
-Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+from cellpulse.cli_options import AsJson, Seed, say
 
 
 def add_commands(app: typer.Typer, train: typer.Typer, evaluate: typer.Typer) -> None:
@@ -46,9 +41,9 @@ def train_charging(
             f"pip install 'cellpulse[train]' ({error})"
         ) from error
     if course:
-        print(train.course(seed, _say, steps or train.COURSE_STEPS))
+        print(train.course(seed, say, steps or train.COURSE_STEPS))
         return
-    card = train.train(out, seed, _say, seeds=seeds, steps=steps or learn.PPO_STEPS)
+    card = train.train(out, seed, say, seeds=seeds, steps=steps or learn.PPO_STEPS)
     print(f"seed {card.seed} of {seeds} written to {out / 'charging.onnx'}")
 
 
@@ -70,20 +65,16 @@ def evaluate_charging(
     from monitor.models.folder import models_folder
     from training.charging.evaluate import evaluate, figures_of
     from training.charging.page import write_page
-    from training.figures import report, text_table
+    from training.figures import figures_table, report
 
-    found = evaluate(models_folder(), seed, _say, budget)
+    found = evaluate(models_folder(), seed, say, budget)
     figures = figures_of(found)
     if page is not None:
         write_page(page, found, figures)
     if as_json:
         print(msgspec.json.encode(report("evaluate charging", {}, figures)).decode())
         return
-    rows = [
-        (f.name, f.value, f.unit, f.target, "" if f.met is None else "met" if f.met else "missed")
-        for f in figures
-    ]
-    print(text_table(("figure", "value", "unit", "target", ""), rows))
+    print(figures_table(figures))
     for name in found.left_out:
         print(f"left out for want of time or PyBaMM: {name}")
 
@@ -122,7 +113,3 @@ def advise(
             print(msgspec.json.encode({"asset": asset, "advice": advice}).decode())
         else:
             print(f"{asset}: {sentence(advice)}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

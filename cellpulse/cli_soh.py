@@ -13,20 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cellpulse.cli_options import AsJson, DataFolder, ModelsOut, Seed, data_folder, say
+
 if TYPE_CHECKING:
     from training.figures import Figure
     from training.soh.evaluate import Evaluation
     from training.soh.scores import Score
 
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", envvar="CELLPULSE_DATA", help="Folder with the recordings.", show_default=False
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Everything random comes from it.")]
-Out = Annotated[Path, typer.Option(help="Where the model and its card go.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Page = Annotated[
     Path | None, typer.Option(help="Write the results page (Markdown) here.", show_default=False)
 ]
@@ -58,25 +51,25 @@ def add_commands(app: typer.Typer, train: typer.Typer, evaluate: typer.Typer) ->
 
 
 def train_soh(
-    data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
+    data: DataFolder = None, out: ModelsOut = Path("models"), seed: Seed = 0, fresh: Fresh = False
 ) -> None:
     """Fit the SOH model and measure it leaving one cell out."""
     from training.soh.command import train
     from training.soh.scores import table_text
 
-    card = train(_data(data), out, seed, _say, _cache(fresh))
+    card = train(data_folder(data), out, seed, say, _cache(fresh))
     for dataset, lines in card.metrics.items():
         print(f"\n{dataset}, each cell left out in turn, errors in %SOH\n{table_text(lines)}")
 
 
 def train_forecast(
-    data: Data = None, out: Out = Path("models"), seed: Seed = 0, fresh: Fresh = False
+    data: DataFolder = None, out: ModelsOut = Path("models"), seed: Seed = 0, fresh: Fresh = False
 ) -> None:
     """Fit the forecast network and measure it leaving one cell out. Needs PyTorch."""
     _one_thread()
     from training.forecast.command import train
 
-    card = train(_data(data), out, seed, _say, _cache(fresh))
+    card = train(data_folder(data), out, seed, say, _cache(fresh))
     print(json.dumps(card.metrics, indent=1))
 
 
@@ -85,7 +78,7 @@ def evaluate_soh(
         list[Path] | None,
         typer.Argument(help="Recordings that training never saw; none: the whole protocol table."),
     ] = None,
-    data: Data = None,
+    data: DataFolder = None,
     seed: Seed = 0,
     budget: Budget = None,
     as_json: AsJson = False,
@@ -98,7 +91,7 @@ def evaluate_soh(
     import msgspec
 
     from monitor.models.folder import models_folder
-    from training.figures import report, text_table
+    from training.figures import figures_table, report
     from training.soh.evaluate import evaluate, evaluate_files
     from training.soh.figures import figures_of
     from training.soh.scores import table_text
@@ -106,7 +99,7 @@ def evaluate_soh(
     if paths:
         from training.resume import file_digest
 
-        scores = evaluate_files(paths, models_folder(), _say)
+        scores = evaluate_files(paths, models_folder(), say)
         if as_json:
             hashes = {path.name: file_digest(path) for path in paths}
             result = report("evaluate soh", hashes, _file_figures(scores))
@@ -116,22 +109,21 @@ def evaluate_soh(
         else:
             print("no cell of a family that the model was trained on: nothing is answered")
         return
-    found = evaluate(_data(data), models_folder(), seed, _say, _cache(fresh), budget)
+    found = evaluate(data_folder(data), models_folder(), seed, say, _cache(fresh), budget)
     figures = figures_of(found)
     if page is not None:
-        _write_page(page, found, figures, _data(data), seed, fresh)
+        _write_page(page, found, figures, data_folder(data), seed, fresh)
     if as_json:
         print(msgspec.json.encode(report("evaluate soh", found.data, figures)).decode())
         return
     print(table_text([asdict(one) for one in found.shipped]))
-    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met), f.protocol) for f in figures]
-    print(text_table(("figure", "value", "unit", "target", "", "protocol"), rows))
+    print(figures_table(figures, protocol=True))
     for name in found.left_out:
         print(f"left out for want of time or data: {name}")
 
 
 def evaluate_forecast(
-    data: Data = None,
+    data: DataFolder = None,
     seed: Seed = 0,
     budget: Budget = None,
     as_json: AsJson = False,
@@ -139,22 +131,21 @@ def evaluate_forecast(
 ) -> None:
     """Measure the forecasts, each cell from the others. Needs PyTorch."""
     _one_thread()
-    from training.figures import text_table
+    from training.figures import figures_table
     from training.forecast.evaluate import evaluate, to_json
 
-    result, _, left_out = evaluate(_data(data), seed, _say, _cache(fresh), budget)
+    result, _, left_out = evaluate(data_folder(data), seed, say, _cache(fresh), budget)
     for name in left_out:
-        _say(f"left out for want of time: {name}")
+        say(f"left out for want of time: {name}")
     if as_json:
         print(to_json(result))
         return
-    rows = [(f.name, f.value, f.unit, f.target, _verdict(f.met)) for f in result["figures"]]
-    print(text_table(("figure", "value", "unit", "target", ""), rows))
+    print(figures_table(result["figures"]))
 
 
 def forecast(
     battery: Annotated[str, typer.Argument(help="An id such as B0005, or a file.")],
-    data: Data = None,
+    data: DataFolder = None,
     after: Annotated[
         int | None,
         typer.Option(help="Forecast from the first so many cycles.", show_default=False),
@@ -167,17 +158,14 @@ def forecast(
 ) -> None:
     """Forecast a battery: next cycles with intervals, remaining life, and a picture of it."""
     from monitor.errors import ConfigurationError
-    from monitor.models.folder import models_folder
+    from monitor.models.folder import load_model, models_folder
     from recordings.lookup import find
     from training.forecast.run import ForecastModel, draw, sentence
     from training.forecast.run import forecast as run
 
     if not 0.0 < end_of_life < 1.0:
         raise ConfigurationError(f"--end-of-life {end_of_life}: expected a share such as 0.7")
-    models = models_folder()
-    model = ForecastModel(
-        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
-    )
+    model = load_model(ForecastModel, "forecast", models_folder())
     recording = find(battery, None if data is None else [data])[0]
     found = run(model, recording, after=after, end_of_life=end_of_life)
     if as_json:
@@ -220,7 +208,7 @@ def _write_page(
     from training.soh.page import page as text
 
     _one_thread()
-    result, told, _ = evaluate(data, seed, _say, _cache(fresh))
+    result, told, _ = evaluate(data, seed, say, _cache(fresh))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text(found, figures, told, result["figures"]), encoding="utf-8")
 
@@ -234,10 +222,6 @@ def _file_figures(scores: Sequence[Score]) -> list[Figure]:
             how = f"{one.view}; {one.answered:.0%} answered, {one.unlike:.0%} flagged unlike"
             out.append(figure(f"{one.cell} {what}", getattr(one, what), unit, None, better, how))
     return out
-
-
-def _verdict(met: bool | None) -> str:
-    return "" if met is None else "met" if met else "missed"
 
 
 def _one_thread() -> None:
@@ -256,17 +240,3 @@ def _cache(fresh: bool) -> Path | None:
     from training.resume import default_folder
 
     return None if fresh else default_folder()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _data(folder: Path | None) -> Path:
-    from monitor.errors import ConfigurationError
-
-    if folder is None or not folder.is_dir():
-        raise ConfigurationError(
-            f"recordings: {folder or 'no folder given'}; name one with --data or CELLPULSE_DATA"
-        )
-    return folder

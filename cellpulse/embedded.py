@@ -19,8 +19,8 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
+from monitor.mqtt.address import BrokerAddress
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ from cellpulse.embedded import embedded_broker
 from monitor.config import Config
 from monitor.contract import Topics
 from monitor.errors import ConfigurationError
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.client import Client
-from monitor.mqtt.link import tls_context
 from recordings.types import Recording
 from simulator.demo_file import demo_recording
 from simulator.faults_scenario import OFFERED
@@ -64,16 +63,7 @@ def connector(
     """A factory of MQTT clients for the configured broker."""
 
     def connect(will: aiomqtt.Will) -> AbstractAsyncContextManager[aiomqtt.Client]:
-        broker = config.broker
-        return Client(
-            broker.host,
-            broker.port,
-            username=broker.user,
-            password=broker.password,
-            identifier=client_id,
-            tls_context=tls_context(broker, config.broker_ca),
-            will=will,
-        )
+        return Client.to(config.broker, identifier=client_id, will=will)
 
     return connect
 
@@ -83,7 +73,7 @@ async def run_monitor(
 ) -> None:
     """The monitor alone, until cancelled. `clock` stands in for Unix time in ms."""
     from monitor.mqtt.link import wall_clock_ms
-    from monitor.service import Monitor, load_models, load_policy
+    from monitor.service import Monitor, load_policy
 
     soh, thermal = await asyncio.to_thread(load_models, config.models or models_folder())
     policy = await asyncio.to_thread(load_policy, config.models or models_folder())
@@ -99,8 +89,8 @@ async def run_monitor(
 
 async def run_dashboard(config: Config, started: asyncio.Event | None = None) -> None:
     """The page alone, until cancelled."""
-    from analysis.file import analyse
     from analysis.forecast import ForecastProcess
+    from analysis.process import analyse
     from analysis.report.process import ReportMaker
     from monitor.dashboard.app import Actions, make_app, serve
     from monitor.dashboard.live.feed import Feed, wall_clock_ms
@@ -111,8 +101,7 @@ async def run_dashboard(config: Config, started: asyncio.Event | None = None) ->
 
     logins = None if config.login is None else Logins(config.login)
     hub = Hub()
-    tls = tls_context(config.broker, config.broker_ca)
-    feed = Feed(hub, config.broker.url(), config.root, tls=tls)
+    feed = Feed(hub, config.broker, config.root)
     reports = ReportMaker(config.store, config.models)
     forecasts = ForecastProcess(config.models or models_folder())
     actions = Actions(

@@ -7,59 +7,20 @@ import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from monitor.alarms.operators import Operators
 from monitor.contract import Topics, is_asset_name
+from monitor.drift import DETECTORS, OWN
 from monitor.errors import ConfigurationError, PayloadError
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is: `mqtt://[user[:password]@]host[:port]`, `mqtts://` for TLS."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    tls: bool = False
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    cert: Path | None = None  # a client certificate's file for mqtts, and its key's
-    key: Path | None = None
-
-    @staticmethod
-    def parse(url: str) -> BrokerAddress:
-        """Read a broker URL; raises ConfigurationError that says what is wrong with it."""
-        right = "expected mqtt://[user:password@]host[:port] or mqtts://..."
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"broker: {error}; {right}") from error
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigurationError(f"broker {_masked(url)!r}: {right}")
-        tls = parts.scheme == "mqtts"
-        user = None if parts.username is None else unquote(parts.username)
-        password = None if parts.password is None else unquote(parts.password)
-        return BrokerAddress(parts.hostname, port or (8883 if tls else 1883), tls, user, password)
-
-    def url(self) -> str:
-        """The whole address with its secret, for a client; print `str(address)` instead."""
-        who = "" if self.user is None else quote(self.user, safe="")
-        if self.password is not None:
-            who += f":{quote(self.password, safe='')}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"mqtt{'s' if self.tls else ''}://{who}{'@' if who else ''}{host}:{self.port}"
-
-    def __str__(self) -> str:
-        who = "" if self.user is None else f"{self.user}:***@"
-        return f"mqtt{'s' if self.tls else ''}://{who}{self.host}:{self.port}"
+from monitor.mqtt.address import BrokerAddress, masked
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Every setting of the monitor. Read by `load` from a TOML file, the environment and flags."""
 
-    broker: BrokerAddress = BrokerAddress()
+    broker: BrokerAddress = field(default_factory=BrokerAddress)
     broker_ca: Path | None = None  # a certificate authority's file for mqtts
     broker_cert: Path | None = None  # a client certificate's file for mqtts
     broker_key: Path | None = None  # its key's file, where it is not in the same one
@@ -76,6 +37,7 @@ class Config:
     dashboard_names: str = ""  # further host names of the page, parted by commas
     login: Path | None = None  # who may see the page and /metrics: `cellpulse password` writes it
     checkpoint_s: float = 5.0
+    knee_detector: str = OWN  # what finds a cell's knee: one of `monitor.drift.DETECTORS`
     rules: Path | None = None  # alarm rules, a TOML file; read again when it changes
     webhook: str | None = field(default=None, repr=False)  # where alarm transitions are POSTed
     webhook_header: str | None = field(default=None, repr=False)  # such as an authorisation
@@ -102,6 +64,7 @@ _PATHS = (
     "login", "influx_token_file", "influx_ca",
 )  # fmt: skip
 _CHOICES = {
+    "knee_detector": DETECTORS,
     "log_format": ("text", "json"),
     "log_level": ("debug", "info", "warning", "error"),
 }
@@ -163,7 +126,7 @@ def read_secret(path: Path, name: str) -> str:
 
 
 def _with_credentials(config: Config) -> BrokerAddress:
-    """The broker's address with the password and certificate that stand in other settings."""
+    """The broker's address with the password and certificates that stand in other settings."""
     broker = config.broker
     password = broker.password or config.broker_password
     if password is None and config.broker_password_file is not None:
@@ -174,7 +137,10 @@ def _with_credentials(config: Config) -> BrokerAddress:
         raise ConfigurationError(f"broker {broker}: broker_cert needs an address with mqtts://")
     if config.broker_key is not None and config.broker_cert is None:
         raise ConfigurationError("broker_key: expected broker_cert beside it")
-    return replace(broker, password=password, cert=config.broker_cert, key=config.broker_key)
+    return replace(
+        broker, password=password, ca=config.broker_ca, cert=config.broker_cert,
+        key=config.broker_key,
+    )  # fmt: skip
 
 
 def _read(name: str, value: Any) -> Any:
@@ -228,7 +194,7 @@ def _influx_url(url: str) -> str:
         raise ConfigurationError(f"influx_url: {error}; {right}") from error
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"influx_url {_masked(url)!r}: no user or password here; "
+            f"influx_url {masked(url)!r}: no user or password here; "
             "the token goes into influx_token_file or CELLPULSE_INFLUX_TOKEN"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
@@ -251,8 +217,3 @@ def influx_token(config: Config) -> str:
             f"influx_token_file {config.influx_token_file}: expected one line with the token"
         )
     return token
-
-
-def _masked(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"***@{tail}" if at and head else url

@@ -14,7 +14,7 @@ The module is long because a newcomer finds every message in one place; it holds
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -159,6 +159,7 @@ Readings = list[Computed | None]
 Times = list[TimestampMs | None]
 RiskLevel = Literal["normal", "watch", "warning", "danger"]
 SohState = Literal["ok", "not_enough_seen", "unlike_training", "no_model"]
+SOH_STATES: tuple[SohState, ...] = get_args(SohState)  # by the number that results hold
 
 
 class Reading(Struct, frozen=True):

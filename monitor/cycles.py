@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.contract import VERSION, CycleSummary, cell_name
-from monitor.estimates import SOH_STATES, none_for_nan
+from monitor.contract import SOH_STATES, VERSION, CycleSummary, cell_name
+from monitor.estimates import none_for_nan
 from monitor.fade import CellFade, Fade
 from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import BINS, Ended, Result
@@ -38,7 +38,8 @@ def finish_inplace(
     complete = bool(row[Ended.COMPLETE] == 1.0)
     capacity_ah = float(row[Ended.CHARGE_AH])
     cell = int(out.row[sample]) - asset.first_row
-    fade = _learn(asset, cell, charge, complete, capacity_ah, soh(Result.SOH))
+    tracked = asset.fades.setdefault(cell, CellFade(new_test=fleet.knee_test))
+    fade = _learn(asset, tracked, charge, complete, capacity_ah, soh(Result.SOH))
     asset.fades_ms[cell] = int(row[Ended.END_MS])
     out.extras[sample, KNEE_CYCLE] = fade.knee_cycle or 0
     if fade.acceleration is not None:
@@ -73,10 +74,14 @@ def finish_inplace(
 
 
 def _learn(
-    asset: Asset, cell: int, charge: bool, complete: bool, capacity_ah: float, soh: float | None
+    asset: Asset,
+    fade: CellFade,
+    charge: bool,
+    complete: bool,
+    capacity_ah: float,
+    soh: float | None,
 ) -> Fade:
     """Have a cell's fade trackers learn of a half-cycle; what they say then."""
-    fade = asset.fades.setdefault(cell, CellFade())
     if charge:
         # Rounded: a model's last bits hang on the size of the batch, a knee must not.
         fade.charged(None if soh is None else round(soh, 5))

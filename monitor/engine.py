@@ -33,6 +33,7 @@ from monitor.alarms.rules import DEFAULT_RULES, STALE, Rule
 from monitor.charging.advice import ChargeState
 from monitor.contract import MAX_CELLS, VERSION, AlarmRecord, AssetConfig, Estimate, Reply, as_list
 from monitor.cycles import finish_inplace
+from monitor.drift import NewTest, PageHinkley
 from monitor.errors import CellpulseError
 from monitor.estimates import charge_state_of, estimate_of
 from monitor.fleet import DEFAULT_CAPACITY_AH, Asset, Fleet
@@ -85,8 +86,9 @@ class Engine:
         soh: SohModel | None,
         thermal: ThermalModel | None,
         rules: Sequence[Rule] = DEFAULT_RULES,
+        knee_test: NewTest = PageHinkley,
     ) -> None:
-        self.fleet = Fleet(tuple(rules), soh, thermal)
+        self.fleet = Fleet(tuple(rules), soh, thermal, knee_test)
         self.alarms = Alarms(rules)
         self.counters = Counters()
         self._batch: list[Together] = []  # changes that are to be handed over
@@ -105,7 +107,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget every asset and alarm; models, rules and counters stay."""
-        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal)
+        self.fleet = Fleet(self.fleet.rules, self._soh, self._thermal, self.fleet.knee_test)
         self.alarms = Alarms(self.fleet.rules)
         self._batch = []
 

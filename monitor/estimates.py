@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor.charging.advice import ChargeState, charge_state
 from monitor.contract import (
+    SOH_STATES,
     VERSION,
     Estimate,
     FadeReading,
@@ -20,14 +21,13 @@ from monitor.contract import (
     RiskLevel,
     RiskReading,
     SohReading,
-    SohState,
     Times,
 )
 from monitor.fleet import Asset, Fleet
 from monitor.kernels.columns import Phase, Quality, Result
+from monitor.kernels.soh_state import SohCode
 from monitor.risk import Assessment, Risk, ThermalSigns, assess, fault_of
 
-SOH_STATES: tuple[SohState, ...] = get_args(SohState)  # by the number that a result row holds
 RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
 QUALITY_BITS = tuple((int(bit), bit.name.lower()) for bit in Quality)
 UNTROUBLED = Assessment(Risk.NORMAL, (), ())
@@ -56,7 +56,10 @@ def estimate_of(fleet: Fleet, asset: Asset) -> Estimate | None:
             _readings(value[Result.SOH]),
             _readings(value[Result.SOH_LOW]),
             _readings(value[Result.SOH_HIGH]),
-            [SOH_STATES[int(x) if x == x else 1] for x in value[Result.SOH_STATE]],
+            [
+                SOH_STATES[int(x) if x == x else SohCode.NOT_ENOUGH_SEEN]
+                for x in value[Result.SOH_STATE]
+            ],
         ),
         resistance_ohm=reading(Result.RESISTANCE_OHM),
         thermal_score=reading(Result.THERMAL_SCORE),
@@ -75,7 +78,7 @@ def charge_state_of(fleet: Fleet, asset: Asset) -> ChargeState:
     rows = fleet.slice(asset)
     value = fleet.value[rows].astype(np.float64)
     cells = fleet.cells[rows]
-    believed = value[:, Result.SOH_STATE] == SOH_STATES.index("ok")
+    believed = value[:, Result.SOH_STATE] == SohCode.OK
     quality = np.nan_to_num(value[:, Result.QUALITY]).astype(np.int64)
     broken = [fault_of(int(bits)) is not None for bits in quality]
     return charge_state(

@@ -2,29 +2,24 @@
 
 One small object a cell, fed once a finished half-cycle. The fade is a straight line kept by
 recursive means with a long memory; a second line with a short memory says how it fades now. The
-knee is where SOH keeps falling below what the long line said, by the Page-Hinkley test (Page 1954,
-"Continuous inspection schemes") as River has it. Capacity regenerates after rests: a single value
-above or below does not count as a knee.
-
-River takes most of a second to import, so it is imported when a cell first needs it; `warm` does
-that ahead of time.
+knee is where SOH keeps falling below what the long line said, by Page-Hinkley's test or another of
+`drift`. Capacity regenerates after rests: a single value above or below does not count as a knee.
 """
 
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec import Struct, field
+
+from monitor.drift import CLIP, NewTest, PageHinkley, RiseTest, RiverTest
 
 WARM_UP = 60  # cycles before the line is believed
 MEMORY = 300.0  # cycles over which the long line forgets
 RECENT_MEMORY = 40.0  # cycles over which the short one does
 SLOWEST_FADE = 2e-4  # of SOH a cycle: a slower long line counts as this in the ratio of the two
-CLIP = 0.01  # a residual counts at most so much, in fractions of nominal
-ALLOWED = 0.003  # of SOH: a residual so small is no sign
-THRESHOLD = 0.5  # sum of residuals, in fractions of nominal, that makes a knee
 SMOOTHING = 0.2
 
 
@@ -74,17 +69,6 @@ class LineState(Struct, array_like=True):
         return mean_y - slope * mean_t, slope
 
 
-class PageHinkleyState(Struct, array_like=True):
-    """What River's Page-Hinkley test remembers."""
-
-    n: float
-    mean: float
-    sum_increase: float
-    sum_decrease: float
-    min_increase: float
-    max_decrease: float
-
-
 class TrackerState(Struct, array_like=True):
     """A tracker as a checkpoint keeps it."""
 
@@ -94,19 +78,21 @@ class TrackerState(Struct, array_like=True):
     long: LineState = field(default_factory=LineState)
     recent: LineState = field(default_factory=LineState)
     knee: int | None = None
-    test: PageHinkleyState | None = None
+    test: PageHinkley | dict[str, list[float]] | None = None  # or what a River test was `given`
 
 
 class FadeTracker:
     """A cell's fade. `update` is called once a finished cycle, in order."""
 
-    def __init__(self, state: TrackerState | None = None) -> None:
+    def __init__(self, state: TrackerState | None = None, new_test: NewTest = PageHinkley) -> None:
+        """Go on from a state; a test that cannot (see `_resumed`) begins anew."""
         state = TrackerState() if state is None else state
         self._cycles, self.values = state.cycles, state.values
         self._soh = math.nan if state.soh is None else state.soh
         self._long, self._recent = _copied(state.long), _copied(state.recent)
         self._knee = state.knee
-        self._test = None if state.test is None else _resumed(state.test)
+        self._new_test = new_test
+        self._test = _resumed(state.test, new_test)
 
     def update(self, soh: float) -> Fade:
         """One more cycle's SOH as a fraction. NaN is a cycle without a value."""
@@ -122,9 +108,8 @@ class FadeTracker:
         self._soh += SMOOTHING * (soh - self._soh)
         if line is not None and self._cycles > WARM_UP and self._knee is None:
             if self._test is None:
-                self._test = _new_test()
-            self._test.update(min(CLIP, max(-CLIP, line[0] - self._soh)))
-            if self._test.drift_detected:
+                self._test = self._new_test()
+            if self._test.update_inplace(min(CLIP, max(-CLIP, line[0] - self._soh))):
                 self._knee = self._cycles
                 self._test = None
         if self._knee is None or line is None:
@@ -149,7 +134,7 @@ class FadeTracker:
             _copied(self._long),
             _copied(self._recent),
             self._knee,
-            None if self._test is None else _remembered(self._test),
+            _remembered(self._test),
         )
 
 
@@ -160,9 +145,14 @@ class CellFade:
     model's error, so a cell that goes from one to the other must not look as if it had faded.
     """
 
-    def __init__(self, states: tuple[TrackerState, TrackerState] | None = None) -> None:
+    def __init__(
+        self,
+        states: tuple[TrackerState, TrackerState] | None = None,
+        new_test: NewTest = PageHinkley,
+    ) -> None:
         measured, estimated = (None, None) if states is None else states
-        self._measured, self._estimated = FadeTracker(measured), FadeTracker(estimated)
+        self._measured = FadeTracker(measured, new_test)
+        self._estimated = FadeTracker(estimated, new_test)
 
     def discharged(self, soh: float | None) -> None:
         """A discharge ended; SOH where it was a complete one."""
@@ -182,31 +172,23 @@ class CellFade:
         return self._measured.state(), self._estimated.state()
 
 
-def warm() -> None:
-    """Import what the first test would."""
-    _new_test()
+def _remembered(test: RiseTest | None) -> PageHinkley | dict[str, list[float]] | None:
+    if isinstance(test, RiverTest):
+        return {"given": test.given.copy()}
+    return copy(test) if isinstance(test, PageHinkley) else None
 
 
-def _new_test() -> Any:
-    from river.drift import PageHinkley
-
-    return PageHinkley(min_instances=1, delta=ALLOWED, threshold=THRESHOLD, alpha=1.0, mode="up")
-
-
-def _remembered(test: Any) -> PageHinkleyState:
-    # River has no way to save a test but pickle, which a checkpoint must not need to trust.
-    mean = test._x_mean
-    return PageHinkleyState(
-        float(mean.n), float(mean.get()), test._sum_increase, test._sum_decrease,
-        test._min_increase, float(test._max_decrease),
-    )  # fmt: skip
-
-
-def _resumed(state: PageHinkleyState) -> Any:
-    test = _new_test()
-    test._x_mean.n, test._x_mean._mean = state.n, state.mean
-    test._sum_increase, test._sum_decrease = state.sum_increase, state.sum_decrease
-    test._min_increase, test._max_decrease = state.min_increase, state.max_decrease
+def _resumed(
+    state: PageHinkley | dict[str, list[float]] | None, new_test: NewTest
+) -> RiseTest | None:
+    """The test as it was; None where another test was chosen since, of which no more is known."""
+    if isinstance(state, PageHinkley):
+        return copy(state) if new_test is PageHinkley else None
+    if state is None:
+        return None
+    test = new_test()
+    for x in state["given"]:
+        test.update_inplace(x)
     return test
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.alarms.rules import Rule
 from monitor.contract import MAX_CELLS, AssetConfig, sensor_of_cell
+from monitor.drift import NewTest, PageHinkley
 from monitor.errors import CellpulseError
 from monitor.fade import CellFade, TrackerState
 from monitor.kernels.admission import empty_admission, session_id
@@ -82,6 +83,7 @@ class Fleet:
     rules: tuple[Rule, ...]
     soh: SohModel | None
     thermal: ThermalModel | None
+    knee_test: NewTest = PageHinkley
     assets: dict[str, Asset] = field(default_factory=dict)
     by_index: list[Asset] = field(default_factory=list)
     rows: int = 0
@@ -223,7 +225,9 @@ class Fleet:
         if not portable.gateway_online and portable.config.gateway is not None:
             self.offline_gateways.add(portable.config.gateway)
         self.see_sensors(asset, portable.sensors)
-        asset.fades = {cell: CellFade((m, e)) for cell, (_, m, e) in portable.fades.items()}
+        asset.fades = {
+            cell: CellFade((m, e), self.knee_test) for cell, (_, m, e) in portable.fades.items()
+        }
         asset.fades_ms = {cell: ms for cell, (ms, _, _) in portable.fades.items()}
         self._put_arrays(asset, portable)
         admitted = self.admission[asset.index : asset.index + 1]

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import Protocol
 
 import msgspec
 
@@ -47,6 +46,7 @@ from monitor.contract import (
     encode,
     is_asset_name,
 )
+from monitor.delivery import InputLog, Publisher
 from monitor.engine import Engine
 from monitor.errors import PayloadError, StoreError, reason_of
 from monitor.inputs import (
@@ -65,7 +65,6 @@ from monitor.quarantine import Kept, of_input, of_message, of_stored
 from monitor.recovery import recover
 from monitor.results import Handled, Results
 from monitor.store.checkpoint import Checkpoint, write
-from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -84,26 +83,13 @@ TROUBLE_EVERY_MS = 30_000  # the same trouble is told again: its alarm ends a mi
 Announcement = tuple[str, bytes, bool]  # topic, payload, whether it is retained
 
 
-class Publisher(Protocol):
-    """Where messages go."""
-
-    def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
-        expiry_s: int | None = None,
-    ) -> None:  # fmt: skip
-        """Send a message; with `expiry_s` the broker drops it after so many seconds."""
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell the broker that these are stored."""
-
-
 class Pipeline:
     """The monitor without its loop. Call it from one thread at a time."""
 
     def __init__(
         self,
         engine: Engine,
-        journal: Journal,
+        journal: InputLog,
         publisher: Publisher,
         topics: Topics,
         monitor_id: str,

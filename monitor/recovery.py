@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
+from monitor.delivery import InputLog
 from monitor.engine import Engine
 from monitor.errors import StoreError, reason_of
 from monitor.inputs import Stored
 from monitor.store.checkpoint import candidates, set_aside
-from monitor.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class _Stuck(NamedTuple):
     reason: str | None
 
 
-def recover(engine: Engine, journal: Journal) -> Recovered:
+def recover(engine: Engine, journal: InputLog) -> Recovered:
     """Bring a cleared or dirty engine to where its journal ends.
 
     Raises StoreError where the journal cannot be read or written.
@@ -63,7 +63,7 @@ def recover(engine: Engine, journal: Journal) -> Recovered:
 
 
 def _replay(
-    engine: Engine, journal: Journal, after: int, singly: range, unreadable: list[Stored]
+    engine: Engine, journal: InputLog, after: int, singly: range, unreadable: list[Stored]
 ) -> int | _Stuck:
     """Run the inputs behind `after`, some of them singly; how many, or where it does not go on.
 
@@ -96,7 +96,7 @@ def _process(engine: Engine, batch: list[Stored]) -> _Stuck | None:
     return None
 
 
-def _take_checkpoint(engine: Engine, journal: Journal) -> int:
+def _take_checkpoint(engine: Engine, journal: InputLog) -> int:
     """Take the newest usable checkpoint over; the input that it stands behind, 0 without one."""
     try:
         for path, checkpoint in candidates(journal.path, journal.last_id):
@@ -112,7 +112,9 @@ def _take_checkpoint(engine: Engine, journal: Journal) -> int:
                 log.error(
                     "checkpoint %s cannot be used (%s): it is kept as %s, and more of the journal "
                     "is replayed instead; only what was learnt from telemetry that the journal "
-                    "does not hold any more is lost",
+                    "does not hold any more (keep_raw_days) is lost. Nothing is to be done; to "
+                    "have that back, stop the monitor, give the file its name again and start the "
+                    "version that wrote it, else delete it",
                     path, reason_of(error), set_aside(path),
                 )  # fmt: skip
             else:

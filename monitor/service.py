@@ -34,10 +34,11 @@ from monitor.alarms.rules_file import parse_rules
 from monitor.charging.advice import AdviceModel
 from monitor.config import Config
 from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
+from monitor.drift import detector
 from monitor.engine import Engine
-from monitor.errors import AwayError, ConfigurationError, ModelError, StoreError
-from monitor.fade import warm
-from monitor.models.onnx import SohModel, ThermalModel, read_card
+from monitor.errors import AwayError, ConfigurationError, StoreError
+from monitor.models.folder import has_model, load_model
+from monitor.models.onnx import SohModel, ThermalModel
 from monitor.models.timing import TimedSohModel, TimedThermalModel
 from monitor.mqtt.client_id import client_id
 from monitor.mqtt.former_session import empty_former_session
@@ -70,34 +71,9 @@ INGEST = (
 )  # fmt: skip
 
 
-def load_models(folder: Path) -> tuple[SohModel, ThermalModel]:
-    """The SOH and thermal models in a folder; raises ModelError naming the file."""
-
-    def read(name: str) -> bytes:
-        path = folder / name
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                f"model {path}: {error.strerror}; reinstall, or name a folder with --models"
-            ) from error
-
-    return (
-        TimedSohModel(read("soh.onnx"), read_card(read("soh.json"), "soh.json")),
-        TimedThermalModel(read("thermal.onnx"), read_card(read("thermal.json"), "thermal.json")),
-    )
-
-
 def load_policy(folder: Path) -> AdviceModel | None:
     """The charging policy in a folder, None without one; raises ModelError for a bad one."""
-    onnx = folder / "charging.onnx"
-    if not onnx.is_file():
-        return None
-    try:
-        card = read_card((folder / "charging.json").read_bytes(), "charging.json")
-        return AdviceModel(onnx.read_bytes(), card)
-    except OSError as error:
-        raise ModelError(f"charging policy in {folder}: {error.strerror}") from error
+    return load_model(AdviceModel, "charging", folder) if has_model("charging", folder) else None
 
 
 def read_rules(path: Path | None) -> tuple[Rule, ...]:
@@ -134,7 +110,8 @@ class Monitor:
         had_store = config.store.exists()
         self.journal = Journal(config.store, durable=config.durable)
         self._client_id = client_id(config.store, config.monitor_id, had_store=had_store)
-        self.engine = Engine(soh, thermal, read_rules(config.rules))
+        knee_test = detector(config.knee_detector)
+        self.engine = Engine(soh, thermal, read_rules(config.rules), knee_test)
         self.sink = make_sink(config)
         self._turn = threading.Lock()  # whoever holds it may touch engine and journal
         self._ending = False
@@ -155,7 +132,6 @@ class Monitor:
                 *([] if config.homeassistant is None else [(f"{config.homeassistant}/status", 0)]),
             ],
             presence=presence,
-            ca=config.broker_ca,
             turn=self._after_reading,
             home_assistant=config.homeassistant,
             clock=clock,
@@ -236,7 +212,7 @@ class Monitor:
         self.link.subscribed.wait(CONNECT_TIMEOUT_S)  # from here on nothing is missed
         try:
             left = empty_former_session(
-                self.config.broker, self.config.broker_ca, former,
+                self.config.broker, former,
                 [f"{self.config.root}/{topic}" for topic in INGEST],
                 lambda messages: self.pipeline.step(messages, self._clock_ms()),
                 lambda: self._ending,
@@ -430,13 +406,15 @@ class Monitor:
                 if self._rules_good:
                     report.well()
                 continue
-            self._rules_seen, self._rules_good, self._rules_stored = stamp, False, True
+            anew = stamp != self._rules_seen
+            self._rules_seen, self._rules_good, self._rules_stored = stamp, False, False
             try:
                 rules = await asyncio.to_thread(read_rules, path)
             except ConfigurationError as error:
-                report.trouble(f"{error}; the rules stay as they were", anew=True)
+                # What cannot be read now is read again; what stands in it changes with the file.
+                self._rules_stored = not isinstance(error.__cause__, OSError)
+                report.trouble(f"{error}; the rules stay as they were", anew=anew)
                 continue
-            self._rules_stored = False
             change = partial(self.pipeline.set_rules, rules, self._clock_ms())
             if not await self._work(partial(self._stored, change)):
                 report.trouble("the store cannot take the change of the rules; trying again")
@@ -493,9 +471,7 @@ class Monitor:
             connection = self.link.connection
             if connection != self._reconciled and self.link.connected.is_set():
                 try:
-                    retained = await collect_retained(
-                        self.config.broker, topic, self.config.broker_ca
-                    )
+                    retained = await collect_retained(self.config.broker, topic)
                 except aiomqtt.MqttError as error:
                     raise AwayError(f"retained alarms cannot be read: {error}") from error
                 await self._work(partial(self.pipeline.reconcile, retained))
@@ -527,13 +503,12 @@ class Monitor:
 
 
 def _prepare() -> None:
-    """Compile and import what the first samples would wait for; what is there then stays.
+    """Compile what the first samples would wait for; what is there then stays.
 
-    River's import holds the interpreter for most of a second, and a full collection of what the
-    start has made for a good part of one: both are over before the first frame.
+    A full collection of what the start has made holds the interpreter for a good part of a second:
+    it is over before the first frame.
     """
     compile_kernels()
-    warm()
     gc.collect()
     gc.freeze()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from tests.conftest import ROOT, need, wait_for_port
 
 SHIPPED = ROOT / "deploy/mosquitto"

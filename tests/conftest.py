@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 
 if TYPE_CHECKING:
     from tests.influx_world import InfluxWorld

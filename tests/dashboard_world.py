@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.file import analyse
 from analysis.forecast import ForecastProcess
+from analysis.process import analyse
 from monitor.contract import (
     AlarmRecord,
     AssetConfig,
@@ -44,6 +44,7 @@ from monitor.dashboard.live.feed import Feed, wall_clock_ms
 from monitor.dashboard.live.hub import Hub
 from monitor.kernels.columns import BINS
 from monitor.models.folder import models_folder
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 from monitor.store.history import History, StoredAsset, Trace
 
@@ -344,7 +345,7 @@ class Page:
     async def start(self) -> None:
         self.hub = Hub()
         self._forecasts = ForecastProcess(models_folder())
-        feed = Feed(self.hub, f"mqtt://127.0.0.1:{self.broker_port}")
+        feed = Feed(self.hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{self.broker_port}"))
         app = make_app(
             self.hub,
             self.history,

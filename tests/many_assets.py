@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cellpulse.running import run
+from cellpulse.process import run
 from cellpulse.wiring import Show, run_show
 from monitor.config import Config
 from recordings.open import open_recording

@@ -15,9 +15,7 @@ from monitor.contract import AssetConfig, CycleSummary, Frame
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.kernels.columns import RESULTS, Result
-from monitor.models.folder import models_folder
-from monitor.models.onnx import read_card
-from monitor.service import load_models
+from monitor.models.folder import load_card, load_model, load_models, models_folder
 from monitor.store.journal import Journal
 from recordings.open import open_recording
 from recordings.types import Recording
@@ -94,14 +92,8 @@ def material(cycles: int = 60, *, cell_type: str | None = "nasa-18650", cells: i
 def report_of(found: Material) -> Report:
     """The report with the shipped models' cards and forecast."""
     models = models_folder()
-    cards = [
-        read_card((models / f"{name}.json").read_bytes(), name)
-        for name in ("soh", "thermal", "forecast")
-    ]
-    forecast = ForecastModel(
-        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
-    )
-    return make_report(found, cards, forecast)
+    cards = [load_card(name, models) for name in ("soh", "thermal", "forecast")]
+    return make_report(found, cards, load_model(ForecastModel, "forecast", models))
 
 
 def shorting() -> Recording:

@@ -22,6 +22,14 @@ class Figure(Struct, frozen=True):
     met: bool | None
     protocol: str
 
+    def row(self) -> tuple[str, str, str, str]:
+        """Name, value with unit, target, and whether it is met, for people."""
+        value = "not measured" if self.value is None else f"{_number(self.value)} {self.unit}"
+        if self.target is None:
+            return self.name, value, "", ""
+        sign = "at most" if self.better == "lower" else "at least"
+        return self.name, value, f"{sign} {self.target:,g}", "met" if self.met else "MISSED"
+
 
 def figure(
     name: str,
@@ -30,17 +38,20 @@ def figure(
     target: float | None,
     better: Literal["lower", "higher"],
     protocol: str,
+    digits: int | None = 4,
 ) -> Figure:
     """A figure, `met` worked out. A value that is missing meets no target."""
     met = None
     if target is not None:
-        met = value is not None and (value <= target if better == "lower" else value >= target)
-    rounded = None if value is None else round(float(value), 4)
+        met = value is not None and bool(value <= target if better == "lower" else value >= target)
+    rounded = value if value is None or digits is None else round(float(value), digits)
     return Figure(name, rounded, unit, target, better, met, protocol)
 
 
-def report(command: str, data: Mapping[str, str], figures: Sequence[Figure]) -> dict[str, Any]:
-    """The object that `--json` prints."""
+def report(
+    command: str, data: Mapping[str, str], figures: Sequence[Figure], watched: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The object that `--json` prints; `data` is the SHA-256 of every file that was used."""
     try:
         release = version("cellpulse")
     except PackageNotFoundError:
@@ -48,25 +59,40 @@ def report(command: str, data: Mapping[str, str], figures: Sequence[Figure]) -> 
     return {
         "command": command,
         "version": release,
-        "commit": _commit(),
+        "commit": _commit(watched),
         "data": dict(data),
         "figures": list(figures),
     }
 
 
-def _commit() -> str:
-    root = Path(__file__).resolve().parent.parent
+def _commit(watched: Sequence[str]) -> str:
+    """The checkout's commit, marked where files of the `watched` folders differ from it.
+
+    "unknown" outside a checkout.
+    """
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        changed = watched and _git("status", "--porcelain", "--untracked-files=no", *watched)
+        return _git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parent.parent), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def figures_table(figures: Sequence[Figure], *, protocol: bool = False) -> str:
+    """All figures as columns for a terminal, with their protocols where these are wanted."""
+    rows = [
+        (f.name, f.value, f.unit, f.target, "" if f.met is None else "met" if f.met else "missed",
+         f.protocol)
+        for f in figures
+    ]  # fmt: skip
+    header = ("figure", "value", "unit", "target", "", "protocol")
+    most = len(header) if protocol else len(header) - 1
+    return text_table(header[:most], [row[:most] for row in rows])
 
 
 def targets_table(figures: Sequence[Figure]) -> str:
@@ -103,6 +129,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def _cell(value: object) -> str:

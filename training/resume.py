@@ -39,11 +39,23 @@ def remembered(folder: Path | None, key: str, kind: type[T], compute: Callable[[
         except msgspec.DecodeError:
             path.unlink()
     result = compute()
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(result))
-    partial.replace(path)
+    keep(folder, key, result)
     return result
+
+
+def keep(folder: Path, key: str, result: object) -> None:
+    """Write a result as `key`, in one step: what is there afterwards is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{key}.partial"
+    partial.write_bytes(msgspec.json.encode(result))
+    partial.replace(folder / f"{key}.json")
+
+
+def all_kept(folder: Path, kind: type[T]) -> list[T]:
+    """Every result in a folder, in order of the keys; none where it is not there."""
+    return [
+        msgspec.json.decode(path.read_bytes(), type=kind) for path in sorted(folder.glob("*.json"))
+    ]
 
 
 def key_of(*parts: object, sources: Iterable[str] = ()) -> str:

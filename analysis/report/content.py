@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.ica import charge_curves
 from analysis.report.health import END_OF_LIFE, health_of, measured_of
-from analysis.report.material import Histogram, Material
+from analysis.report.material import Material
 from analysis.report.record import (
     VERSION,
     About,
@@ -28,7 +29,6 @@ from analysis.report.record import (
     ForecastMissing,
     Health,
     HeatPoint,
-    IcaCurve,
     Measured,
     Report,
     Resistance,
@@ -41,9 +41,7 @@ from analysis.report.regulation import annex_vii
 from analysis.report.use import use_of
 from analysis.thermal import JOIN_MS
 from monitor.contract import CycleSummary, Event
-from monitor.dashboard.live.rows import is_active, risk_of
-from monitor.dashboard.pages.ica import FIRST_CURVES
-from monitor.kernels.columns import BIN_FIRST_V, BIN_V
+from monitor.dashboard.live.rows import THERMAL_CODES, is_active, risk_of
 from monitor.models.forecast import FARTHEST, HISTORY, ForecastModel, forecast_series
 from monitor.models.onnx import Card as ModelCard
 from monitor.risk import ThermalSigns
@@ -54,7 +52,6 @@ RECENT = 5
 POINTS = 600  # of a plotted series at most
 SEGMENTS = 20
 LINES = 24
-THERMAL_CODES = ("thermal_", "over_temperature", "fast_heating")
 UNDATED_MS = 365 * 86_400_000  # a clock in 1970 is one that counts from a recording's start
 TRIMMED_MS = 3_600_000  # samples that begin so long after the first half-cycle were trimmed
 GROWTH_LEAST = 30  # complete discharges, under which a resistance's growth is not told
@@ -98,7 +95,7 @@ def make_report(
         use=use,
         health=health,
         fade=_fade(cycles, measured),
-        ica=_ica(own),
+        ica=charge_curves(own),
         forecast=forecast,
         forecast_missing=missing,
         resistance=resistance,
@@ -162,26 +159,6 @@ def _fade(
             )
         )
     return _thinned(points, 2 * POINTS)
-
-
-def _ica(own: Sequence[tuple[CycleSummary, Histogram]]) -> list[IcaCurve]:
-    charges = [pair for pair in own if pair[0].kind == "charge" and pair[0].complete]
-    curves = []
-    newest = charges[-1:] if len(charges) > FIRST_CURVES else []
-    for k, (cycle, histogram) in enumerate([*charges[:FIRST_CURVES], *newest]):
-        used = np.flatnonzero(histogram > 0)
-        if not len(used):
-            continue
-        part = slice(int(used[0]), int(used[-1]) + 1)
-        volts = BIN_FIRST_V + BIN_V / 2 + BIN_V * np.arange(len(histogram))
-        curves.append(
-            IcaCurve(
-                "first" if k < FIRST_CURVES else "newest", cycle.number, cycle.end_ms,
-                [round(float(v), 3) for v in volts[part]],
-                [round(float(q), 4) for q in histogram[part] / BIN_V],
-            )
-        )  # fmt: skip
-    return curves
 
 
 def _forecast(

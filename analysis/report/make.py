@@ -9,7 +9,7 @@ from analysis.report.content import make_report
 from analysis.report.material import Material, from_recording, from_store
 from analysis.report.record import Advice, Report, from_json
 from monitor.errors import CellpulseError, ConfigurationError, StoreError
-from monitor.models.onnx import read_card
+from monitor.models.folder import has_model, load_card, load_model
 
 if TYPE_CHECKING:
     from recordings.types import Recording
@@ -52,15 +52,10 @@ def of_material(material: Material, models: Path) -> Report:
     """The report on gathered material, with the cards and the forecast of a models folder."""
     from monitor.models.forecast import ForecastModel
 
-    cards = [
-        read_card((models / f"{name}.json").read_bytes(), name)
-        for name in CARDS
-        if (models / f"{name}.json").is_file()
-    ]
-    onnx = models / "forecast.onnx"
+    cards = [load_card(name, models) for name in CARDS if (models / f"{name}.json").is_file()]
     forecast = None
-    if onnx.is_file():
-        forecast = ForecastModel(onnx.read_bytes(), (models / "forecast.json").read_bytes())
+    if has_model("forecast", models):
+        forecast = load_model(ForecastModel, "forecast", models)
     return make_report(material, cards, forecast, _advice(material, models))
 
 

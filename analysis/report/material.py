@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.messages import AnalysisMessage
 from analysis.newest import Newest
-from analysis.replayed import Noting, batches, file_sha256
+from analysis.replayed import Replayed, file_sha256
 from analysis.report.samples import Samples
 from monitor.contract import VERSION, AssetConfig, CycleSummary, Event, Frame
 from monitor.errors import ConfigurationError
 from monitor.fleet import DEFAULT_CAPACITY_AH
+from recordings.errors import SamplesError
+from recordings.messages import Place
 
 if TYPE_CHECKING:
-    from monitor.engine import Counters
     from monitor.results import Results
     from recordings.types import Recording, RecordingInfo
 
@@ -58,13 +60,11 @@ class Material:
         self.cycles.extend((found.summary, found.histogram) for found in results.cycles)
         self.events.extend(results.events)
 
-    def finish(
-        self, truths: Sequence[tuple[int, float]], noting: Noting, counters: Counters
-    ) -> None:
+    def finish(self, replayed: Replayed) -> None:
         """The recording has ended: what it published, what its reader noted, what was dropped."""
-        self.truths = list(truths)
-        self.findings += noting.findings()
-        self.duplicates, self.late = counters.duplicates, counters.late
+        self.truths = list(replayed.truths)
+        self.findings += replayed.findings()
+        self.duplicates, self.late = replayed.duplicates, replayed.late
 
 
 def of_file(path: Path, sha256: str, info: RecordingInfo, config: AssetConfig) -> Material:
@@ -83,31 +83,13 @@ def from_recording(
 
     `rejected` says what its reader left out. Raises RecordingError where the file is broken.
     """
-    from analysis.messages import AnalysisMessage
-    from monitor.engine import Engine
-    from monitor.inputs import ConfigIn, FrameIn
-    from monitor.service import load_models
-    from recordings.errors import SamplesError
-    from recordings.messages import Place
-    from simulator.replay import ReplayOptions, asset_config
-
-    info = recording.info
-    options = ReplayOptions(speed=None)
-    config = asset_config(info, options, "report")
-    engine = Engine(*load_models(models))
-    engine.process([ConfigIn(info.asset, config, 0)])
-    material = of_file(path, file_sha256(path), info, config)
-    noting = Noting(recording)
-    truths: list[tuple[int, float]] = []
-    for frames, stamps in batches(noting, options, truths, lambda share: None):
-        inputs = [
-            FrameIn(info.asset, frame, stamp, b"")
-            for frame, stamp in zip(frames, stamps, strict=True)
-        ]
-        material.take(frames, engine.process(inputs))
+    replayed = Replayed(recording, "report", models)
+    material = of_file(path, file_sha256(path), recording.info, replayed.config)
+    for frames, results in replayed.results():
+        material.take(frames, results)
     if not material.samples.frames:
         raise SamplesError(AnalysisMessage("no_samples"), Place(str(path)))
-    material.finish(truths, noting, engine.counters)
+    material.finish(replayed)
     material.rejected = list(rejected)
     return material
 

@@ -218,7 +218,7 @@ class Result(IntEnum):
     SOH = 1
     SOH_LOW = 2
     SOH_HIGH = 3
-    SOH_STATE = 4  # index of monitor.contract.SohState: 0 ok, 1 not enough, 2 unlike, 3 no model
+    SOH_STATE = 4  # a SohCode
     RESISTANCE_OHM = 5
     THERMAL_SCORE = 6
     EXCESS_HEAT_W = 7

@@ -26,9 +26,8 @@ from monitor.kernels.columns import (
 )
 from monitor.kernels.frames import SAMPLE, Outputs
 from monitor.kernels.jit import kernel, unfit
+from monitor.kernels.soh_state import SohCode, accepted
 
-# Indices of monitor.contract.SohState.
-OK, NOT_ENOUGH, UNLIKE, NO_MODEL = 0, 1, 2, 3
 (
     THERMAL_SCORE, SOH_HIGH, VOLTAGE_FAULT, TEMPERATURE_FAULT, IMBALANCE_V, KNEE_CYCLE,
     FADE_ACCELERATION, CURRENT_FAULT,
@@ -110,8 +109,8 @@ def _settle_inplace(
         held, held_ms = value[r], value_ms[r]
         if s.soh_usable:
             now = _accepted_inplace(cells[r], answers.state[m], soh_inputs[k])
-            if now != NOT_ENOUGH or not _known(held[Result.SOH_STATE]):
-                believed = now == OK
+            if now != SohCode.NOT_ENOUGH_SEEN or not _known(held[Result.SOH_STATE]):
+                believed = now == SohCode.OK
                 held[Result.SOH] = answers.soh[m] if believed else np.nan
                 held[Result.SOH_LOW] = answers.low[m] if believed else np.nan
                 held[Result.SOH_HIGH] = answers.high[m] if believed else np.nan
@@ -119,9 +118,9 @@ def _settle_inplace(
                 held_ms[Result.SOH] = s.timestamp_ms
             m += 1
         elif not cells[r].config.soh_table >= 0.0:
-            held[Result.SOH_STATE] = NO_MODEL
-        elif not held[Result.SOH_STATE] <= UNLIKE:
-            held[Result.SOH_STATE] = NOT_ENOUGH
+            held[Result.SOH_STATE] = SohCode.NO_MODEL + 0
+        elif not held[Result.SOH_STATE] <= SohCode.UNLIKE_TRAINING + 0:
+            held[Result.SOH_STATE] = SohCode.NOT_ENOUGH_SEEN + 0
         s.soh_ms = held_ms[Result.SOH]
         score: np.floating = np.float32(np.nan)
         if s.thermal_usable:
@@ -137,22 +136,17 @@ def _settle_inplace(
 
 @kernel
 def _known(state: float) -> bool:
-    return state in (OK, UNLIKE)
+    return state in (SohCode.OK + 0, SohCode.UNLIKE_TRAINING + 0)
 
 
 @kernel
 def _accepted_inplace(cell: Record, state: int, x: Floats32) -> int:
-    """The model's state of an answer, or `UNLIKE` where the cell was that on more bins than now."""
+    """The model's state of an answer, or unlike where the cell was that on more bins than now."""
     seen = 0
-    if state == UNLIKE or cell.soh_unlike_bins > 0.0:
+    if state == SohCode.UNLIKE_TRAINING or cell.soh_unlike_bins > 0.0:
         for b in range(SOH_BINS):  # bins that hold charge, or a discharge's drops
             seen += x[b] > 0.0
-    if state == UNLIKE:
-        cell.soh_unlike_bins = max(cell.soh_unlike_bins, float(seen))
-    elif state == OK and seen < cell.soh_unlike_bins:
-        return UNLIKE
-    elif state == OK:
-        cell.soh_unlike_bins = 0.0
+    state, cell.soh_unlike_bins = accepted(state, seen, cell.soh_unlike_bins)
     return state
 
 

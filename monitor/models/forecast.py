@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from monitor.contract import CycleSummary
 from monitor.errors import ModelError
 from monitor.models.fade_curves import Template
-from monitor.models.onnx import read_card, single_threaded
+from monitor.models.onnx import Card, single_threaded
 
 Floats = NDArray[np.float64]
 
@@ -51,10 +51,10 @@ class Forecast:
 class ForecastModel:
     """The committed ONNX with its templates."""
 
-    def __init__(self, onnx: bytes, card: bytes) -> None:
+    def __init__(self, onnx: bytes, card: Card) -> None:
         """Raises ModelError where card and model do not belong together."""
-        self.card = read_card(card, "forecast")
-        if hashlib.sha256(onnx).hexdigest() != self.card.onnx_sha256:
+        self.card = card
+        if hashlib.sha256(onnx).hexdigest() != card.onnx_sha256:
             raise ModelError("model forecast: the file is not the one that its card describes")
         self._session = single_threaded(onnx, "forecast")
         metadata = self._session.get_modelmeta().custom_metadata_map

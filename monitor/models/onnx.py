@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Floats32 = NDArray[np.float32]
 CARD_VERSION = 1
-SOH_STATES = ("ok", "not_enough_seen", "unlike_training")
 
 
 class Family(Struct, frozen=True):
@@ -87,7 +86,7 @@ class SohModel:
         return -1 if cell_type is None else self._tables.get(cell_type, -1)
 
     def run(self, x: Floats32) -> tuple[Floats32, Floats32, Floats32, NDArray[np.int64]]:
-        """SOH, the ends of its 90 % interval (fractions), an index of SOH_STATES; a row each."""
+        """SOH, the ends of its 90 % interval (fractions), a SohCode; a row each."""
         soh, low, high, state = self._session.run(None, {"x": x})
         return soh, low, high, state
 

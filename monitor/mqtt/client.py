@@ -18,9 +18,6 @@ And it leaves so that the embedded broker stands it: rumqttd 0.20, which is in i
 nobody any more once a client has said goodbye while messages waited for it. Its router fails on the
 word that this client is ready for more. Subscriptions given back first, and heard to be, no message
 waits.
-
-`SecureSocket` ends one of paho, on which both our clients stand: it leaves the socket of a failed
-handshake open.
 """
 
 from __future__ import annotations
@@ -34,6 +31,8 @@ from typing import Any, Self, TypeVar
 
 import aiomqtt
 from paho.mqtt.enums import MQTTErrorCode
+
+from monitor.mqtt.address import BrokerAddress
 
 T = TypeVar("T")
 LATE_S = 1.0  # for an answer that came in time but was not read
@@ -49,6 +48,20 @@ class Client(aiomqtt.Client):
     _subscribed: frozenset[str] = frozenset()
     on_unreadable: Callable[[Exception, bytes], None] | None = None
     """Told of each message whose topic cannot be read: the error, and the payload."""
+
+    @classmethod
+    def to(
+        cls, address: BrokerAddress, *, tls: ssl.SSLContext | None = None, **options: Any
+    ) -> Self:
+        """A client of the broker at an address, with aiomqtt's further options.
+
+        `tls` is `address.tls_context()` where it is at hand; else it is made, which raises
+        ConfigurationError.
+        """
+        return cls(
+            address.host, address.port, username=address.user, password=address.password,
+            tls_context=tls or address.tls_context(), **options,
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         """Connect; cancelled meanwhile, disconnect again before the cancellation goes on."""
@@ -153,18 +166,6 @@ class Client(aiomqtt.Client):
                     self._disconnected.set_exception(error)
 
         self._loop.call_soon_threadsafe(watch)
-
-
-class SecureSocket(ssl.SSLSocket):
-    """Closes itself where the handshake fails."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        """As a TLS socket's; raises what that does."""
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.link import Message, MqttLink
 
 log = logging.getLogger(__name__)
@@ -23,7 +22,6 @@ QUIET_S = 1.0  # without a message for so long, the broker has no more
 
 def empty_former_session(
     address: BrokerAddress,
-    ca: Path | None,
     client_id: str,
     filters: Sequence[str],
     take: Callable[[list[Message]], object],
@@ -34,7 +32,7 @@ def empty_former_session(
     `take` commits messages or raises StoreError; they are acknowledged after it. Raises
     ConfigurationError where the broker does not answer.
     """
-    link = MqttLink(address, client_id, ca=ca)
+    link = MqttLink(address, client_id)
     link.open()
     taken = 0
     try:
@@ -56,7 +54,7 @@ def empty_former_session(
                 quiet_s = time.monotonic() + QUIET_S
     finally:
         link.close()
-    last = MqttLink(address, client_id, ca=ca, keeps_session=False)
+    last = MqttLink(address, client_id, keeps_session=False)
     last.open()
     last.close()
     log.info("the session %s is ended, %d messages came from it", client_id, taken)

@@ -18,14 +18,12 @@ import asyncio
 import logging
 import random
 import socket
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import paho.mqtt.client as paho
@@ -34,9 +32,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from monitor.config import BrokerAddress
 from monitor.errors import ConfigurationError
-from monitor.mqtt.client import Client, SecureSocket
+from monitor.mqtt.address import BrokerAddress
+from monitor.mqtt.client import Client
 from monitor.mqtt.receive import BlockClient, BlockSocket, Received
 from monitor.mqtt.takeover import ADVICE, WORDS, Sign, Takeovers
 
@@ -79,7 +77,6 @@ class MqttLink:
         *,
         subscriptions: Sequence[tuple[str, int]] = (),
         presence: str | None = None,
-        ca: Path | None = None,
         turn: Callable[[], float | None] | None = None,
         home_assistant: str | None = None,
         clock: Clock = wall_clock_ms,
@@ -106,7 +103,6 @@ class MqttLink:
         self._client_id = client_id
         self._subscriptions = list(subscriptions)
         self._presence = presence
-        self._ca = ca
         self._turn = turn
         self._home_assistant = None if home_assistant is None else f"{home_assistant}/status"
         self._returned = threading.Event()
@@ -278,7 +274,7 @@ class MqttLink:
         if self.address.user is not None:
             client.username_pw_set(self.address.user, self.address.password)
         if self.address.tls:
-            client.tls_set_context(tls_context(self.address, self._ca))
+            client.tls_set_context(self.address.tls_context())
         if self._presence is not None:
             client.will_set(self._presence, b"offline", 1, True)
         client.on_connect = self._on_connect
@@ -367,19 +363,10 @@ def _size(message: Message) -> int:
     return len(message.payload) + MESSAGE_BYTES
 
 
-async def collect_retained(
-    address: BrokerAddress, topic: str, ca: Path | None = None
-) -> dict[str, bytes]:
+async def collect_retained(address: BrokerAddress, topic: str) -> dict[str, bytes]:
     """The retained messages under a filter: what comes until half a second passes without one."""
     found: dict[str, bytes] = {}
-    async with Client(
-        address.host,
-        address.port,
-        username=address.user,
-        password=address.password,
-        tls_context=tls_context(address, ca),
-        timeout=CONNECT_TIMEOUT_S,
-    ) as client:
+    async with Client.to(address, timeout=CONNECT_TIMEOUT_S) as client:
         await client.subscribe(topic, qos=1)
         messages = aiter(client.messages)
         while True:
@@ -390,37 +377,6 @@ async def collect_retained(
                 return found
             if message.retain and isinstance(message.payload, bytes):
                 found[str(message.topic)] = message.payload
-
-
-def tls_context(address: BrokerAddress, ca: Path | None) -> ssl.SSLContext | None:
-    """The TLS settings for an `mqtts` address, None for plain MQTT.
-
-    The broker's certificate must be of its host name and signed by `ca` (None: the system's
-    authorities). Raises ConfigurationError that names the file which cannot be used.
-    """
-    if not address.tls:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
-    except OSError as error:
-        raise ConfigurationError(f"broker_ca = {ca}: {_tls_reason(error)}") from error
-    context.sslsocket_class = SecureSocket
-    if address.cert is not None:
-        try:
-            # A password for the key is never asked for on the terminal of a service.
-            context.load_cert_chain(address.cert, address.key, password=lambda: b"")
-        except OSError as error:
-            raise ConfigurationError(
-                f"broker_cert = {address.cert}, broker_key = {address.key}: {_tls_reason(error)}; "
-                "expected a PEM certificate and its key without a password"
-            ) from error
-    return context
-
-
-def _tls_reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return str(error.reason or "it is not a PEM file").lower().replace("_", " ")
-    return str(error.strerror or error)
 
 
 def _start(protocol: Any, *, keeps_session: bool) -> dict[str, Any]:

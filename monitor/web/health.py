@@ -7,8 +7,6 @@ the monitor would help none of them. `GET /metrics` is Prometheus' text format (
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,16 +14,18 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 import msgspec
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from monitor.contract import VERSION, MonitorMetrics
 from monitor.models.timing import Stopwatch, quantile
 from monitor.mqtt.link import wall_clock_ms
 from monitor.pipeline import Pipeline
 from monitor.supervisor import Supervisor
-from monitor.web.exposition import Family, Labels, expose
+from monitor.web.scrape import counter, exposed, gauge, inference, latency, process
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Waiting(Protocol):
@@ -113,62 +113,57 @@ class Health:
             **self._figures(),
         )
 
-    def exposition(self, now_ms: int, checks: Mapping[str, bool]) -> str:
+    def exposition(self, now_ms: int, checks: Mapping[str, bool]) -> bytes:
         """The same in Prometheus' text format, with the checks of `/healthz`."""
         m = self.metrics(now_ms)
         families = [
-            Family.info("build_info", "The version that runs.", version=version("cellpulse")),
-            Family.gauge("start_time_seconds", "Start, Unix time.", self._started_at_s),
-            Family.counter("messages", "Messages taken from the broker.", m.messages),
-            Family.counter("frames", "Frames accepted.", m.frames),
-            Family.counter("samples", "Samples of single cells in accepted frames.", m.samples),
-            Family.counter("rejected", "Payloads refused.", m.rejected),
-            Family.counter("quarantined", "Messages that raised, set aside.", m.quarantined),
-            Family.counter("duplicates", "Frames that had come before.", m.duplicates),
-            Family.counter("late", "Frames kept but too late for the features.", m.late),
-            Family.counter("missed_frames", "Sequence numbers that never came.", m.gaps),
-            Family.counter("dropped", "QoS 0 messages dropped at a full queue.", m.dropped),
-            Family.counter("client_taken_over", "Client id taken by another.", m.client_taken_over),
-            Family.counter("commits", "Transactions of the journal.", m.commits),
-            Family.gauge("queue_messages", "Messages that wait in memory.", m.queue_messages),
-            Family.gauge("queue_bytes", "Bytes of payload that wait.", m.queue_bytes),
-            Family.gauge("lag_seconds", "Age of the oldest waiting message.", m.lag_ms / 1_000),
-            Family.gauge("outbox_inputs", "Inputs not yet in the database.", m.outbox_inputs),
-            Family.gauge("outbox_lag_seconds", "Age of the oldest of them.", m.outbox_lag_s),
-            Family.counter("outbox_dropped", "Frames given up unsent.", m.outbox_dropped),
-            Family.counter("set_aside_lines", "Lines that the database refused.", m.set_aside),
-            Family.counter("webhook_let_go", "Events that the webhook refused.", m.webhook_let_go),
-            Family.gauge("store_bytes", "Size of the journal.", m.store_bytes),
-            Family.gauge("batch_mean_inputs", "Inputs a step, newest 1,000.", m.batch_mean),
-            Family.summary(
-                "latency_seconds", "From arrival to commit, newest 10,000 messages.",
-                {"0.5": m.latency_ms_p50 / 1_000, "0.99": m.latency_ms_p99 / 1_000},
-            ),
-            Family.gauge(
+            gauge("build_info", "The version that runs.", [({"version": version("cellpulse")}, 1)]),
+            gauge("start_time_seconds", "Start, Unix time.", self._started_at_s),
+            counter("messages", "Messages taken from the broker.", m.messages),
+            counter("frames", "Frames accepted.", m.frames),
+            counter("samples", "Samples of single cells in accepted frames.", m.samples),
+            counter("rejected", "Payloads refused.", m.rejected),
+            counter("quarantined", "Messages that raised, set aside.", m.quarantined),
+            counter("duplicates", "Frames that had come before.", m.duplicates),
+            counter("late", "Frames kept but too late for the features.", m.late),
+            counter("missed_frames", "Sequence numbers that never came.", m.gaps),
+            counter("dropped", "QoS 0 messages dropped at a full queue.", m.dropped),
+            counter("client_taken_over", "Client id taken by another.", m.client_taken_over),
+            counter("commits", "Transactions of the journal.", m.commits),
+            gauge("queue_messages", "Messages that wait in memory.", m.queue_messages),
+            gauge("queue_bytes", "Bytes of payload that wait.", m.queue_bytes),
+            gauge("lag_seconds", "Age of the oldest waiting message.", m.lag_ms / 1_000),
+            gauge("outbox_inputs", "Inputs not yet in the database.", m.outbox_inputs),
+            gauge("outbox_lag_seconds", "Age of the oldest of them.", m.outbox_lag_s),
+            counter("outbox_dropped", "Frames given up unsent.", m.outbox_dropped),
+            counter("set_aside_lines", "Lines that the database refused.", m.set_aside),
+            counter("webhook_let_go", "Events that the webhook refused.", m.webhook_let_go),
+            gauge("store_bytes", "Size of the journal.", m.store_bytes),
+            gauge("batch_mean_inputs", "Inputs a step, newest 1,000.", m.batch_mean),
+            latency(m),
+            gauge(
                 "alarms", "Alarms that are not normal.",
-                {(("severity", str(k)),): self.alarms.get(k, 0) for k in range(1, 6)},
+                [({"severity": str(k)}, self.alarms.get(k, 0)) for k in range(1, 6)],
             ),
-            Family.gauge(
+            gauge(
                 "check", "1 where a check of /healthz passes.",
-                {(("check", name),): int(passed) for name, passed in checks.items()},
+                [({"check": name}, int(passed)) for name, passed in checks.items()],
             ),
         ]  # fmt: skip
         if m.inference:
-            families.append(Family.inference("inference_seconds", m.inference))
-            rows: dict[Labels, float] = {
-                (("model", name),): t.rows for name, t in m.inference.items()
-            }
-            families.append(Family.counter("inference_rows", "Samples inferred.", rows))
+            families.append(inference(m.inference))
+            rows = [({"model": name}, t.rows) for name, t in m.inference.items()]
+            families.append(counter("inference_rows", "Samples inferred.", rows))
         tasks = self.supervisor.states()
         if tasks:
-            up = {_task(name): int(task.state == "ok") for name, task in tasks.items()}
-            failures = {_task(name): n for name, n in self.supervisor.failures().items()}
+            up = [({"task": name}, int(task.state == "ok")) for name, task in tasks.items()]
+            failures = [({"task": name}, n) for name, n in self.supervisor.failures().items()]
             families += [
-                Family.gauge("task_up", "1 where a task beside the stream works.", up),
-                Family.counter("task_failures", "How often it failed.", failures),
+                gauge("task_up", "1 where a task beside the stream works.", up),
+                counter("task_failures", "How often it failed.", failures),
             ]
-        families += _process()
-        return expose(families)
+        families += process()
+        return exposed(families)
 
 
 class HealthPages:
@@ -184,48 +179,22 @@ class HealthPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await WebSocketClose(1008)(scope, receive, send)
             return
-        status, kind, body = self._answer(scope["method"], scope["path"])
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ]
-        if status == 405:
-            headers.append((b"allow", b"GET, HEAD"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await self._answer(scope["method"], scope["path"])(scope, receive, send)
 
-    def _answer(self, method: str, path: str) -> tuple[int, bytes, bytes]:
+    def _answer(self, method: str, path: str) -> Response:
+        headers = {"cache-control": "no-store"}
         if path not in ("/healthz", "/metrics"):
-            return 404, b"text/plain", b"404: /healthz and /metrics are here\n"
+            return PlainTextResponse("404: /healthz and /metrics are here\n", 404, headers)
         if method not in ("GET", "HEAD"):
-            return 405, b"text/plain", b"405: only GET\n"
+            return PlainTextResponse("405: only GET\n", 405, {**headers, "allow": "GET, HEAD"})
         checks = self._checks()
         if path == "/metrics":
-            return 200, CONTENT_TYPE, self._health.exposition(self._now_ms(), checks).encode()
+            text = self._health.exposition(self._now_ms(), checks)
+            return Response(text, headers=headers, media_type=CONTENT_TYPE)
         good = all(checks.values())
         tasks = self._health.supervisor.states()
         body = {"status": "ok" if good else "failing", "checks": checks, "tasks": tasks}
-        return 200 if good else 503, b"application/json", msgspec.json.encode(body) + b"\n"
-
-
-def _task(name: str) -> Labels:
-    return (("task", name),)
-
-
-def _process() -> list[Family]:
-    """Memory and CPU of this process under their customary names; memory on Linux only."""
-    families = [
-        Family("process_cpu_seconds_total", "counter", "CPU time.", [((), time.process_time())])
-    ]
-    if sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
-        resident = pages * os.sysconf("SC_PAGE_SIZE")
-        families.append(
-            Family("process_resident_memory_bytes", "gauge", "Resident memory.", [((), resident)])
-        )
-    return families
+        words = msgspec.json.encode(body) + b"\n"
+        return Response(words, 200 if good else 503, headers, "application/json")

@@ -14,11 +14,13 @@ from base64 import b64decode
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from monitor.web.login import BusyError, Logins
 
@@ -27,6 +29,7 @@ SESSION_S = 12 * 3_600.0
 MAX_SESSIONS = 1_000
 MAX_FORM_BYTES = 8 * 1024
 OPEN_PATHS = ("/healthz", "/assets/favicon.svg")
+UNKEPT = {"cache-control": "no-store"}
 
 signed_in: ContextVar[str | None] = ContextVar("signed_in", default=None)
 """The user of the request that is being answered; None where no login is demanded."""
@@ -74,22 +77,20 @@ class LoginGuard:
         if http and path in OPEN_PATHS:
             await self._app(scope, receive, send)
         elif http and path == "/login":
-            await self._login(scope, receive, send)
+            await (await self._login(Request(scope, receive)))(scope, receive, send)
         elif http and path == "/logout" and scope["method"] == "POST":
-            self._sessions.pop(_digest(_token(scope)), None)
-            await _answer(send, 303, b"", [(b"location", b"/login"), _cookie("", scope, 0)])
+            self._sessions.pop(_key(scope), None)
+            await _away("/login", _cookie("", scope, 0))(scope, receive, send)
         else:
-            key = _digest(_token(scope))
+            key = _key(scope)
             user = self._user(key)
             if user is None:
-                await _refuse(scope, receive, send)
+                await (_refusal(Request(scope)) if http else _closed)(scope, receive, send)
                 return
             mark = signed_in.set(user)
             try:
-                if http:
-                    await self._app(scope, receive, send)
-                else:
-                    await self._app(scope, receive, self._while_signed_in(key, send))
+                guarded = send if http else self._while_signed_in(key, send)
+                await self._app(scope, receive, guarded)
             finally:
                 signed_in.reset(mark)
 
@@ -110,30 +111,23 @@ class LoginGuard:
             return None
         return session.user
 
-    async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in ("GET", "HEAD"):
-            query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10)
-            await _show(send, 200, "", query.get("next", ["/"])[0])
-            return
-        if scope["method"] != "POST":
-            await _answer(send, 405, b"405: GET or POST\n", [(b"allow", b"GET, HEAD, POST")])
-            return
-        form = await _form(receive)
+    async def _login(self, request: Request) -> Response:
+        if request.method in ("GET", "HEAD"):
+            return _page(200, "", request.query_params.get("next", "/"))
+        if request.method != "POST":
+            allow = {"allow": "GET, HEAD, POST", **UNKEPT}
+            return PlainTextResponse("405: GET or POST\n", 405, allow)
+        form = await _form(request)
         if form is None:
-            await _answer(send, 413, b"413: that is no sign-in\n")
-            return
+            return PlainTextResponse("413: that is no sign-in\n", 413, UNKEPT)
         name, target = form.get("name", ""), form.get("next", "/")
         try:
             fits = await self._logins.check(name, form.get("password", ""))
         except BusyError:
-            await _show(send, 429, _BUSY, target)
-            return
+            return _page(429, _BUSY, target)
         if not fits:
-            await _show(send, 403, _WRONG, target)
-            return
-        token = self._begin(name)
-        headers = [(b"location", _local(target).encode("latin-1")), _cookie(token, scope)]
-        await _answer(send, 303, b"", headers)
+            return _page(403, _WRONG, target)
+        return _away(_local(target), _cookie(self._begin(name), request.scope))
 
     def _begin(self, user: str) -> str:
         now_s = self._clock_s()
@@ -159,10 +153,9 @@ class BasicGuard:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             header = Headers(scope=scope).get("authorization", "")
             if not await self._fits(header):
-                await _answer(
-                    send, 401, b"401: name and password\n",
-                    [(b"www-authenticate", b'Basic realm="Cellpulse", charset="UTF-8"')],
-                )  # fmt: skip
+                how = {"www-authenticate": 'Basic realm="Cellpulse", charset="UTF-8"', **UNKEPT}
+                answer = PlainTextResponse("401: name and password\n", 401, how)
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -186,23 +179,18 @@ class BasicGuard:
         return fits
 
 
-def _token(scope: Scope) -> str:
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        jar.load(Headers(scope=scope).get("cookie", ""))
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
+def _key(scope: Scope) -> bytes:
+    """Of the session that a request names."""
+    return _digest(HTTPConnection(scope).cookies.get(COOKIE, ""))
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _cookie(token: str, scope: Scope, max_age_s: float = SESSION_S) -> tuple[bytes, bytes]:
+def _cookie(token: str, scope: Scope, max_age_s: float = SESSION_S) -> str:
     secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
-    text = f"{COOKIE}={token}; Path=/; Max-Age={max_age_s:.0f}; HttpOnly; SameSite=Strict{secure}"
-    return b"set-cookie", text.encode("ascii")
+    return f"{COOKIE}={token}; Path=/; Max-Age={max_age_s:.0f}; HttpOnly; SameSite=Strict{secure}"
 
 
 def _local(target: str) -> str:
@@ -212,49 +200,36 @@ def _local(target: str) -> str:
     return quote(parts.path, safe="/") if good and target.isprintable() else "/"
 
 
-async def _form(receive: Receive) -> dict[str, str] | None:
+async def _form(request: Request) -> dict[str, str] | None:
     """The fields of a posted form, None where it is too long or not one."""
     body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > MAX_FORM_BYTES:
-            return None
-        if not message.get("more_body", False):
-            break
     try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM_BYTES:
+                return None
         fields = parse_qs(body.decode(), max_num_fields=10)
-    except ValueError:
+    except (ClientDisconnect, ValueError):
         return None
     return {name: values[0] for name, values in fields.items()}
 
 
-async def _show(send: Send, status: int, problem: str, target: str) -> None:
+def _page(status: int, problem: str, target: str) -> Response:
     page = _PAGE.format(problem=problem, next=html.escape(_local(target)))
-    await _answer(send, status, page.encode(), [(b"content-type", b"text/html; charset=utf-8")])
+    return HTMLResponse(page, status, UNKEPT)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()  # the handshake; closing before accepting answers 403
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    wants_page = "text/html" in Headers(scope=scope).get("accept", "")
-    if scope["method"] == "GET" and wants_page:
-        where = f"/login?next={quote(scope['path'], safe='')}".encode("ascii")
-        await _answer(send, 303, b"", [(b"location", where)])
-        return
-    await _answer(send, 401, b"401: sign in first\n")
+def _away(target: str, cookie: str) -> Response:
+    return Response(b"", 303, {"location": target, "set-cookie": cookie, **UNKEPT})
 
 
-async def _answer(
-    send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    given = headers or []
-    if body and not any(name == b"content-type" for name, _ in given):
-        given = [*given, (b"content-type", b"text/plain; charset=utf-8")]
-    fixed = [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": status, "headers": [*given, *fixed]})
-    await send({"type": "http.response.body", "body": body})
+def _refusal(request: Request) -> Response:
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        where = f"/login?next={quote(request.scope['path'], safe='')}"
+        return Response(b"", 303, {"location": where, **UNKEPT})
+    return PlainTextResponse("401: sign in first\n", 401, UNKEPT)
+
+
+async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()  # the handshake; closing before accepting answers 403
+    await WebSocketClose(1008)(scope, receive, send)

@@ -11,7 +11,9 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 # Dash's index carries one inline script, and styles are set by React.
 CONTENT_POLICY = (
@@ -44,11 +46,17 @@ class OriginGuard:
         headers = Headers(scope=scope)
         socket = scope["type"] == "websocket"
         if not self.allows(headers.get("host"), headers.get("origin"), needs_origin=socket):
-            await _refuse(socket, receive, send)
+            if socket:
+                await receive()  # the handshake; closing before accepting answers 403
+                await WebSocketClose(1008)(scope, receive, send)
+            else:
+                words = "this page is served to its own origin only"
+                await _refusal(403, words)(scope, receive, send)
             return
         status = 0 if socket else _too_long(headers, scope["path"] == UPLOAD_PATH)
         if status:
-            await _say(send, status, b"the request is too long, or its length is not said\n")
+            words = "the request is too long, or its length is not said"
+            await _refusal(status, words)(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:
@@ -76,14 +84,6 @@ class OriginGuard:
             return False
 
 
-async def _refuse(socket: bool, receive: Receive, send: Send) -> None:
-    if socket:
-        await receive()  # the handshake; closing before accepting answers 403
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    await _say(send, 403, b"this page is served to its own origin only\n")
-
-
 def _too_long(headers: Headers, upload: bool) -> int:
     """The status for a head or body past its bound or of no stated length, 0 for a good one."""
     if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEAD_BYTES:
@@ -96,17 +96,6 @@ def _too_long(headers: Headers, upload: bool) -> int:
     return 0 if length.isdecimal() and int(length) <= MAX_BODY_BYTES else 413
 
 
-async def _say(send: Send, status: int, words: bytes) -> None:
-    text = b"%d: %s" % (status, words)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"text/plain"),
-                (b"content-length", b"%d" % len(text)),
-                (b"connection", b"close"),  # what follows of a refused body is not read
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": text})
+def _refusal(status: int, words: str) -> PlainTextResponse:
+    # What follows of a refused body is not read.
+    return PlainTextResponse(f"{status}: {words}\n", status, {"connection": "close"})

@@ -23,7 +23,9 @@ from tests.conftest import ROOT
 SAYING = {"Message": Message, "AnalysisMessage": AnalysisMessage}
 PACKAGES = ("recordings", "analysis", "simulator")
 KNOWS_AGAIN = ROOT / "recordings" / "messages.py"  # it makes messages of what the table has
-ANALYSIS = ("file.py", "thermal.py", "messages.py", "material.py", "replayed.py")
+ANALYSIS = (
+    "file.py", "process.py", "thermal.py", "messages.py", "material.py", "replayed.py",
+)  # fmt: skip
 AS_IT_STANDS = {"passed_on"}  # what another library says
 HAN = re.compile("[\u4e00-\u9fff]")
 KINDS = pytest.mark.parametrize("kind", SAYING.values(), ids=SAYING)

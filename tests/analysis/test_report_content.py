@@ -21,7 +21,7 @@ from analysis.report.record import Report, from_json, json_schema, to_json
 from analysis.report.samples import Peaks, Samples
 from monitor.contract import AssetConfig, Frame
 from monitor.kernels.columns import Phase, Quality
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_model, models_folder
 from simulator.demo_file import demo_recording
 from tests.conftest import ROOT
 from tests.report_world import (
@@ -87,10 +87,7 @@ def test_the_forecast_is_that_of_the_forecast_command(aged: Report) -> None:
     assert aged.forecast is not None
     from training.forecast.run import ForecastModel
 
-    models = models_folder()
-    model = ForecastModel(
-        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
-    )
+    model = load_model(ForecastModel, "forecast", models_folder())
     series = np.array([soh_at(k) for k in range(60)])
     told = forecast_series(model, "made-up", "nasa-18650", series)
     assert aged.forecast.soh[:10] == pytest.approx(told.soh[:10], abs=1e-4)

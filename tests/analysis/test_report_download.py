@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from playwright.async_api import Page as Tab
 from playwright.async_api import async_playwright, expect
 
-from analysis.file import analyse
+from analysis.process import analyse
 from analysis.report.process import ReportMaker
 from monitor.dashboard.app import Actions, make_app, serve
 from monitor.dashboard.live.hub import Hub

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.file import analyse
+from analysis.process import analyse
 from analysis.replayed import Noting, batches
 from analysis.thermal import Heat
 from monitor.dashboard import analysis
@@ -32,7 +32,6 @@ from monitor.kernels.columns import RESULTS, Result
 from monitor.risk import Cause, Risk
 from recordings.open import open_recording
 from simulator.demo_file import demo_recording
-from simulator.replay import ReplayOptions
 from tests import hostile_files as hostile
 from tests.dashboard_world import make_config, make_frame
 from tests.recording_files import (
@@ -416,7 +415,7 @@ def test_progress_is_steady_and_the_file_is_read_once(tmp_path: Path, kind: str)
         path = csv(tmp_path / "a.bdf.csv", bdf_columns())
     counted = Counted(open_recording(path, nominal_capacity_ah=2.0)[0])
     shares: list[float] = []
-    for _ in batches(Noting(counted), ReplayOptions(speed=None), [], shares.append):
+    for _ in batches(Noting(counted), [], shares.append):
         pass
     assert counted.reads == 1
     assert shares == sorted(shares)

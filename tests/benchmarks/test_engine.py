@@ -11,7 +11,7 @@ import pytest
 from benchmarks import agreement
 from benchmarks.agreement import OutputsDifferError, compare
 from benchmarks.engine import Models, run_baseline, run_engine, start_baseline, start_engine
-from benchmarks.results import Figure, Page, as_object, below_headline, hand_out, table
+from benchmarks.results import Page, as_object, below_headline, figure, hand_out, table
 from benchmarks.stream import FIRST_S, FleetStream
 from monitor.engine import Engine
 from monitor.kernels.columns import RESULTS
@@ -81,9 +81,9 @@ def test_the_baseline_stays_short() -> None:
 
 def test_figures_carry_their_targets() -> None:
     figures = [
-        Figure("rate", 90.0, "samples/s", 100.0, "higher", "p"),
-        Figure("state", 2_000.0, "bytes", 4_096.0, "lower", "p"),
-        Figure("other", 1.0, "ms", None, "lower", "p"),
+        figure("rate", 90.0, "samples/s", 100.0, "higher", "p"),
+        figure("state", 2_000.0, "bytes", 4_096.0, "lower", "p"),
+        figure("other", 1.0, "ms", None, "lower", "p"),
     ]
     assert [figure.met for figure in figures] == [False, True, None]
     result = json.loads(json.dumps(as_object("bench engine", {"a": "0"}, figures)))
@@ -99,9 +99,9 @@ def test_a_page_says_its_command_and_every_protocol_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [
-        Figure("rate", 7.0, "1/s", 9.0, "higher", "on one core"),
-        Figure("delay", 7.0, "ms", 9.0, "lower", "on one core"),
-        Figure("memory", 7.0, "MiB", None, "lower", "resident"),
+        figure("rate", 7.0, "1/s", 9.0, "higher", "on one core"),
+        figure("delay", 7.0, "ms", 9.0, "lower", "on one core"),
+        figure("memory", 7.0, "MiB", None, "lower", "resident"),
     ]
     file = tmp_path / "results.md"
     about = below_headline("Says what it is.\n\nHow it is measured.\n")

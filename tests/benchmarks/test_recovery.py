@@ -19,4 +19,5 @@ async def test_the_page_comes_back_by_itself(mosquitto_binary: str) -> None:
     figures = await measure(times=1, away=(1.0,), frozen_s=4.0)
     assert len(figures) == 4
     for figure in figures:
+        assert figure.value is not None, figure
         assert math.isfinite(figure.value), figure

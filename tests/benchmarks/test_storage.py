@@ -34,7 +34,7 @@ def test_the_store_is_whole_and_answers(tmp_path: Path) -> None:
     assert [frame.seq for frame in frames] == list(range(SECONDS))
     assert len(cycles) == CELLS * (SECONDS // LAST_S + 1)
     assert all(0 < end - start <= LAST_S * 1_000 for start, end in cycles)
-    found = {one.name: one.value for one in ask(path, Plan(PACK, days, lived), built)}
+    found = {one.name: one.value or 0.0 for one in ask(path, Plan(PACK, days, lived), built)}
     assert found["one pack of 100 cells: frames in the store"] == SECONDS
     kept = "days frame by frame within store_max_mb, beside 30 by the minute"
     assert 5 < found[f"one pack of 100 cells: {kept}"] < 30

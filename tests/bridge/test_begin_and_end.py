@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from bridge import entry
-from bridge.broker import BrokerAddress
 from bridge.errors import LinkError, MappingError
+from bridge.interrupt import until_signal
 from bridge.settings import (
     BleSettings,
     CanSettings,
@@ -23,7 +23,10 @@ from bridge.settings import (
     ModbusSettings,
     SerialSettings,
     TranslateSettings,
+    address_of,
+    with_credentials,
 )
+from monitor.errors import ConfigurationError
 
 HANDED = "CELLPULSE_BRIDGE"
 EACH: dict[str, Common] = {
@@ -136,7 +139,7 @@ def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
 
 def test_a_cancellation_that_no_signal_asked_for_is_not_an_end() -> None:
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(entry._until_signal(failing(asyncio.CancelledError())))
+        asyncio.run(until_signal(failing(asyncio.CancelledError())))
 
 
 # Where the broker is
@@ -148,9 +151,9 @@ def test_a_cancellation_that_no_signal_asked_for_is_not_an_end() -> None:
 )
 def test_an_address_that_is_none_does_not_repeat_its_password(url: str) -> None:
     with_password = url.replace("://", "://ann:secret@")
-    with pytest.raises(MappingError) as raised:
-        BrokerAddress.of(with_password)
-    assert "expected mqtt://host:port" in str(raised.value)
+    with pytest.raises(ConfigurationError) as raised:
+        address_of(with_password)
+    assert "expected mqtt://[user" in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
@@ -165,13 +168,13 @@ def test_a_certificate_that_cannot_be_used_is_named(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
     path = make(tmp_path)
-    address = BrokerAddress.of("mqtts://h", str(path))
-    with pytest.raises(MappingError, match=f"--broker-ca {path}: "):
+    address = address_of("mqtts://h", str(path))
+    with pytest.raises(ConfigurationError, match=f"broker_ca = {path}: "):
         address.tls_context()
     environment = {"CELLPULSE_BROKER_CERT": str(path), "CELLPULSE_BROKER_KEY": str(path)}
-    with pytest.raises(MappingError, match=f"client certificate {path}, {path}: "):
-        BrokerAddress.of("mqtts://h").with_credentials(environment).tls_context()
-    plain = BrokerAddress.of("mqtt://h").with_credentials(environment)
+    with pytest.raises(ConfigurationError, match=f"broker_cert = {path}, broker_key = {path}: "):
+        with_credentials(address_of("mqtts://h"), environment).tls_context()
+    plain = with_credentials(address_of("mqtt://h"), environment)
     assert (plain.cert, plain.key, plain.tls_context()) == (None, None, None)
 
 
@@ -181,17 +184,17 @@ def test_a_password_from_a_file(tmp_path: Path) -> None:
     environment = {"CELLPULSE_BROKER_PASSWORD_FILE": str(file)}
 
     def password(url: str, **more: str) -> str | None:
-        return BrokerAddress.of(url).with_credentials(environment | more).password
+        return with_credentials(address_of(url), environment | more).password
 
     assert password("mqtt://ann@h") == "s3cret"
     assert password("mqtt://ann:other@h") == "other"
     assert password("mqtt://ann@h", CELLPULSE_BROKER_PASSWORD="first") == "first"
     assert password("mqtt://h") is None
     file.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(MappingError, match=f"CELLPULSE_BROKER_PASSWORD_FILE {file}: "):
+    with pytest.raises(ConfigurationError, match=f"CELLPULSE_BROKER_PASSWORD_FILE {file}: "):
         password("mqtt://ann@h")
     file.unlink()
-    with pytest.raises(MappingError, match="No such file or directory"):
+    with pytest.raises(ConfigurationError, match="No such file or directory"):
         password("mqtt://ann@h")
 
 

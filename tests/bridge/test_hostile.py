@@ -21,7 +21,6 @@ import aiomqtt
 import pytest
 
 from bridge import jk_ble, sparkplug
-from bridge.broker import BrokerAddress
 from bridge.device import Told, config_of
 from bridge.errors import FrameError, MappingError
 from bridge.jsonpath import Path as JsonPath
@@ -38,10 +37,11 @@ from bridge.reading import Identity, Reading
 from bridge.recording import Recorder, read
 from bridge.run_modbus import client_of
 from bridge.run_translate import Assets, Listener
-from bridge.settings import TranslateSettings, milliseconds
+from bridge.settings import TranslateSettings, address_of, milliseconds
 from bridge.simulate import Board
 from bridge.translate import MAX_ASSETS, MAX_TOPIC, MAX_VALUES, Timing, Translator
 from monitor.contract import Frame, Topics, decode, decode_telemetry, encode
+from monitor.errors import ConfigurationError
 from monitor.mqtt.client import Client
 from tests.bridge.test_poller import PACK
 from tests.bridge.test_serial import Awaited
@@ -341,8 +341,8 @@ def test_a_full_disk_ends_the_recording_and_not_the_polling() -> None:
 
 @pytest.mark.parametrize("url", ["mqtt://[", f"mqtt://{'a' * 64}.b", "mqtt://x:70000"])
 def test_a_broker_that_no_look_up_takes(url: str) -> None:
-    with pytest.raises(MappingError, match="broker: expected"):
-        BrokerAddress.of(url)
+    with pytest.raises(ConfigurationError, match="broker: expected"):
+        address_of(url)
     with pytest.raises(MappingError, match="expected tcp"):
         client_of(url.replace("mqtt", "tcp"), 9_600, "N")
 
@@ -427,7 +427,7 @@ async def test_a_batch_is_bounded_by_its_bytes_and_not_by_its_first_frame() -> N
         async def publish(self, topic: str, payload: bytes, qos: int) -> None:
             self.payloads.append(payload)
 
-    outbox = Publisher(BrokerAddress.of("127.0.0.1:1"), Topics("bms"), "gw1")
+    outbox = Publisher(address_of("127.0.0.1:1"), Topics("bms"), "gw1")
     frames = [Frame(v=1, timestamp_ms=0), *_long_frames(20)]
     for frame in frames:
         outbox.telemetry("pack1", frame)
@@ -439,7 +439,7 @@ async def test_a_batch_is_bounded_by_its_bytes_and_not_by_its_first_frame() -> N
 
 
 async def test_messages_that_wait_are_bounded_by_their_bytes() -> None:
-    outbox = Publisher(BrokerAddress.of("127.0.0.1:1"), Topics("bms"), "gw1")
+    outbox = Publisher(address_of("127.0.0.1:1"), Topics("bms"), "gw1")
     (long,) = _long_frames(1)
     for _ in range(3_000):
         outbox.telemetry("pack1", long)
@@ -503,7 +503,7 @@ async def test_a_topic_that_is_no_text_is_set_aside_and_the_next_message_comes()
     notes = Awaited(1)
     mapping = Mapping("m", preset("batmon-ha").rules[1:2])  # one filter, one answer
     listener = Listener(
-        BrokerAddress.of(f"127.0.0.1:{port}"),
+        address_of(f"127.0.0.1:{port}"),
         mapping,
         Translator(mapping, Timing(settle_ms=0)),
         Assets(notes, TranslateSettings(asset="", gateway="g"), "m", aside),

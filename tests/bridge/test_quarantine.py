@@ -449,11 +449,11 @@ def test_readings_that_no_battery_has() -> None:
 
 async def test_the_alarm_and_the_metrics_reach_the_broker(free_port: int) -> None:
     with embedded(free_port):
-        from bridge.broker import BrokerAddress
         from bridge.serve import serve
+        from bridge.settings import address_of
 
         outbox = Publisher(
-            BrokerAddress.of(f"127.0.0.1:{free_port}"),
+            address_of(f"127.0.0.1:{free_port}"),
             Topics("bms"),
             "gw1",
             metrics_s=0.05,

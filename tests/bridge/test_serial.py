@@ -18,7 +18,6 @@ import serial
 import serial.rfc2217
 
 from bridge.backoff import Backoff
-from bridge.broker import BrokerAddress
 from bridge.clock import SystemClock
 from bridge.device import Told
 from bridge.errors import LinkError, MappingError
@@ -30,6 +29,7 @@ from bridge.pty_board import Faults, Pty
 from bridge.publisher import Publisher
 from bridge.serve import serve
 from bridge.session import Patience
+from bridge.settings import address_of
 from bridge.simulate import Board
 from monitor.contract import (
     AssetConfig,
@@ -41,6 +41,7 @@ from monitor.contract import (
     decode_telemetry,
     encode,
 )
+from monitor.errors import ConfigurationError
 from tests.bridge.test_poller import PACK, Notes
 from tests.bridge_brokers import ear, embedded, mosquitto
 
@@ -217,7 +218,7 @@ async def test_replugged_adapter(tmp_path: Path) -> None:
 
 def publisher(port: int, **options: Any) -> Publisher:
     return Publisher(
-        BrokerAddress.of(f"mqtt://127.0.0.1:{port}"),
+        address_of(f"mqtt://127.0.0.1:{port}"),
         TOPICS,
         "gw1",
         backoff=Backoff(0.02, 0.1),
@@ -357,31 +358,31 @@ async def test_serve_raises_what_a_reader_raised(free_port: int) -> None:
     [
         ("mqtt://broker", "mqtt://broker:1883"),
         ("broker:1884", "mqtt://broker:1884"),
-        ("mqtts://me:secret@broker", "mqtts://broker:8883"),
+        ("mqtts://me:secret@broker", "mqtts://me:***@broker:8883"),
     ],
 )
 def test_broker_addresses(url: str, expected: str) -> None:
-    address = BrokerAddress.of(url)
+    address = address_of(url)
     assert str(address) == expected
     assert "secret" not in repr(address)
 
 
 def test_broker_address_with_a_password() -> None:
-    address = BrokerAddress.of("mqtt://me:p%40ss@broker:1")
-    assert (address.username, address.password) == ("me", "p@ss")
+    address = address_of("mqtt://me:p%40ss@broker:1")
+    assert (address.user, address.password) == ("me", "p@ss")
     for url in ("http://me:secret@broker", "mqtt://me:secret@broker:0", "mqtt://:99999999", ""):
-        with pytest.raises(MappingError) as caught:
-            BrokerAddress.of(url)
+        with pytest.raises(ConfigurationError) as caught:
+            address_of(url)
         assert "secret" not in str(caught.value)
 
 
 def test_certificate_authority(tmp_path: Path) -> None:
-    assert BrokerAddress.of("mqtt://broker").tls_context() is None
-    assert BrokerAddress.of("mqtts://broker").tls_context() is not None
+    assert address_of("mqtt://broker").tls_context() is None
+    assert address_of("mqtts://broker").tls_context() is not None
     broken = tmp_path / "ca.pem"
     broken.write_text("no certificate")
-    with pytest.raises(MappingError, match="--broker-ca"):
-        BrokerAddress.of("mqtts://broker", str(broken)).tls_context()
+    with pytest.raises(ConfigurationError, match="broker_ca = "):
+        address_of("mqtts://broker", str(broken)).tls_context()
 
 
 def test_backoff() -> None:

@@ -12,8 +12,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from typer.testing import CliRunner
 
 from cellpulse.cli import app
-from monitor.config import BrokerAddress
 from monitor.contract import Command, Reply, decode, encode
+from monitor.mqtt.address import BrokerAddress
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from simulator.demo_file import demo_recording
 from tests.conftest import ROOT
 

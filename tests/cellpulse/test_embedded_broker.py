@@ -12,7 +12,7 @@ import pytest
 
 from cellpulse import embedded
 from cellpulse.embedded import answers, embedded_broker
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 
 

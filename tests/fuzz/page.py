@@ -33,6 +33,7 @@ from monitor.contract import (
 from monitor.dashboard.live.feed import Feed
 from monitor.dashboard.live.hub import Hub, View
 from monitor.errors import PayloadError
+from monitor.mqtt.address import BrokerAddress
 from tests.dashboard_world import (
     START_MS,
     make_alarm,
@@ -213,7 +214,7 @@ def run(seconds: float, seed: int) -> str:
     case = _Case(seed)
     taken = refused = frames = 0
     hub = Hub()
-    feed = Feed(hub, "mqtt://127.0.0.1:1", clock_ms=lambda: START_MS)
+    feed = Feed(hub, BrokerAddress.parse("mqtt://127.0.0.1:1"), clock_ms=lambda: START_MS)
     hub.on_feed(True, START_MS)
     since = dict.fromkeys(_views(), 0)
     while time.process_time() < until_s:

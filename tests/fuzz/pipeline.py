@@ -27,12 +27,12 @@ from monitor.charging.advice import AdviceModel
 from monitor.contract import MAX_CELLS, Event, Topics, decode
 from monitor.engine import Engine
 from monitor.inputs import FrameIn, Input
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.mqtt.link import Message
 from monitor.pipeline import Pipeline
 from monitor.results import Results
-from monitor.service import load_models, load_policy
+from monitor.service import load_policy
 from monitor.store.journal import Journal
 from monitor.warm import compile_kernels
 from tests.engine_world import FakePublisher

@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from analysis import file as analysing
+from analysis.messages import both
 from monitor.dashboard.analysis import AnalysisError
 from monitor.warm import compile_kernels
 from recordings.open import open_recording
@@ -103,8 +104,8 @@ def _read(path: Path, analysed: bool) -> str:
         if analysed:
             analysing.read(path, lambda share: None)
     except (RecordingError, AnalysisError) as error:
-        words = str(error)
-        assert words.isprintable(), f"not one plain sentence: {words!r}"
+        for words in both(error):  # English and Chinese
+            assert words.isprintable(), f"not one plain sentence: {words!r}"
         return "refused"
     return "analysed" if analysed else "read"
 

@@ -14,13 +14,13 @@ import pytest
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import Show, connector, run_monitor, run_player
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import Estimate, Frame, decode, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn, Input
 from monitor.kernels.columns import RESULTS, Verdict
-from monitor.models.folder import models_folder
-from monitor.service import load_models
+from monitor.models.folder import load_models, models_folder
+from monitor.mqtt.address import BrokerAddress
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
 from recordings.types import Recording

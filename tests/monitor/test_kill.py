@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from cellpulse.wiring import Show, connector, run_player
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
+from monitor.mqtt.address import BrokerAddress
 from monitor.store.sqlite_history import SqliteHistory
 from recordings.open import open_recording
 from tests.conftest import ROOT

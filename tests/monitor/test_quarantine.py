@@ -583,6 +583,14 @@ def test_a_checkpoint_that_cannot_be_used_is_kept_and_the_journal_replayed(
     assert kept == ["old.sqlite.checkpoint-a.unusable", "old.sqlite.checkpoint-b.unusable"]
     assert "cannot be used" in caplog.text
     assert "old.sqlite.checkpoint-a.unusable" in caplog.text
+    if damage == "version":  # the sentence says which file, what is lost and what to do
+        said = [record.message for record in caplog.records if "cannot be used" in record.message]
+        assert len(said) == 2
+        for sentence in said:
+            assert "version 99; this program reads" in sentence
+            assert f"checkpoint {path}.checkpoint-" in sentence
+            assert "(keep_raw_days) is lost" in sentence
+            assert "start the version that wrote it, else delete it" in sentence
     again.journal.close()
 
 

@@ -27,6 +27,7 @@ from monitor.contract import (
 from monitor.dashboard.live.feed import Feed
 from monitor.dashboard.live.hub import Hub
 from monitor.errors import PayloadError
+from monitor.mqtt.address import BrokerAddress
 from monitor.store.history import History
 from monitor.store.influx import InfluxWriter, Target
 from monitor.store.influx_history import InfluxHistory
@@ -98,7 +99,7 @@ def test_a_hostile_name_is_refused_and_leaves_nothing(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "_monitor"])
 def test_a_hostile_name_comes_no_further_than_the_pages_ear(name: str) -> None:
-    feed = Feed(Hub(), "mqtt://localhost")
+    feed = Feed(Hub(), BrokerAddress.parse("mqtt://localhost"))
     for topic, payload in topics_of(name)[:4]:
         with pytest.raises(PayloadError):
             feed.handle(topic, payload, T0)

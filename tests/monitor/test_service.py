@@ -13,9 +13,10 @@ import pytest
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import AlarmRecord, AssetConfig, Command, Frame, Topics, decode, encode
 from monitor.inputs import FrameIn, Input
+from monitor.mqtt.address import BrokerAddress
 from monitor.results import Results
 from monitor.service import Monitor
 

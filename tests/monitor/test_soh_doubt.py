@@ -16,9 +16,8 @@ from monitor.kernels.cell import empty_cells
 from monitor.kernels.columns import RESULTS, Feature, Result
 from monitor.kernels.frames import Outputs
 from monitor.kernels.results import Answers, settle_inplace
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.results import Results
-from monitor.service import load_models
 from recordings.open import open_recording
 from recordings.types import Recording, RecordingInfo
 from simulator.demo_file import demo_recording

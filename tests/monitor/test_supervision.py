@@ -14,9 +14,10 @@ import pytest
 
 from cellpulse.embedded import embedded_broker
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import MonitorMetrics, decode
 from monitor.errors import ConfigurationError, StoreError
+from monitor.mqtt.address import BrokerAddress
 from monitor.service import Monitor
 from tests.monitor.notify.test_webhook import NO_HTTP, SECRET, TOKEN, Receiver, saying, serving
 from tests.monitor.test_service import introduce, monitoring, told

@@ -49,6 +49,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
 EDGES = frozenset(
     [
         "config",
+        "delivery",
         "pipeline",
         "recovery",
         "service",
@@ -64,6 +65,7 @@ EDGES = frozenset(
         "kernels.cache",
         "models.folder",
         "models.timing",
+        "mqtt.address",
         "mqtt.client",
         "mqtt.client_id",
         "mqtt.former_session",
@@ -87,6 +89,7 @@ EDGES = frozenset(
         "web.login",
         "web.login_guard",
         "web.origin_guard",
+        "web.scrape",
         "web.server",
     ]
 )

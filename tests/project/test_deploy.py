@@ -29,7 +29,7 @@ import jsonschema
 import pytest
 import yaml
 
-from cellpulse.deploying import ROUNDS, add_broker_user, make_secrets
+from cellpulse.stack_secrets import ROUNDS, add_broker_user, make_secrets
 from monitor.alarms.operators import Operators
 from monitor.errors import ConfigurationError
 from monitor.web.login import read_logins

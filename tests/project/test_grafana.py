@@ -21,8 +21,7 @@ from monitor.config import Config
 from monitor.contract import Frame, MonitorMetrics, encode
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn, Input
-from monitor.models.folder import models_folder
-from monitor.service import load_models
+from monitor.models.folder import load_models, models_folder
 from monitor.store.influx import InfluxWriter, Target
 from monitor.store.influx_sink import Sink
 from monitor.store.journal import Journal

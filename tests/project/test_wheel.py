@@ -49,11 +49,11 @@ def test_the_wheel_has_everything_but_tests_and_benchmarks(installed: Path) -> N
 
 def test_it_finds_its_models_and_its_recording(installed: Path) -> None:
     code = (
-        "import monitor.models.folder as p, monitor.service as s\n"
+        "import monitor.models.folder as p\n"
         "from recordings.open import open_recording\n"
         "from simulator.demo_file import demo_recording\n"
         "assert 'site' in str(p.models_folder()), p.models_folder()\n"
-        "s.load_models(p.models_folder())\n"
+        "p.load_models(p.models_folder())\n"
         "print(len(open_recording(demo_recording())))\n"
     )
     result = run(installed, "-c", code)

@@ -397,7 +397,7 @@ def test_an_operation_of_many_cells_is_cut_after_fewer_rows() -> None:
 def test_the_analysis_of_a_wide_file_ends_in_a_sentence(tmp_path: Path) -> None:
     path = hostile.wide_hdf5(tmp_path / "wide.h5", 5_200)
     done = subprocess.run(
-        [sys.executable, "-m", "analysis.file", str(path)], capture_output=True, check=False
+        [sys.executable, "-m", "analysis.process", str(path)], capture_output=True, check=False
     )
     assert done.returncode == 0
     assert msgspec.json.decode(done.stdout.splitlines()[-1]) == {

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from monitor.errors import ModelError
+from monitor.models.folder import load_card, load_model
 from recordings.open import open_recording
 from recordings.types import RecordingError
 from tests.conftest import ROOT
@@ -104,10 +105,7 @@ def test_the_onnx_network_equals_torch() -> None:
 
 @pytest.fixture(scope="module")
 def shipped() -> ForecastModel:
-    models = ROOT / "models"
-    return ForecastModel(
-        (models / "forecast.onnx").read_bytes(), (models / "forecast.json").read_bytes()
-    )
+    return load_model(ForecastModel, "forecast", ROOT / "models")
 
 
 def test_the_shipped_forecast_is_small_and_its_card_complete(shipped: ForecastModel) -> None:
@@ -124,7 +122,7 @@ def test_a_changed_file_is_refused(shipped: ForecastModel) -> None:
     models = ROOT / "models"
     data = (models / "forecast.onnx").read_bytes() + b"\0"
     with pytest.raises(ModelError, match="not the one that its card describes"):
-        ForecastModel(data, (models / "forecast.json").read_bytes())
+        ForecastModel(data, load_card("forecast", models))
 
 
 def test_forecast_of_a_real_cell_is_drawn(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from monitor.kernels.columns import CHARGE_FIRST_V, SOH_BINS, SOH_INPUTS, SOH_WIDTH
-from monitor.models.onnx import SOH_STATES, Card, SohModel, read_card
+from monitor.kernels.soh_state import SohCode
+from monitor.models.onnx import Card, SohModel, read_card
 from recordings.open import open_recording
 from tests.conftest import ROOT
 from training.dataset import (
@@ -25,7 +26,7 @@ from training.dataset import (
 )
 from training.soh import command as soh
 from training.soh import graph as soh_onnx
-from training.soh.tables import NOT_ENOUGH, OK, UNLIKE, Tables, TableSpec, assemble
+from training.soh.tables import Tables, TableSpec, assemble
 from training.soh.widths import never_shrinking, weighted_quantile
 from training.soh.windows import Rows, counted_down, fit_table, moved
 
@@ -99,13 +100,13 @@ def test_export_equals_the_tables_on_any_input(small: Tables) -> None:
     for one, other in zip(expected[:3], found[:3], strict=True):
         assert np.abs(one - other).max() < 1e-4
     assert np.array_equal(expected[3], found[3])
-    assert set(found[3]) == {OK, NOT_ENOUGH, UNLIKE}
+    assert set(found[3]) == {SohCode.OK, SohCode.NOT_ENOUGH_SEEN, SohCode.UNLIKE_TRAINING}
 
 
 def test_an_unseen_cell_is_told_within_its_interval(small: Tables) -> None:
     rows = synthetic("new", 77)
     value, low, high, state = small.predict(rows.x)
-    assert (state == OK).mean() > 0.8  # the limit is a 90 % quantile
+    assert (state == SohCode.OK).mean() > 0.8  # the limit is a 90 % quantile
     assert np.sqrt(np.mean((value - rows.y) ** 2)) < 0.01
     assert np.mean((rows.y >= low) & (rows.y <= high)) > 0.8
 
@@ -114,7 +115,7 @@ def test_the_interval_never_narrows_when_less_is_seen(small: Tables) -> None:
     x = synthetic("new", 77).x[:1].repeat(12, axis=0)
     x[:, START], x[:, END] = 27, np.arange(29, 41)
     _, low, high, state = small.predict(x)
-    width = (high - low)[state != NOT_ENOUGH]
+    width = (high - low)[state != SohCode.NOT_ENOUGH_SEEN]
     assert len(width) > 3
     assert (np.diff(width) <= 1e-12).all()
 
@@ -125,7 +126,13 @@ def test_late_short_and_strange_windows_are_not_answered(small: Tables) -> None:
     x[1, START], x[1, END] = 30, 31  # a single bin
     x[2, C_MEAN] = 3.0  # four times the current of training
     x[3, 30:40] *= 3.0  # three times the charge in a few bins
-    assert small.predict(x)[3].tolist() == [NOT_ENOUGH, NOT_ENOUGH, UNLIKE, UNLIKE, OK]
+    assert small.predict(x)[3].tolist() == [
+        SohCode.NOT_ENOUGH_SEEN,
+        SohCode.NOT_ENOUGH_SEEN,
+        SohCode.UNLIKE_TRAINING,
+        SohCode.UNLIKE_TRAINING,
+        SohCode.OK,
+    ]
 
 
 def test_moved_histogram_keeps_its_shape() -> None:
@@ -189,7 +196,7 @@ def test_the_shipped_model_on_every_sample_of_a_real_cell(
     truth = np.concatenate([np.full(len(half.inputs), half.soh) for half in halves])
     value, low, high, state = model.run(x)
     assert np.isfinite(value).all()
-    ok = state == SOH_STATES.index("ok")
+    ok = state == SohCode.OK
     assert 0.3 < ok.mean() < 1.0
     assert np.abs(value - truth)[ok].mean() < 0.03
     assert ((truth >= low) & (truth <= high))[ok].mean() > 0.8
@@ -201,7 +208,7 @@ def test_the_shipped_model_on_every_sample_of_a_real_cell(
         ]
     )
     assert (late[:, START] >= 46).all()
-    assert set(model.run(late)[3]) == {SOH_STATES.index("not_enough_seen")}
+    assert set(model.run(late)[3]) == {SohCode.NOT_ENOUGH_SEEN}
 
 
 def test_each_row_is_answered_alone(model: SohModel, b0005: list[HalfCycle]) -> None:

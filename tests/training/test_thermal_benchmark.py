@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.training.test_thermal_detectors import made_stream
+from training.resume import keep
 from training.thermal.abuse import judge_test
 from training.thermal.benchmark import (
     Bench,
@@ -21,7 +22,7 @@ from training.thermal.benchmark import (
     one_each,
 )
 from training.thermal.detectors import all_detectors
-from training.thermal.keep import keep, kept
+from training.thermal.evaluate import Kept, file_name, kept
 from training.thermal.physical import HeatBalance
 from training.thermal.report import as_report, figures, page
 from training.thermal.scenarios import SCENARIOS, SENSOR_FAULTS, sites
@@ -102,7 +103,7 @@ def test_the_benchmark_runs_and_its_page_says_every_figure(bench: Bench, tmp_pat
     assert ours.found_within("heat 2 W") == 1.0
     assert ours.vus["all"] > results["random"].vus["all"]
     for result in results.values():
-        keep(result, 1, tmp_path)
+        keep(tmp_path, file_name(result.name), Kept(1, result))
     again = kept(tmp_path)
     assert set(again) == set(names)
     assert again[OURS][0].outcomes == ours.outcomes

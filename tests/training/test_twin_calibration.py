@@ -95,7 +95,7 @@ def test_evaluation_reports_every_figure_with_its_target(shared_data: Path) -> N
     tables = load_parameters().tables()
     figures = evaluate(shared_data / "nasa" / "tidy", ["B0018"], tables, every=40)
     assert [figure.target for figure in figures] == [30, None, 1.5, None, 3, 3]
-    assert all(np.isfinite(figure.value) for figure in figures)
+    assert all(one.value is not None and np.isfinite(one.value) for one in figures)
     assert all(figure.met is None for figure in figures if figure.target is None)
 
 

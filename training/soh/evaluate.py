@@ -16,7 +16,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from monitor.models.onnx import SohModel, read_card
+from monitor.kernels.soh_state import SohCode
+from monitor.models.folder import load_model
+from monitor.models.onnx import SohModel
 from recordings.open import open_recording
 from training.dataset import HalfCycle, dataset_files, exclusions, read_half_cycles
 from training.resume import KERNELS, file_digest, key_of, remembered
@@ -244,10 +246,10 @@ def shipped_on_groups(model: SohModel, cells: Mapping[str, Sequence[HalfCycle]])
         y = np.array([h.soh for h in halves])
         soh, _, _, state = model.run(np.array([h.whole for h in halves]))
         error = 100.0 * np.abs(soh - y)
-        ok, told = state == 0, state != 1
+        ok, told = state == SohCode.OK, state != SohCode.NOT_ENOUGH_SEEN
         out.append(
             GroupLine(
-                group, len(y), float(ok.mean()), float((state == 2).mean()),
+                group, len(y), float(ok.mean()), float((state == SohCode.UNLIKE_TRAINING).mean()),
                 float(error[ok].mean()) if ok.any() else None,
                 float(error[told].mean()) if told.any() else None,
             )
@@ -346,8 +348,7 @@ def evaluate(
     }
     for family in (MANY_CELLS, COULOMB, *PLAIN):
         lines += leave_one_group_out(family, whole, seed)
-    card = read_card((models / "soh.json").read_bytes(), "soh")
-    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    model = load_model(SohModel, "soh", models)
     return Evaluation(
         seed, budget_s, hashes, removed, shipped, lines, shipped_on_groups(model, others), left_out
     )
@@ -358,8 +359,7 @@ def evaluate_files(paths: Sequence[Path], models: Path, progress: Progress = pri
 
     A cell whose family the model does not know is not answered. Raises RecordingError, ModelError.
     """
-    card = read_card((models / "soh.json").read_bytes(), "soh")
-    model = SohModel((models / "soh.onnx").read_bytes(), card)
+    model = load_model(SohModel, "soh", models)
     out: list[Score] = []
     for path in paths:
         for recording in open_recording(path):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
+from monitor.kernels.soh_state import SohCode
 from training.dataset import C_MEAN, C_SPREAD, R60, START
-from training.soh.tables import EDGES, HIGHEST_SOH, NOT_ENOUGH, OK, UNLIKE, Tables
+from training.soh.tables import EDGES, HIGHEST_SOH, Tables
 
 OPSET = 18
 LARGE = np.float32(3e38)
@@ -85,8 +86,10 @@ def export(tables: Tables) -> bytes:
     framing = n("Concat", framing, column, far, axis=1)
     inside = n("Min", n("Max", framing, "lowest"), "highest")
     outside = n("ReduceSumSquare", n("Sub", framing, inside), axis, keepdims=0)
-    answered = np.where(np.arange(len(bias)) == 0, NOT_ENOUGH, OK).astype(np.int64)
-    unlike = const(np.array(UNLIKE, np.int64))
+    answered = np.where(np.arange(len(bias)) == 0, SohCode.NOT_ENOUGH_SEEN, SohCode.OK).astype(
+        np.int64
+    )
+    unlike = const(np.array(SohCode.UNLIKE_TRAINING, np.int64))
     n("Where", n("Greater", outside, const(f32(0.0))), unlike,
       n("Gather", const(answered), row), out="state")  # fmt: skip
     value = helper.make_tensor_value_info

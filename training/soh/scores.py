@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.kernels.columns import MARKS, SOH_BINS
+from monitor.kernels.soh_state import SohCode
 from training.dataset import END, TABLE, HalfCycle, window_inputs
-from training.soh.tables import MARKS_TABLE, NOT_ENOUGH, OK, TABLES_A_FAMILY, UNLIKE
+from training.soh.tables import MARKS_TABLE, TABLES_A_FAMILY
 from training.soh.widths import COVERAGE
 
 Floats = NDArray[np.float64]
@@ -105,9 +106,9 @@ Answer = Callable[[Floats], tuple[Any, Any, Any, Any]]  # rows -> soh, low, high
 def score(cell: str, view: str, answer: Answer, x: Floats, y: Floats) -> Score:
     """One line of the table."""
     soh, low, high, state = (np.asarray(part) for part in answer(x))
-    ok = state == OK
-    unlike = float(np.mean(state == UNLIKE))
-    told = state != NOT_ENOUGH
+    ok = state == SohCode.OK
+    unlike = float(np.mean(state == SohCode.UNLIKE_TRAINING))
+    told = state != SohCode.NOT_ENOUGH_SEEN
     error_all = 100.0 * (soh - y)[told]
     rmse_all = float(np.sqrt(np.mean(error_all**2))) if told.any() else None
     if not ok.any():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.kernels.columns import SOH_BINS, SOH_WIDTH
+from monitor.kernels.soh_state import SohCode
 from training.dataset import C_MEAN, C_SPREAD, END, R60, START, TABLE
 from training.soh.likeness import FACTORS, Likeness
 
@@ -23,7 +24,6 @@ USED = np.append(np.arange(SOH_BINS), R60)  # the columns that a regression may 
 COLUMNS = len(USED)
 WIDEST_HALF = 0.08  # an interval wider than +-8 %SOH is no estimate
 HIGHEST_SOH = 1.5  # an estimate is clipped to 0..HIGHEST_SOH
-OK, NOT_ENOUGH, UNLIKE = 0, 1, 2
 TABLES_A_FAMILY = 3  # charge, discharge by its bins, and by its marks
 MARKS_TABLE = 2
 
@@ -119,7 +119,9 @@ class Tables:
             | (soh < self.soh_low[table])
             | (soh > self.soh_high[table])
         )
-        state = np.where(row == 0, NOT_ENOUGH, np.where(unlike, UNLIKE, OK))
+        state = np.where(
+            row == 0, SohCode.NOT_ENOUGH_SEEN, np.where(unlike, SohCode.UNLIKE_TRAINING, SohCode.OK)
+        )
         return soh, soh - half, soh + half, state
 
 

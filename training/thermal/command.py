@@ -259,6 +259,34 @@ def _sum(parts: Sequence[FalseAlarms]) -> FalseAlarms:
     return FalseAlarms(sum(p.alarms for p in parts), sum(p.hours for p in parts))
 
 
+def print_evaluation(
+    data: Path,
+    *,
+    as_json: bool = False,
+    write: Path | None = None,
+    keep_in: Path | None = None,
+    detectors: Sequence[str] | None = None,
+    sites: int | None = None,
+    seed: int = SEED,
+    budget_s: float | None = None,
+) -> None:
+    """Run the benchmark and print its figures, or with `as_json` one object; `write` the page."""
+    report = evaluate(
+        data,
+        keep_in=keep_in,
+        detectors=detectors,
+        sites=SITES_PER_GROUP if sites is None else sites,
+        seed=seed,
+        budget_s=budget_s,
+    )
+    if write is not None:
+        write.write_text(page(report), encoding="utf-8")
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        print(text_table(("figure", "reached", "target", ""), figure_rows(report["figures"]), 4))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of `python -m training.thermal`."""
     parser = argparse.ArgumentParser(prog="python -m training.thermal", description=__doc__)
@@ -277,17 +305,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         card = train(given.data, given.out, given.seed)
         print(json.dumps({"threshold": card.threshold, **card.metrics}, indent=2))
         return
-    report = evaluate(
+    print_evaluation(
         given.data,
+        as_json=given.json,
+        write=given.write,
         keep_in=given.keep,
         detectors=given.detector,
         sites=given.sites,
         seed=given.seed,
         budget_s=given.budget,
     )
-    if given.write is not None:
-        given.write.write_text(page(report), encoding="utf-8")
-    if given.json:
-        print(msgspec.json.encode(report).decode())
-    else:
-        print(text_table(("figure", "reached", "target", ""), figure_rows(report["figures"]), 4))

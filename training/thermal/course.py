@@ -11,8 +11,6 @@ current, and the plot says that too.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,16 +183,3 @@ def run(recording: Path, out: Path) -> str:
             f"{outside} times outside them"
         )
     return "\n".join([*lines, f"wrote {out}"])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of `python -m training.thermal.course`."""
-    parser = argparse.ArgumentParser(prog="python -m training.thermal.course", description=__doc__)
-    parser.add_argument("--recording", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("warnings.png"))
-    given = parser.parse_args(arguments)
-    print(run(given.recording, given.out))
-
-
-if __name__ == "__main__":
-    main()

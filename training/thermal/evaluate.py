@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from msgspec import Struct
 
+from training.resume import all_kept, keep
 from training.thermal.abuse import abuse_tests
 from training.thermal.benchmark import (
     Bench,
@@ -25,7 +27,6 @@ from training.thermal.benchmark import (
 from training.thermal.data import Stream, healthy_streams
 from training.thermal.detectors import all_detectors
 from training.thermal.healthy import healthy_alarms
-from training.thermal.keep import keep, kept
 from training.thermal.report import as_report, figures
 from training.thermal.scenarios import SITES_PER_GROUP
 from training.thermal.scenarios import sites as site_draw
@@ -51,6 +52,23 @@ QUICK = (
 )  # judged on every site, one group left out at a time
 
 
+class Kept(Struct):
+    """One detector's result in a file, so that a long run can be made in pieces."""
+
+    sites_per_group: int
+    result: Result
+
+
+def kept(folder: Path) -> dict[str, tuple[Result, int]]:
+    """Every kept result by the detector's name, with its number of sites a group."""
+    return {k.result.name: (k.result, k.sites_per_group) for k in all_kept(folder, Kept)}
+
+
+def file_name(detector: str) -> str:
+    """A detector's name as a file's."""
+    return "".join(c if c.isalnum() else "-" for c in detector).strip("-")
+
+
 def evaluate(
     data: Path,
     *,
@@ -70,7 +88,7 @@ def evaluate(
     """
     begun = time.monotonic()
     clock = _Clock(begun, budget_s)
-    found: dict[str, tuple[Result, int]] = kept(keep_in) if keep_in is not None else {}
+    found = {} if keep_in is None else kept(keep_in)
     streams, hashes = [], {}
     for stream, digest in healthy_streams(data):
         streams.append(stream)
@@ -108,7 +126,7 @@ def evaluate(
         for name, result in results.items():
             found[name] = (result, per_group)
             if keep_in is not None:
-                keep(result, per_group, keep_in)
+                keep(keep_in, file_name(name), Kept(per_group, result))
     bench = Bench(streams, slots, every)
     if not ours:
         ours[OURS] = fit_leaving_out(makers[OURS], bench, one_each(bench.groups), seed)

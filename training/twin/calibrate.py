@@ -1,8 +1,6 @@
 """Calibrate the twin against NASA recordings and write its parameter file.
 
-    python -m training.twin.calibrate --data DIR [--out FILE]
-
-DIR holds the tidy recordings (`nasa/tidy/*.parquet`). The electrical tables and the thermal values
+The electrical tables and the thermal values
 are one least-squares fit of voltage and temperature over whole cycles (discharge, rest, charge) of
 the calibration cells at all their ages; the temperature dependence comes from cells at 4 and 43 C,
 the rate of fade from the calibration cells' own lives. What the recordings do not show (calendar
@@ -11,7 +9,6 @@ ageing, rate and heat dependence of ageing, decomposition) is read from `sources
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -328,21 +325,9 @@ def _compact(text: str) -> str:
     )
 
 
-def main() -> None:
-    """The command line of `python -m training.twin.calibrate`."""
-    parser = argparse.ArgumentParser(prog="python -m training.twin.calibrate", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
-    parser.add_argument(
-        "--out", type=Path, default=Path(str(resources.files("simulator"))) / "parameters"
-    )
-    parser.add_argument("--cells", nargs="+", default=list(CALIBRATION_CELLS))
-    parser.add_argument("--evaluations", type=int, default=40)
-    arguments = parser.parse_args()
-    data = calibrate(arguments.data / "nasa" / "tidy", arguments.cells, arguments.evaluations)
-    path = arguments.out / "nasa-18650.json" if arguments.out.is_dir() else arguments.out
-    write(data, path)
+def run(data: Path, out: Path, cells: Sequence[str], evaluations: int) -> None:
+    """Calibrate on recordings below `data` and write the set to the file or into the folder."""
+    found = calibrate(data / "nasa" / "tidy", cells, evaluations)
+    path = out / "nasa-18650.json" if out.is_dir() else out
+    write(found, path)
     print(f"wrote {path}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Fit the twin to one real cell, finely enough that its incremental capacity is right too.
 
-    python -m training.twin.calibrate_cell --data DIR [--cell B0005] [--out FILE] [--check NAME]
-
 The general set (`nasa-18650`, by `training.twin.calibrate`) follows several cells to some 10 mV, on
 few knots: its charges have about the right voltages and the wrong dQ/dV. This command starts from
 that set and corrects it on many knots until the twin follows one cell's voltage, and its rise over
@@ -15,7 +13,6 @@ tell how far off the result is. `--check` tells that of a set that is there, and
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -290,41 +287,26 @@ def calibrated(data: dict[str, Any], tables: Tables, path: Path) -> dict[str, An
     }
 
 
-def main() -> None:
-    """The command line of `python -m training.twin.calibrate_cell`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.twin.calibrate_cell", description=__doc__
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
-    parser.add_argument("--cell", default=CELL)
-    parser.add_argument(
-        "--out", type=Path, default=Path(str(resources.files("simulator"))) / "parameters"
-    )
-    parser.add_argument("--check", metavar="NAME", help="a set's name or .json file: no fit")
-    parser.add_argument("--iterations", type=int, default=40)
-    arguments = parser.parse_args()
-    path = arguments.data / "nasa" / "tidy" / f"{arguments.cell}.parquet"
+def run(folder: Path, cell: str, out: Path, check: str | None, iterations: int) -> None:
+    """Fit one cell's set and write it to `out`, or `check` a set; then print how far off it is."""
+    path = folder / "nasa" / "tidy" / f"{cell}.parquet"
     cycles = [Weighed.of(cycle) for cycle in read_cycles(path, thin_to=THIN_TO)[1:-1]]
     fitted, unseen = cycles[::EVERY], cycles[EVERY // 2 :: EVERY]
     text = (resources.files("simulator") / "parameters" / f"{BASE}.json").read_text("utf-8")
     data = json.loads(text)
     base = parse_parameters(data).tables()
-    if arguments.check:
-        tables = load_parameters(arguments.check).tables()
+    if check:
+        tables = load_parameters(check).tables()
     else:
-        tables = fit(base, fitted, arguments.iterations)
+        tables = fit(base, fitted, iterations)
         data = calibrated(data, tables, path)
-        out = arguments.out / f"{data['name']}.json" if arguments.out.is_dir() else arguments.out
+        out = out / f"{data['name']}.json" if out.is_dir() else out
         write(data, out)
         print(f"wrote {out}")
         tables = load_parameters(out).tables()
     base = nearest(base, fitted)
-    print(f"root mean square errors on {arguments.cell}, mV: {BASE} at its best factor, this set")
+    print(f"root mean square errors on {cell}, mV: {BASE} at its best factor, this set")
     for name, some in (("fitted", fitted), ("unseen", unseen)):
         before, after = errors_mv(some, base), errors_mv(some, tables)
         for what, error_mv in after.items():
             print(f"{len(some)} {name} cycles, {what}: {before[what]:.1f}, {error_mv:.1f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Check the calibrated twin on cells that it was not calibrated with.
 
-    python -m training.twin.evaluate --data DIR [--json] [--parameters FILE]
-
 Voltage and temperature: the twin starts each cycle full, at the recorded temperature, with the
 health (capacity, resistance) that the cell's previous discharge showed, and is driven through the
 recorded current of a discharge, the rest and the charge after it. Voltage counts while the load is
@@ -12,21 +10,20 @@ by what the cell had shown before the window.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.twin import Tables, load_parameters
 from simulator.twin_cycles import Cycle, assimilate, life, read_cycles
+from training.figures import Figure, figure, report
 from training.twin.calibrate import CALIBRATION_CELLS
 
 Floats = NDArray[np.float64]
@@ -35,19 +32,6 @@ HELD_OUT = ("B0007", "B0018")
 FADE_CYCLES = 100
 _ENDS = 5
 _PRIOR_LOSS = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of a results page."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None
-    better: Literal["lower", "higher"]
-    met: bool | None
-    protocol: str
 
 
 def cycle_errors(cycles: Sequence[Cycle], tables: Tables, every: int) -> Floats:
@@ -126,8 +110,7 @@ def evaluate(directory: Path, cells: Sequence[str], tables: Tables, every: int) 
 
 
 def _lower(name: str, value: float, unit: str, target: float | None, protocol: str) -> Figure:
-    met = None if target is None else bool(value <= target)
-    return Figure(name, round(float(value), 3), unit, target, "lower", met, protocol)
+    return figure(name, value, unit, target, "lower", protocol, digits=3)
 
 
 def run(
@@ -145,57 +128,13 @@ def run(
         print(json.dumps(_result(directory, cells, figures), indent=1))
         return
     print(f"twin calibrated on {', '.join(CALIBRATION_CELLS)}, checked on other cells")
-    for figure in figures:
-        target = "" if figure.target is None else f"  target {figure.target:g}"
-        met = {None: "", True: "  met", False: "  MISSED"}[figure.met]
-        print(f"{figure.name:36s} {figure.value:8.2f} {figure.unit:5s}{target}{met}")
+    for one in figures:
+        target = "" if one.target is None else f"  target {one.target:g}"
+        met = {None: "", True: "  met", False: "  MISSED"}[one.met]
+        print(f"{one.name:36s} {one.value:8.2f} {one.unit:5s}{target}{met}")
 
 
-def main() -> None:
-    """The command line of `python -m training.twin.evaluate`."""
-    parser = argparse.ArgumentParser(prog="python -m training.twin.evaluate", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds nasa/tidy")
-    parser.add_argument("--parameters", default="nasa-18650", help="a name or a .json file")
-    parser.add_argument("--cells", nargs="+", default=list(HELD_OUT))
-    parser.add_argument("--every", type=int, default=5, help="evaluate every so many cycles")
-    parser.add_argument("--json", action="store_true", help="one object on standard output")
-    arguments = parser.parse_args()
-    run(
-        arguments.data,
-        as_json=arguments.json,
-        parameters=arguments.parameters,
-        cells=arguments.cells,
-        every=arguments.every,
-    )
-
-
-def _result(directory: Path, cells: Sequence[str], figures: Sequence[Figure]) -> dict[str, object]:
+def _result(directory: Path, cells: Sequence[str], figures: Sequence[Figure]) -> Any:
     names = [f"{cell}.parquet" for cell in cells]
-    return {
-        "command": "evaluate twin",
-        "version": _version(),
-        "commit": _commit(),
-        "data": {n: hashlib.sha256((directory / n).read_bytes()).hexdigest() for n in names},
-        "figures": [asdict(figure) for figure in figures],
-    }
-
-
-def _version() -> str:
-    try:
-        return version("cellpulse")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _commit() -> str:
-    """The checkout's commit, or "unknown" outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-if __name__ == "__main__":
-    main()
+    data = {n: hashlib.sha256((directory / n).read_bytes()).hexdigest() for n in names}
+    return msgspec.to_builtins(report("evaluate twin", data, figures))

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import time
 import uuid
 from collections.abc import Callable
 from typing import Literal, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 from msgspec import Struct
@@ -41,7 +39,8 @@ from monitor.contract import (
 from monitor.dashboard.live.checks import check_estimate, check_names
 from monitor.dashboard.live.hub import Hub
 from monitor.dashboard.texts import text
-from monitor.errors import CellpulseError, ConfigurationError, PayloadError
+from monitor.errors import CellpulseError, PayloadError
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 from monitor.supervisor import Report
 
@@ -85,17 +84,15 @@ def wall_clock_ms() -> int:
 class Feed:
     """One subscription to a broker that feeds a hub, and the way for commands back.
 
-    `url` is `mqtt://user:password@host:port` or `mqtts://...`, for which `tls` may hold what is
-    trusted beside the system's own; raises ConfigurationError where it is neither.
+    Raises ConfigurationError where a certificate of the address cannot be used.
     """
 
     def __init__(
         self,
         hub: Hub,
-        url: str,
+        address: BrokerAddress,
         root: str = "bms",
         *,
-        tls: ssl.SSLContext | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.topics = Topics(root)
@@ -106,7 +103,8 @@ class Feed:
         self._clock_ms = clock_ms
         self._client: aiomqtt.Client | None = None
         self._replies: dict[str, asyncio.Future[Reply]] = {}
-        self._new_client = _client_factory(url, tls)
+        self._address = address
+        self._tls = address.tls_context()
 
     async def run(self, report: Report | None = None) -> None:
         """Stay connected until cancelled: a try about twice a second, with jitter, without end."""
@@ -222,6 +220,12 @@ class Feed:
         elif kind == "truth":
             self._hub.on_truth(name, _checked(Truth, payload))
 
+    def _new_client(self) -> Client:
+        return Client.to(
+            self._address, tls=self._tls, identifier=f"cellpulse-page-{uuid.uuid4().hex[:12]}",
+            keepalive=KEEPALIVE_S, timeout=REPLY_WITHIN_S,
+        )  # fmt: skip
+
     def _handle_ours(self, service: str, rest: tuple[str, ...], payload: bytes) -> None:
         if len(rest) != 2:
             return
@@ -242,30 +246,3 @@ def _checked(kind: type[M], payload: bytes) -> M:
     message = decode(kind, payload)
     check_names(message)
     return message
-
-
-def _client_factory(url: str, tls: ssl.SSLContext | None) -> Callable[[], aiomqtt.Client]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"broker {url!r}: {error}") from error
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        shown = url.rpartition("@")[2]
-        raise ConfigurationError(f"broker {shown!r}: expected mqtt://user:password@host:port")
-    host = parts.hostname
-    secure = parts.scheme == "mqtts"
-
-    def new_client() -> aiomqtt.Client:
-        return Client(
-            host,
-            port or (8883 if secure else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            identifier=f"cellpulse-page-{uuid.uuid4().hex[:12]}",
-            keepalive=KEEPALIVE_S,
-            timeout=REPLY_WITHIN_S,
-            tls_context=(tls or ssl.create_default_context()) if secure else None,
-        )
-
-    return new_client

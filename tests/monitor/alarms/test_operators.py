@@ -11,7 +11,7 @@ import aiomqtt
 import pytest
 
 from monitor.alarms.operators import PROGRAMS, Operators
-from monitor.config import BrokerAddress, Config, load
+from monitor.config import Config, load
 from monitor.contract import (
     AlarmRecord,
     Command,
@@ -25,6 +25,7 @@ from monitor.contract import (
 )
 from monitor.engine import Engine
 from monitor.errors import ConfigurationError
+from monitor.mqtt.address import BrokerAddress
 from monitor.pipeline import Pipeline
 from monitor.store.journal import Journal
 from tests.acl_broker import guarded_broker

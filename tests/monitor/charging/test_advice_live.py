@@ -13,10 +13,10 @@ from monitor.contract import Advice, AssetConfig, Estimate, Frame, Topics, decod
 from monitor.dashboard.live.rows import make_row
 from monitor.engine import Engine
 from monitor.inputs import ConfigIn, FrameIn
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.link import Message
 from monitor.pipeline import ADVICE_EVERY_S, Pipeline
-from monitor.service import load_models, load_policy
+from monitor.service import load_policy
 from monitor.store.journal import Journal
 from recordings.open import open_recording
 from simulator.demo_file import demo_recording

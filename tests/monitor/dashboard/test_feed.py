@@ -18,6 +18,7 @@ from monitor.dashboard.live.feed import Feed, FeedError
 from monitor.dashboard.live.hub import Hub, View
 from monitor.dashboard.texts import text
 from monitor.errors import ConfigurationError, PayloadError
+from monitor.mqtt.address import BrokerAddress
 from tests.conftest import wait_for_port
 from tests.dashboard_world import (
     START_MS,
@@ -68,7 +69,7 @@ async def until(condition: Callable[[], bool], hub: Hub) -> None:
 
 def test_every_message_reaches_the_hub() -> None:
     hub = Hub()
-    feed = Feed(hub, "mqtt://127.0.0.1:1")
+    feed = Feed(hub, BrokerAddress.parse("mqtt://127.0.0.1:1"))
     alarm = make_alarm("a")
     feed.handle("bms/a/config", encode(make_config()), NOW)
     feed.handle("bms/a/status", b"online", NOW)
@@ -104,12 +105,12 @@ def test_every_message_reaches_the_hub() -> None:
 )
 def test_what_the_contract_refuses_is_refused(topic: str, payload: bytes) -> None:
     with pytest.raises(PayloadError):
-        Feed(Hub(), "mqtt://127.0.0.1:1").handle(topic, payload, NOW)
+        Feed(Hub(), BrokerAddress.parse("mqtt://127.0.0.1:1")).handle(topic, payload, NOW)
 
 
 def test_in_a_flood_telemetry_is_shed_but_never_an_alarm() -> None:
     hub = Hub()
-    feed = Feed(hub, "mqtt://127.0.0.1:1")
+    feed = Feed(hub, BrokerAddress.parse("mqtt://127.0.0.1:1"))
     feed.handle("bms/a/telemetry", encode(make_frame(0, START_MS)), NOW, shed=True)
     feed.handle("bms/a/alarm/x/pack", encode(make_alarm("a", "x")), NOW, shed=True)
     assert feed.shed == 1
@@ -120,15 +121,15 @@ def test_in_a_flood_telemetry_is_shed_but_never_an_alarm() -> None:
 @pytest.mark.parametrize("url", ["", "http://x", "mqtt://", "mqtt://h:99999999", "127.0.0.1:1883"])
 def test_a_bad_url_is_refused_without_telling_the_password(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        Feed(Hub(), url)
+        BrokerAddress.parse(url)
     with pytest.raises(ConfigurationError) as refused:
-        Feed(Hub(), "amqp://user:secret@host")
+        BrokerAddress.parse("amqp://user:secret@host")
     assert "secret" not in str(refused.value)
 
 
 async def test_telemetry_comes_over_a_real_broker_and_a_command_is_answered(broker: int) -> None:
     hub = Hub()
-    feed = Feed(hub, f"mqtt://127.0.0.1:{broker}")
+    feed = Feed(hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{broker}"))
     world = World(broker, {"a": 1}, None)
     ready = asyncio.Event()
     async with background(world.run(ready), feed.run()):
@@ -142,7 +143,7 @@ async def test_telemetry_comes_over_a_real_broker_and_a_command_is_answered(brok
 
 async def test_a_bad_payload_does_not_stop_the_feed(broker: int) -> None:
     hub = Hub()
-    feed = Feed(hub, f"mqtt://127.0.0.1:{broker}")
+    feed = Feed(hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{broker}"))
     async with background(feed.run()), aiomqtt.Client("127.0.0.1", broker) as client:
         while hub.newest_ms("a") is None:
             await client.publish("bms/a/telemetry", b"\xff\x00", qos=1)
@@ -152,7 +153,7 @@ async def test_a_bad_payload_does_not_stop_the_feed(broker: int) -> None:
 
 async def test_the_feed_comes_back_with_its_broker(free_port: int) -> None:
     hub = Hub()
-    feed = Feed(hub, f"mqtt://127.0.0.1:{free_port}")
+    feed = Feed(hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{free_port}"))
 
     def is_connected() -> bool:
         head = json.loads(hub.frame(View("none"), 0))["head"]
@@ -172,7 +173,7 @@ async def test_an_alarm_that_ended_while_the_broker_was_away_is_not_shown_for_ev
 ) -> None:
     """The broker forgets what it retained; a monitor tells again what still stands."""
     hub = Hub()
-    feed = Feed(hub, f"mqtt://127.0.0.1:{free_port}", clock_ms=lambda: NOW)
+    feed = Feed(hub, BrokerAddress.parse(f"mqtt://127.0.0.1:{free_port}"), clock_ms=lambda: NOW)
 
     async def tell(*alarms: str) -> None:
         async with aiomqtt.Client("127.0.0.1", free_port) as client:
@@ -194,7 +195,7 @@ async def test_an_alarm_that_ended_while_the_broker_was_away_is_not_shown_for_ev
 
 
 async def test_without_a_broker_a_command_says_so() -> None:
-    feed = Feed(Hub(), "mqtt://127.0.0.1:1")
+    feed = Feed(Hub(), BrokerAddress.parse("mqtt://127.0.0.1:1"))
     with pytest.raises(FeedError, match="broker is away"):
         await feed.request("a", Command(v=1, id="c", action="acknowledge", code="x"), "mei")
     assert text(FeedError("feed_away").key, "zh") == "消息代理连接已断开，命令未发出"

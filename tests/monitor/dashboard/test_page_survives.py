@@ -35,6 +35,7 @@ from monitor.dashboard.live.feed import Feed, wall_clock_ms
 from monitor.dashboard.live.hub import Hub, View
 from monitor.dashboard.live.socket import STANDS_S, Live
 from monitor.errors import PayloadError
+from monitor.mqtt.address import BrokerAddress
 from monitor.supervisor import Report, Supervisor
 from tests.dashboard_world import (
     START_MS,
@@ -68,7 +69,7 @@ async def served(port: int, broker_url: str | None = None) -> AsyncIterator[Supe
     started = asyncio.Event()
     tasks = [asyncio.create_task(serve(one.app, "127.0.0.1", port, started=started))]
     if broker_url is not None:
-        one.feed = Feed(one.hub, broker_url)
+        one.feed = Feed(one.hub, BrokerAddress.parse(broker_url))
         run = one.supervisor.run("feed", one.feed.run)
         tasks.append(asyncio.create_task(run))
     await started.wait()
@@ -126,7 +127,7 @@ def test_an_estimate_with_lists_of_unequal_length_is_refused(name: str, length: 
         at[key] = (at[key] * 3)[:length]
 
     hub = Hub()
-    feed = Feed(hub, "mqtt://127.0.0.1:1")
+    feed = Feed(hub, BrokerAddress.parse("mqtt://127.0.0.1:1"))
     with pytest.raises(PayloadError, match="entries"):
         feed.handle("bms/a/estimate", changed(change), NOW)
     feed.handle("bms/a/estimate", changed(lambda tree: None), NOW)
@@ -143,7 +144,7 @@ def test_an_estimate_of_no_cell_or_of_too_many() -> None:
 
 @pytest.mark.parametrize("number", [-1, MAX_TIMESTAMP_MS + 1, 2**63, 2**64, 10**400])
 def test_a_time_that_is_none_is_refused_wherever_it_stands(number: int) -> None:
-    feed = Feed(Hub(), "mqtt://127.0.0.1:1")
+    feed = Feed(Hub(), BrokerAddress.parse("mqtt://127.0.0.1:1"))
 
     def refused(topic: str, message: object, *path: str) -> None:
         tree = msgspec.to_builtins(message)
@@ -179,7 +180,7 @@ def test_a_list_of_names_has_a_bound(part: str) -> None:
         "alarm.places": ("bms/a/event", event),
         "failing": ("bms/_monitor/m/metrics", counts | {"inference": {}}),
     }.get(part, ("bms/_simulator/s/state", SimulatorState(1, ["a"], ["a"])))
-    feed = Feed(Hub(), "mqtt://127.0.0.1:1")
+    feed = Feed(Hub(), BrokerAddress.parse("mqtt://127.0.0.1:1"))
     tree = msgspec.to_builtins(message)
     *outer, key = part.split(".")
     at = tree[outer[0]] if outer else tree

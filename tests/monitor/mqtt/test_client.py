@@ -8,7 +8,7 @@ import time
 import aiomqtt
 import pytest
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client import Client
 
 

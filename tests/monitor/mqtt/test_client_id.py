@@ -9,9 +9,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import Frame, Topics, encode
 from monitor.errors import ConfigurationError
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.client_id import client_id
 from monitor.mqtt.link import MqttLink
 from monitor.service import INGEST

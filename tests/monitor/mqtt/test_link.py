@@ -11,7 +11,8 @@ from pathlib import Path
 import aiomqtt
 
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.link import MESSAGE_BYTES, Message, MqttLink
 
 MESSAGES = 400

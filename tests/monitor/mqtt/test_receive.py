@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.receive import BLOCK_BYTES, BlockClient, BlockSocket, Received
 
 PROTOCOLS = [paho.MQTTv311, paho.MQTTv5]

@@ -13,7 +13,7 @@ import aiomqtt
 import pytest
 
 from cellpulse.embedded import embedded_broker
-from monitor.config import BrokerAddress
+from monitor.mqtt.address import BrokerAddress
 from monitor.mqtt.link import MqttLink
 from monitor.mqtt.takeover import LONGEST_INFERRED_S, STEADY_S, TAKEN_OVER, WAIT_S, Takeovers
 

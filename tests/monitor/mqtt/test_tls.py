@@ -15,13 +15,14 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from bridge.broker import BrokerAddress as BridgeAddress
-from bridge.errors import MappingError
+from bridge.settings import address_of, with_credentials
 from cellpulse.process_list import without_secrets
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config, load
+from monitor.config import Config, load
 from monitor.errors import ConfigurationError
-from monitor.mqtt.link import MqttLink, collect_retained, tls_context
+from monitor.mqtt.address import BrokerAddress
+from monitor.mqtt.client import Client
+from monitor.mqtt.link import MqttLink, collect_retained
 from tests.conftest import ROOT, need, wait_for_port
 
 
@@ -66,7 +67,7 @@ def secured(
         f"listener {free_port} 127.0.0.1", f"certfile {papers}/server.crt",
         f"keyfile {papers}/server.key", "persistence false", "user root",
     ]  # fmt: skip
-    address = BrokerAddress("127.0.0.1", free_port, tls=True)
+    address = BrokerAddress("127.0.0.1", free_port, tls=True, ca=papers / "ca.crt")
     if request.param == "password":
         passwords = tmp_path / "passwords"
         tool = str(shutil.which("mosquitto_passwd"))
@@ -86,7 +87,7 @@ def secured(
     )  # fmt: skip
     try:
         wait_for_port(free_port, process)
-        yield Config(broker=address, broker_ca=papers / "ca.crt", store=tmp_path / "s.sqlite")
+        yield Config(broker=address, store=tmp_path / "s.sqlite")
     finally:
         process.terminate()
         process.wait(10)
@@ -95,24 +96,22 @@ def secured(
 async def test_every_client_of_ours_comes_in(secured: Config) -> None:
     async with connector(secured)(aiomqtt.Will("bms/x", b"")) as client:
         await client.publish("bms/p/alarm/stale/pack", b"kept", 1, True)
-    found = await collect_retained(secured.broker, "bms/+/alarm/+/+", secured.broker_ca)
+    found = await collect_retained(secured.broker, "bms/+/alarm/+/+")
     assert found == {"bms/p/alarm/stale/pack": b"kept"}
-    link = MqttLink(secured.broker, "test", ca=secured.broker_ca)
+    link = MqttLink(secured.broker, "test")
     await asyncio.to_thread(link.open)
     assert link.connected.is_set()
     await asyncio.to_thread(link.close)
-    bridge = BridgeAddress.of(secured.broker.url(), str(secured.broker_ca)).with_credentials(
-        {
-            "CELLPULSE_BROKER_CERT": str(secured.broker.cert),
-            "CELLPULSE_BROKER_KEY": str(secured.broker.key),
-        }
-        if secured.broker.cert
-        else {}
+    certificate = {
+        "CELLPULSE_BROKER_CERT": str(secured.broker.cert),
+        "CELLPULSE_BROKER_KEY": str(secured.broker.key),
+    }
+    bridge = with_credentials(
+        address_of(secured.broker.url(), str(secured.broker.ca)),
+        certificate if secured.broker.cert else {},
     )
-    async with aiomqtt.Client(
-        bridge.host, bridge.port, username=bridge.username, password=bridge.password,
-        tls_context=bridge.tls_context(),
-    ) as client:  # fmt: skip
+    assert bridge == secured.broker
+    async with Client.to(bridge) as client:
         await client.publish("bms/p/status", b"online", 1)
 
 
@@ -120,25 +119,25 @@ async def test_who_is_not_known_stays_out(secured: Config, papers: Path) -> None
     if secured.broker.cert is None:
         stranger = replace(secured.broker, password="guessed")
         with pytest.raises(ConfigurationError, match="Not authorized") as refused:
-            await asyncio.to_thread(MqttLink(stranger, "eve", ca=secured.broker_ca).open)
+            await asyncio.to_thread(MqttLink(stranger, "eve").open)
         assert "guessed" not in str(refused.value)
     else:
         stranger = replace(secured.broker, cert=papers / "eve.crt", key=papers / "eve.key")
     client = aiomqtt.Client(
         stranger.host, stranger.port, username=stranger.user, password=stranger.password,
-        tls_context=tls_context(stranger, secured.broker_ca), timeout=1,
+        tls_context=stranger.tls_context(), timeout=1,
     )  # fmt: skip
     with pytest.raises(aiomqtt.MqttError):
         await client.__aenter__()
 
 
 async def test_a_false_broker_is_not_trusted(secured: Config, papers: Path) -> None:
-    for config in (
-        replace(secured, broker_ca=papers / "other-ca.crt"),
-        replace(secured, broker_ca=None),
-        replace(secured, broker=replace(secured.broker, host="localhost")),  # not in the names
+    for address in (
+        replace(secured.broker, ca=papers / "other-ca.crt"),
+        replace(secured.broker, ca=None),
+        replace(secured.broker, host="localhost"),  # not in the names
     ):
-        link = MqttLink(config.broker, "test", ca=config.broker_ca)
+        link = MqttLink(address, "test")
         with pytest.raises(ConfigurationError, match="certificate verify failed"):
             await asyncio.to_thread(link.open)
 
@@ -149,12 +148,10 @@ def test_bad_papers_are_one_sentence(papers: Path, tmp_path: Path) -> None:
     address = BrokerAddress(tls=True)
     for ca in (empty, tmp_path / "absent"):
         with pytest.raises(ConfigurationError, match=f"broker_ca = {ca}: "):
-            tls_context(address, ca)
+            replace(address, ca=ca).tls_context()
     for cert, key in ((empty, None), (papers / "ann.crt", papers / "eve.key")):
         with pytest.raises(ConfigurationError, match="expected a PEM certificate and its key"):
-            tls_context(replace(address, cert=cert, key=key), None)
-    with pytest.raises(MappingError, match="client certificate"):
-        replace(BridgeAddress.of("mqtts://h"), cert=str(empty)).tls_context()
+            replace(address, cert=cert, key=key).tls_context()
 
 
 def test_credentials_come_from_files_and_the_environment(tmp_path: Path) -> None:
@@ -162,14 +159,15 @@ def test_credentials_come_from_files_and_the_environment(tmp_path: Path) -> None
     file.write_text("s3cret\n")
     config = load(None, {}, broker="mqtts://ann@h", broker_password_file=file)
     assert config.broker.password == "s3cret"
+    assert load(None, {}, broker="mqtts://h", broker_ca=file).broker.ca == file
     assert "s3cret" not in repr(config)
     config = load(None, {"CELLPULSE_BROKER_PASSWORD": "env"}, broker="mqtts://ann@h")
     assert config.broker.password == "env"
     assert "'env'" not in repr(config)
     config = load(None, {"CELLPULSE_BROKER_PASSWORD": "env"}, broker="mqtts://ann:url@h")
     assert config.broker.password == "url"
-    bridge = BridgeAddress.of("mqtt://ann@h").with_credentials(
-        {"CELLPULSE_BROKER_PASSWORD_FILE": str(file)}
+    bridge = with_credentials(
+        address_of("mqtt://ann@h"), {"CELLPULSE_BROKER_PASSWORD_FILE": str(file)}
     )
     assert bridge.password == "s3cret"
     for flags, reason in (

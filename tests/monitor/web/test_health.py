@@ -18,17 +18,18 @@ import aiomqtt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cellpulse.asking import UnhealthyError, ask_health
+from cellpulse.questions import UnhealthyError, ask_health
 from cellpulse.wiring import connector
-from monitor.config import BrokerAddress, Config
+from monitor.config import Config
 from monitor.contract import AssetConfig, Frame, MonitorMetrics, Topics, decode, encode
 from monitor.errors import ConfigurationError
-from monitor.models.folder import models_folder
+from monitor.models.folder import load_models, models_folder
 from monitor.models.timing import Stopwatch, quantile
-from monitor.service import Monitor, load_models
+from monitor.mqtt.address import BrokerAddress
+from monitor.service import Monitor
 from monitor.store.checkpoint import newest
-from monitor.web.exposition import Family, expose
 from monitor.web.health import Health
+from monitor.web.scrape import exposed, gauge
 from tests.conftest import ROOT
 from tests.engine_world import T0
 from tests.monitor.test_pipeline import World, hot
@@ -94,7 +95,7 @@ def test_rates_are_of_the_time_between_marks(health: Health) -> None:
 
 def test_prometheus_reads_the_same(health: Health) -> None:
     health.alarms[5] = 2
-    found = parsed(health.exposition(T0, {"broker": True, "store": False}))
+    found = parsed(health.exposition(T0, {"broker": True, "store": False}).decode())
     assert found["cellpulse_frames_total"] == 3
     assert found["cellpulse_dropped_total"] == 5
     assert found["cellpulse_client_taken_over_total"] == 2
@@ -110,7 +111,7 @@ def test_prometheus_reads_the_same(health: Health) -> None:
 
 def test_a_label_may_hold_anything() -> None:
     hostile = 'a"} 1\nevil_total 9 \\'
-    text = expose([Family.gauge("x", "One\nline.", {(("name", hostile),): 1.0})])
+    text = exposed([gauge("x", "One\nline.", [({"name": hostile}, 1.0)])]).decode()
     (family,) = text_string_to_metric_families(text)
     (sample,) = family.samples
     assert sample.labels == {"name": hostile}

@@ -43,7 +43,7 @@ async def _ask_gateway(name: str, config: Config) -> str:
     topic = Topics(config.root).ours("gateway", name, "status")
     try:
         async with asyncio.timeout(WITHIN_S):
-            found = await collect_retained(config.broker, topic, config.broker_ca)
+            found = await collect_retained(config.broker, topic)
     except (TimeoutError, MqttError) as error:
         raise UnhealthyError(f"broker {config.broker}: {error or 'no answer in time'}") from error
     said = found.get(topic, b"nothing").decode("utf-8", "replace")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from bridge.interrupt import until_signal
 from cellpulse.logs import start_logging
 from monitor.config import Config
 from monitor.errors import CellpulseError
@@ -22,7 +21,7 @@ def run(work: Coroutine[Any, Any, None], config: Config | None = None) -> None:
     """
     start_logging(config or Config())
     try:
-        asyncio.run(_until_signal(work))
+        asyncio.run(until_signal(work))
     except BaseException as error:
         ours = first_of_ours(error)
         if ours is None:
@@ -42,23 +41,3 @@ def first_of_ours(error: BaseException) -> BaseException | None:
         found = [first_of_ours(inner) for inner in error.exceptions]
         return None if None in found else found[0]
     return error if isinstance(error, CellpulseError | RecordingError) else None
-
-
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows has no handlers in the loop
-            loop.add_signal_handler(number, stop)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not stopped:
-            raise

@@ -1,0 +1,5 @@
+"""`python -m training.twin`."""
+
+from training.twin.command import main
+
+main()
