@@ -50,6 +50,7 @@ EDGES = frozenset(
     [
         "config",
         "delivery",
+        "outgoing",
         "pipeline",
         "recovery",
         "service",
