@@ -315,15 +315,14 @@ class Engine:
         first = 0
         for k, (item, asset) in enumerate(zip(items, run.assets, strict=True)):
             temperature = item.frame.temperature_c
-            if temperature is None or run.verdicts[k] > NEW_SEGMENT:
+            sensors = len(temperature) if type(temperature) is list else temperature is not None
+            if sensors == asset.sensors or not sensors or run.verdicts[k] > NEW_SEGMENT:
                 continue
-            sensors = len(temperature) if type(temperature) is list else 1
-            if sensors not in (asset.sensors, 0):
-                # Frames before this one were wired otherwise: they are computed first.
-                if k > first and asset.sensors:
-                    self._wired(run.part(first, k), results)
-                    first = k
-                self._wire(asset, sensors, len(results.handled) + k - first)
+            # Frames before this one were wired otherwise: they are computed first.
+            if k > first and asset.sensors:
+                self._wired(run.part(first, k), results)
+                first = k
+            self._wire(asset, int(sensors), len(results.handled) + k - first)
         self._wired(run.part(first, len(run)), results)
 
     def _wire(self, asset: Asset, sensors: int, place: int) -> None:

@@ -8,9 +8,6 @@ No message ends it. What the contract refuses is counted and answered. What rais
 where it is computed or written, is set aside: the engine goes back to the last commit, every input
 since then is taken again with a commit of its own, and the one that raises is kept in the journal
 as `Trouble` with its reason, which is an alarm.
-
-The module is long because what is announced, committed and acknowledged in which order stands in
-one place.
 """
 
 from __future__ import annotations
@@ -20,48 +17,25 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
 
 import msgspec
 
 from monitor.alarms.book import Key
 from monitor.alarms.operators import EVERYBODY, Operators
 from monitor.alarms.rules import ESTIMATE_FAILED, INPUT_QUARANTINED, Rule
-from monitor.charging.advice import AdviceModel, advise
-from monitor.contract import (
-    ASSET_PATTERN,
-    GROUP_ASSET,
-    VERSION,
-    Advice,
-    AlarmRecord,
-    AssetConfig,
-    Command,
-    DeviceAlarm,
-    Rejected,
-    Reply,
-    Topics,
-    decode,
-    decode_status,
-    decode_telemetry,
-    encode,
-    is_asset_name,
-)
+from monitor.announcements import announcements, as_it_stands, differences
+from monitor.charging.advice import AdviceModel
+from monitor.contract import VERSION, Reply, Topics, encode
 from monitor.delivery import InputLog, Publisher
 from monitor.engine import Engine
 from monitor.errors import PayloadError, StoreError, reason_of
-from monitor.inputs import (
-    CommandIn,
-    ConfigIn,
-    DeviceAlarmIn,
-    FrameIn,
-    Input,
-    StatusIn,
-    Tick,
-    Trouble,
-)
+from monitor.estimate_queue import EstimateQueue
+from monitor.inputs import CommandIn, FrameIn, Input, Tick, Trouble
 from monitor.kernels.columns import Verdict
 from monitor.mqtt.link import Message
+from monitor.outgoing import PAYLOAD_START, Outgoing
 from monitor.quarantine import Kept, of_input, of_message, of_stored
+from monitor.received import inputs_of
 from monitor.recovery import recover
 from monitor.results import Handled, Results
 from monitor.store.checkpoint import Checkpoint, write
@@ -69,18 +43,8 @@ from monitor.store.checkpoint import Checkpoint, write
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 0.01  # the least time from one commit to the next on a busy stream
-ESTIMATE_EVERY_S = 0.25
-ESTIMATE_EXPIRY_S = 3_600
-ADVICE_EVERY_S = 10.0
-REJECTED_PER_S = 10
 LATENCIES = 10_000
-PAYLOAD_START = 100  # bytes of a refused payload that its answer tells
-BRACKETS = 64  # in a frame's payload that is kept as it came; a frame of ours has a few
-KINDS_LOGGED = 100
 TROUBLE_EVERY_MS = 30_000  # the same trouble is told again: its alarm ends a minute after it
-
-
-Announcement = tuple[str, bytes, bool]  # topic, payload, whether it is retained
 
 
 class Pipeline:
@@ -106,23 +70,16 @@ class Pipeline:
         self._journal = journal
         self._publisher = publisher
         self._topics = topics
-        self._id = monitor_id
+        self._out = Outgoing(publisher, topics, monitor_id)
+        self._estimates = EstimateQueue(engine, topics, self._out.publish, policy)
         self._unwritten: tuple[Results, list[Message]] | None = None
         self._again: deque[Input] = deque()  # to be taken one by one; the engine is to be restored
         self._again_messages: list[Message] = []  # to be acknowledged after them
         self._told_ms: dict[tuple[str, str, str], int] = {}  # troubles, and when they were told
         self._committed_s = -1e9
-        self._dirty: set[str] = set()  # assets with something to tell
-        self._due: list[tuple[float, str]] = []  # when, and whose turn; a heap
-        self._published: dict[str, float] = {}
-        self._policy = policy
         self._operators = operators
-        self._advised: dict[str, tuple[float, Advice | None]] = {}
-        self._rejected_window = (0.0, 0)
         self._astray = False  # whether the engine is not where journal and `_unwritten` end
         self._said: set[Key] = set()  # alarms published of inputs that are taken again
-        self._logged: set[str] = set()
-        self._failed: list[tuple[str, Exception]] = []  # estimates that could not be made
 
     def recover(self) -> int:
         """Bring the engine to where the journal ends; returns how many inputs were run again.
@@ -187,11 +144,11 @@ class Pipeline:
         inputs: list[Input] = []
         for message in messages:
             try:
-                self._read(message, inputs)
+                inputs += self._read(message)
             except PayloadError as error:
                 self._refuse(message.topic, message.payload, str(error), now_ms)
             except Exception as error:
-                self._log(f"a message on {message.topic:.120} raises", error)
+                self._out.unexpected(f"a message on {message.topic:.120} raises", error)
                 arrival_ms = message.arrival_ms
                 kept = of_message(message.topic, message.payload, arrival_ms, error, self._topics)
                 inputs.append(self._note(kept))
@@ -261,44 +218,28 @@ class Pipeline:
         self.latencies_ms.extend([max(0.0, now_ms - message.arrival_ms) for message in messages])
         for one in results.handled:
             if one.reply is not None and isinstance(one.input, CommandIn):
-                self._publish(self._topics.of(one.input.asset, "reply"), encode(one.reply))
+                self._out.publish(self._topics.of(one.input.asset, "reply"), encode(one.reply))
         for cycle in results.cycles:
             topic = self._topics.of(cycle.summary.asset, "cycle")
-            self._publish(topic, encode(cycle.summary))
+            self._out.publish(topic, encode(cycle.summary))
         for name in dict.fromkeys(cycle.summary.asset for cycle in results.cycles):
-            self._publish_estimate(name, time.monotonic())
-        for name in results.touched - self._dirty:
-            self._dirty.add(name)
-            heappush(self._due, (self._published.get(name, -1e9) + ESTIMATE_EVERY_S, name))
+            self._estimates.publish(name, time.monotonic())
+        self._estimates.add(results.touched)
 
     def publish_estimates(self, now_s: float, *, most: int | None = None) -> float | None:
-        """Publish what is new of each asset, at most every `ESTIMATE_EVERY_S`.
+        """Publish what is new of each asset, at most every quarter of a second.
 
         With `most`, so many of them at once at the most. Returns in how many seconds the next one
         is due, None where nothing is to be told.
         """
-        for name, error in self._failed:
+        for name, error in self._estimates.take_failed():
             at_ms = time.time_ns() // 1_000_000
             self.trouble(name, ESTIMATE_FAILED.code, "pack", reason_of(error), at_ms)
-        self._failed.clear()
-        due = self._due
-        while due and due[0][0] <= now_s and most != 0:
-            _, name = heappop(due)
-            if name in self._dirty:
-                self._publish_estimate(name, now_s)
-                most = None if most is None else most - 1
-        return max(0.0, due[0][0] - now_s) if due else None
+        return self._estimates.publish_due(now_s, most)
 
     def reconcile(self, retained: dict[str, bytes]) -> None:
         """Make the broker's retained alarm records right; only differences are sent."""
-        wanted = {
-            self._alarm_topic(record): encode(record) for record in self.engine.alarm_records()
-        }
-        for topic, payload in wanted.items():
-            if retained.get(topic) != payload:
-                self._publish(topic, payload, retain=True)
-        for topic in retained.keys() - wanted.keys():
-            self._publish(topic, b"", retain=True)
+        self._out.announce(differences(retained, self.engine.book, self._topics))
 
     def trouble(self, asset: str, code: str, source: str, reason: str, now_ms: int) -> None:
         """Raise the alarm of a code of `rules.TROUBLES`, or have it go on."""
@@ -337,7 +278,7 @@ class Pipeline:
         self, inputs: Sequence[Input], messages: Sequence[Message], error: Exception
     ) -> None:
         """Have all that is not committed taken again one by one, from the last commit on."""
-        self._log("an input raises, looking for it", error)
+        self._out.unexpected("an input raises, looking for it", error)
         came, told = self._unwritten or (Results(), [])
         self._said |= {
             (event.alarm.asset, event.alarm.code, event.alarm.source) for event in came.events
@@ -364,12 +305,12 @@ class Pipeline:
             self._astray = True  # until it is committed
             try:
                 results = self.engine.process([item])
-                said = self._announcements(results)
+                said = announcements(results, self.engine.book, self._topics)
                 self._journal.commit(results)
             except StoreError:
                 raise
             except Exception as error:
-                self._log("set aside", error)
+                self._out.unexpected("set aside", error)
                 self._again.popleft()
                 kept = of_input(item, error, self._topics)
                 if kept is not None:
@@ -377,12 +318,13 @@ class Pipeline:
                 continue
             self._astray = False
             self._again.popleft()
-            self._announce(said)
+            self._out.announce(said)
             self._committed(results, [])
             self._refuse_ahead(results.handled)
             together.add(results)
         # Of an input that was set aside since, say.
-        self._announce([self._as_it_stands(key) for key in sorted(self._said)])
+        book, topics = self.engine.book, self._topics
+        self._out.announce([as_it_stands(key, book, topics) for key in sorted(self._said)])
         self._said.clear()
         messages, self._again_messages = self._again_messages, []
         self._committed(Results(), messages)
@@ -393,7 +335,8 @@ class Pipeline:
         self.quarantined += 1
         message, at_ms = kept.message, kept.arrival_ms
         start = message.payload[:PAYLOAD_START].encode("utf-8", "backslashreplace")
-        self._answer(message.topic, start, f"set aside: {message.reason}", at_ms)
+        count = self.rejected + self.quarantined
+        self._out.answer(message.topic, start, f"set aside: {message.reason}", at_ms, count)
         detail = msgspec.json.encode(message).decode()
         return Trouble(kept.asset, INPUT_QUARANTINED.code, "pack", at_ms, detail)
 
@@ -408,14 +351,6 @@ class Pipeline:
                 topic = self._topics.of(item.asset, "telemetry")
                 self._refuse(topic, item.payload, reason, item.arrival_ms)
 
-    def _log(self, what: str, error: Exception) -> None:
-        """An error that nobody expected: the first of its kind with where it arose."""
-        reason = reason_of(error)
-        new = reason[:40] not in self._logged and len(self._logged) < KINDS_LOGGED
-        if new:
-            self._logged.add(reason[:40])
-        log.error("%s: %s", what, reason, exc_info=error if new else None)
-
     def _keep(self, results: Results, messages: Sequence[Message]) -> None:
         """Have it committed with whatever waits already."""
         if self._unwritten is None:
@@ -426,145 +361,29 @@ class Pipeline:
 
     def _announce_all(self, results: Results) -> None:
         """Publish the alarms of some inputs; all of them, or where one cannot be written, none."""
-        self._announce(self._announcements(results))
+        self._out.announce(announcements(results, self.engine.book, self._topics))
 
-    def _announce(self, said: Sequence[Announcement]) -> None:
-        for topic, payload, retain in said:
-            self._publish(topic, payload, retain=retain)
-
-    def _announcements(self, results: Results) -> list[Announcement]:
-        """What is to be published of the alarms of some inputs, in order."""
-        said: list[Announcement] = []
-        for event in results.events:
-            record = event.alarm
-            if event.group is None:
-                payload = b"" if record.state == "normal" else encode(record)
-                said.append((self._alarm_topic(record), payload, True))
-            said.append((self._topics.of(record.asset, "event"), encode(event), False))
-        return said + [self._as_it_stands(key) for key in results.changed]
-
-    def _as_it_stands(self, key: Key) -> Announcement:
-        """An alarm's record as it is to be retained."""
-        record = self.engine.alarm_record(key)
-        topic = self._topics.of(key[0], "alarm", *key[1:])
-        return topic, b"" if record is None else encode(record), True
-
-    def _publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False,
-        expiry_s: int | None = None,
-    ) -> None:  # fmt: skip
-        """Publish; what the publisher does not take (too long, say) is no input's fault."""
-        try:
-            self._publisher.publish(topic, payload, qos=qos, retain=retain, expiry_s=expiry_s)
-        except Exception as error:
-            self._log(f"{topic:.120} is not published", error)
-
-    def _alarm_topic(self, record: AlarmRecord) -> str:
-        return self._topics.of(record.asset, "alarm", record.code, record.source)
-
-    def _publish_estimate(self, name: str, now_s: float) -> None:
-        self._dirty.discard(name)
-        self._published[name] = now_s
-        try:
-            estimate = self.engine.estimate(name)
-            if estimate is None:
-                return
-            if self._policy is not None:
-                advice = self._advice(self._policy, name, now_s)
-                estimate = msgspec.structs.replace(estimate, advice=advice)
-            payload = encode(estimate)
-        except Exception as error:  # the others' are published all the same
-            self._failed.append((name, error))
-            return
-        self._publish(
-            self._topics.of(name, "estimate"), payload, qos=0, retain=True,
-            expiry_s=ESTIMATE_EXPIRY_S,
+    def _read(self, message: Message) -> list[Input]:
+        inputs = inputs_of(
+            self._topics, message.topic, message.payload, message.arrival_ms,
+            retained=message.retain,
         )  # fmt: skip
+        if inputs and isinstance(inputs[0], CommandIn):
+            self._check_operator(inputs[0])
+        return inputs
 
-    def _advice(self, policy: AdviceModel, name: str, now_s: float) -> Advice | None:
-        """Charging advice, thought over every few seconds: it changes slowly."""
-        at_s, advice = self._advised.get(name, (-1e9, None))
-        if now_s - at_s >= ADVICE_EVERY_S:
-            state = self.engine.charge_state(name)
-            advice = None if state is None else advise(policy, state)
-            self._advised[name] = (now_s, advice)
-        return advice
-
-    def _read(self, message: Message, inputs: list[Input]) -> None:
-        asset, rest = self._topics.split(message.topic)
-        payload, arrival = message.payload, message.arrival_ms
-        if asset == GROUP_ASSET and rest[:1] != ("command",):
-            raise PayloadError("the contract has no such topic")
-        if asset.startswith("_") and asset != GROUP_ASSET:
-            if asset != "_gateway" or len(rest) != 2 or rest[1] != "status":
-                raise PayloadError("the contract has no such topic")
-            _check_name("gateway", rest[0])
-            if payload:
-                inputs.append(StatusIn(rest[0], True, decode_status(payload), arrival))
-        elif rest == ("telemetry",):
-            frames = decode_telemetry(payload)
-            if len(frames) == 1 and payload[:1] == b"{":
-                # What nests deeply in a field that is ignored would be read again at every start.
-                deep = payload.count(b"[") + payload.count(b"{") > BRACKETS
-                kept = encode(frames[0]) if deep else payload
-                inputs.append(FrameIn(asset, frames[0], arrival, kept))
-            else:
-                inputs.extend(FrameIn(asset, f, arrival, encode(f)) for f in frames)
-        elif rest == ("config",):
-            if payload:
-                inputs.append(ConfigIn(asset, decode(AssetConfig, payload), arrival))
-        elif rest == ("status",):
-            if payload:
-                inputs.append(StatusIn(asset, False, decode_status(payload), arrival))
-        elif rest == ("device_alarm",):
-            inputs.append(DeviceAlarmIn(asset, decode(DeviceAlarm, payload), arrival))
-        elif len(rest) == 2 and rest[0] == "command":
-            if message.retain:
-                raise PayloadError("a retained command is ignored")
-            _check_name("user", rest[1])
-            command = decode(Command, payload)
-            self._check_operator(asset, rest[1], command)
-            inputs.append(CommandIn(asset, rest[1], command, arrival))
-        else:
-            raise PayloadError("the contract has no such topic")
-
-    def _check_operator(self, asset: str, user: str, command: Command) -> None:
+    def _check_operator(self, item: CommandIn) -> None:
         """Answer who may not command, and raise PayloadError: nothing is journalled or changed."""
         assets, gateways = self.engine.fleet.assets, self.engine.book.gateways
         reason = self._operators.refusal(
-            asset, user, lambda name: name in assets or name in gateways.values()
+            item.asset, item.user, lambda name: name in assets or name in gateways.values()
         )
         if reason is not None:
-            reply = Reply(VERSION, command.id, "refused", reason, user)
-            self._publish(self._topics.of(asset, "reply"), encode(reply))
+            reply = Reply(VERSION, item.command.id, "refused", reason, item.user)
+            self._out.publish(self._topics.of(item.asset, "reply"), encode(reply))
             raise PayloadError(reason)
 
     def _refuse(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
         """Count a refused payload and say why."""
         self.rejected += 1
-        self._answer(topic, payload, reason, now_ms)
-
-    def _answer(self, topic: str, payload: bytes, reason: str, now_ms: int) -> None:
-        """Say why a payload was not taken, at most `REJECTED_PER_S` times a second."""
-        second, count = self._rejected_window
-        now = time.monotonic()
-        if now - second >= 1.0:
-            second, count = now, 0
-        self._rejected_window = (second, count + 1)
-        if count >= REJECTED_PER_S:
-            return
-        log.info("refused a payload on %s: %s", topic[:120], reason)
-        refusal = Rejected(
-            v=VERSION,
-            timestamp_ms=now_ms,
-            topic=topic[:200],
-            reason=reason,
-            payload_start=payload[:PAYLOAD_START].decode("utf-8", "replace"),
-            count=self.rejected + self.quarantined,
-        )
-        self._publish(self._topics.ours("monitor", self._id, "rejected"), encode(refusal))
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not is_asset_name(name):
-        raise PayloadError(f"{kind} name {name[:80]!r}: expected {ASSET_PATTERN}")
+        self._out.answer(topic, payload, reason, now_ms, self.rejected + self.quarantined)

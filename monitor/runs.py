@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from monitor.fleet import Asset, Fleet
 from monitor.inputs import FrameIn
@@ -16,8 +16,7 @@ from monitor.kernels.frames import FRAME, Frames
 NEW_SEGMENT = int(Verdict.NEW_SEGMENT)  # an enumeration's member takes its time to be looked up
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Frames in a row with their assets, and what admission says of each."""
 
     items: Sequence[FrameIn]

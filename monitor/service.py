@@ -37,6 +37,7 @@ from monitor.contract import GROUP_ASSET, AssetConfig, Topics, encode
 from monitor.drift import detector
 from monitor.engine import Engine
 from monitor.errors import AwayError, ConfigurationError, StoreError
+from monitor.estimate_queue import ESTIMATE_EVERY_S
 from monitor.models.folder import has_model, load_model
 from monitor.models.onnx import SohModel, ThermalModel
 from monitor.models.timing import TimedSohModel, TimedThermalModel
@@ -45,7 +46,7 @@ from monitor.mqtt.former_session import empty_former_session
 from monitor.mqtt.link import CONNECT_TIMEOUT_S, Clock, MqttLink, collect_retained, wall_clock_ms
 from monitor.notify.homeassistant import discovery
 from monitor.notify.webhook import Outbox, Sender, Webhook
-from monitor.pipeline import ESTIMATE_EVERY_S, Pipeline
+from monitor.pipeline import Pipeline
 from monitor.store.checkpoint import write
 from monitor.store.influx_sink import make_sink
 from monitor.store.journal import Journal

@@ -34,8 +34,10 @@ from monitor.contract import (
 )
 from monitor.engine import Engine
 from monitor.errors import StoreError
+from monitor.estimate_queue import ESTIMATE_EVERY_S
 from monitor.mqtt.link import Message
-from monitor.pipeline import COMMIT_EVERY_S, ESTIMATE_EVERY_S, REJECTED_PER_S, Pipeline
+from monitor.outgoing import REJECTED_PER_S
+from monitor.pipeline import COMMIT_EVERY_S, Pipeline
 from monitor.results import Results
 from monitor.store.checkpoint import newest
 from monitor.store.journal import Journal

@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_set_aside(
     def mistaken(payload: bytes) -> list[Frame]:
         raise MemoryError("a mistake of ours")
 
-    monkeypatch.setattr("monitor.pipeline.decode_telemetry", mistaken)
+    monkeypatch.setattr("monitor.received.decode_telemetry", mistaken)
     odd = message("bms/p/telemetry", b"\xff{", T0 + 5)
     named = DeviceAlarm(v=1, timestamp_ms=T0, name="short", active=True)
     world.pipeline.step([odd, message("bms/p/device_alarm", named)], T0)
@@ -255,7 +255,7 @@ def test_an_alarm_that_cannot_be_written_is_said_wholly_or_not_at_all(
             raise ValueError("a mistake of ours")
         return encode(one)
 
-    monkeypatch.setattr("monitor.pipeline.encode", mistaken)
+    monkeypatch.setattr("monitor.announcements.encode", mistaken)
     world.pipeline.step(batch(*[frame(k, hot=True) for k in range(2)], frame(2)), T0)
     assert world.pipeline.quarantined == 1
     assert world.out.published("over_temperature/t01") == []
@@ -357,7 +357,7 @@ def test_a_tick_that_raises_while_the_store_cannot_be_read(
     if where == "engine":
         monkeypatch.setattr(world.engine, "_tick", mistaken)
     else:
-        monkeypatch.setattr("monitor.pipeline.encode", mistaken)
+        monkeypatch.setattr("monitor.announcements.encode", mistaken)
     journal.broken = True
     with pytest.raises(StoreError):
         pipeline.tick(T0 + 10**9)

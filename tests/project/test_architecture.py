@@ -51,6 +51,7 @@ EDGES = frozenset(
     [
         "config",
         "delivery",
+        "outgoing",
         "pipeline",
         "recovery",
         "service",

@@ -12,10 +12,11 @@ from monitor.charging.advice import advise, sentence
 from monitor.contract import Advice, AssetConfig, Estimate, Frame, Topics, decode, encode
 from monitor.dashboard.live.rows import make_row
 from monitor.engine import Engine
+from monitor.estimate_queue import ADVICE_EVERY_S
 from monitor.inputs import ConfigIn, FrameIn
 from monitor.models.folder import load_models, models_folder
 from monitor.mqtt.link import Message
-from monitor.pipeline import ADVICE_EVERY_S, Pipeline
+from monitor.pipeline import Pipeline
 from monitor.service import load_policy
 from monitor.store.journal import Journal
 from recordings.open import open_recording
