@@ -604,7 +604,9 @@ async def test_translate_between_brokers(free_port: int) -> None:
 
             def whole() -> list[Frame]:
                 frames = (decode_telemetry(one)[0] for one in heard.on("bms/solar/telemetry"))
-                return [one for one in frames if one.device_flags and one.voltage_v and one.current_a]
+                return [
+                    one for one in frames if one.device_flags and one.voltage_v and one.current_a
+                ]
 
             async def publish() -> None:
                 # Until heard: the translator may still be subscribing.
