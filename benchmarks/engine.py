@@ -6,6 +6,8 @@ the bytes that the journal stores beside the payload. The baseline (`benchmarks/
 same outputs for every sample, written as line protocol. First their outputs are compared
 (`benchmarks/agreement.py`), then they run in turns, a slice each a round. Both sides, their turns
 and the page stand together here: nobody should have to trust a comparison spread over files.
+
+The module is long because both sides, their agreement and the figures are one protocol.
 """
 
 from __future__ import annotations

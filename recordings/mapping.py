@@ -32,6 +32,8 @@ known. Neither do files whose columns have plain names, such as `Time [s]`, `Vol
 
 Past 400 lines because one mapping is resolved here from all its sources: TOML, the Battery Data
 Format, plain names, Chinese exports.
+
+The module is long because every key of a mapping is read, and refused, in one place.
 """
 
 from __future__ import annotations

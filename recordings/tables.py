@@ -2,6 +2,8 @@
 
 Every value becomes float64 with NaN where it is missing; dates become milliseconds since 1970,
 UTC where they name no zone.
+
+The module is long because every kind of table is opened behind one protocol.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
     python -m tests.digest_world [FOLDER OF THE REAL DATA]
 
 writes `tests/digest.json` anew: only where results are meant to change, and the change says why.
+
+The module is long because the streams, what is hashed of them and the file stand together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Every word on the page, in English and Chinese. The browser is given the same table."""
+"""Every word on the page, in English and Chinese. The browser is given the same table.
+
+The module is long because it is one table of words.
+"""
 
 from __future__ import annotations
 
